@@ -1,0 +1,33 @@
+"""Run LLaVA-style vision-language models from 4-bit bundles."""
+
+from llava_edge.chat import Chat
+from llava_edge.errors import (
+    BundleError,
+    CheckpointError,
+    LlavaEdgeError,
+    PictureError,
+    PromptError,
+    TrainingError,
+    UsageError,
+)
+from llava_edge.generation import Piece, Timings
+from llava_edge.model import Llava, load
+from llava_edge.vision import ImageEmbeddings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BundleError",
+    "Chat",
+    "CheckpointError",
+    "ImageEmbeddings",
+    "Llava",
+    "LlavaEdgeError",
+    "PictureError",
+    "Piece",
+    "PromptError",
+    "Timings",
+    "TrainingError",
+    "UsageError",
+    "load",
+]

@@ -1,0 +1,167 @@
+"""The command line: a verb reads its flags, imports late and calls one function."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llava_edge import __version__
+from llava_edge.errors import LlavaEdgeError, UsageError
+
+app = typer.Typer(
+    name="llava-edge",
+    help="Train, export and run LLaVA-style vision-language models on edge devices.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Precision(StrEnum):
+    """How the language model's weights are stored."""
+
+    int4 = "int4"
+    fp32 = "fp32"
+
+
+def main() -> None:
+    """Run the command line; what the user can mend ends in one line and exit code 1 (2: usage)."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console that lacks a character
+    try:
+        app()
+    except LlavaEdgeError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llava-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Train, export and run LLaVA-style vision-language models on edge devices."""
+
+
+@app.command()
+def chat(
+    bundle: Annotated[
+        Path | None, typer.Option(help="The bundle's folder [default: the demo's].")
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="A picture to talk about; may be repeated.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="Ask this, print the answer and end.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON line with text and timings.")
+    ] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 512,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0 always takes the likeliest token.")
+    ] = 0.0,
+    top_p: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Draw among the likeliest tokens of this probability."),
+    ] = 1.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Makes drawn answers repeatable.")] = None,
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    context: Annotated[
+        int | None, typer.Option(help="The longest conversation, in tokens.")
+    ] = None,
+) -> None:
+    """Talk about pictures at the terminal."""
+    from llava_edge import terminal
+    from llava_edge.model import load
+
+    if json and prompt is None:
+        raise UsageError("--json prints one answer; say with --prompt what to ask.")
+    options = terminal.Options(max_tokens, temperature, top_p, seed)
+    model = load(bundle, device, context=context)
+    if prompt is None:
+        terminal.converse(model, image or [], options)
+    else:
+        terminal.answer_once(model, prompt, image or [], options, as_json=json)
+
+
+@app.command()
+def inspect(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="The bundle's folder [default: the demo's].")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
+) -> None:
+    """Say what a bundle is and check every file of it."""
+    from llava_edge import describe
+
+    describe.describe(bundle, as_json=json)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="The folder of a LLaVA checkpoint.")],
+    out: Annotated[
+        Path | None, typer.Argument(help="The bundle's folder [default: the demo's].")
+    ] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="The language model that an adapter needs.")
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the language model's weights.")
+    ] = Precision.int4,
+    prompt: Annotated[
+        str | None, typer.Option(help="The prompt format [default: the checkpoint's].")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Turn a LLaVA checkpoint into a bundle."""
+    from llava_edge.bundle import demo_bundle
+
+    with _extra("export"):
+        from llava_edge.export import convert
+    if out is None:
+        out = demo_bundle()
+        out.parent.mkdir(parents=True, exist_ok=True)
+    convert.export(
+        checkpoint, out, base=base, precision=precision.value, prompt=prompt, force=force
+    )
+    typer.echo(f"The bundle is in {out}; talk to it with: llava-edge chat --bundle {out}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Begin anew over an old run.")] = False,
+) -> None:
+    """Train projector and language model in two stages."""
+    with _extra("train"):
+        from llava_edge.train import fit
+    out = fit.train(recipe, resume=resume, force=force)
+    typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Say which extra to install where a library that it brings is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise LlavaEdgeError(
+            f"`llava-edge {name}` needs {error.name}, which is not installed; "
+            f"run `pip install 'llava-edge[{name}]'`."
+        ) from error

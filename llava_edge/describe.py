@@ -1,0 +1,88 @@
+"""`llava-edge inspect`: what a bundle is, what it will take, and whether its files are whole."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from llava_edge.bundle import find_bundle, read_bundle, verify_checksums
+from llava_edge.config import BundleConfig
+from llava_edge.model import DEFAULT_CONTEXT
+
+PROGRAM = 110 * 10**6  # bytes: Python and its libraries
+REPACKED = 1.2  # bytes in memory for one in a file, since onnxruntime packs weights its own way
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a bundle takes once loaded, in bytes; the KV cache takes its share as it fills."""
+
+    loaded: int
+    kv_cache_per_token: int
+    kv_cache: int  # at the context that `load` gives by default
+
+
+def describe(bundle: Path | None, *, as_json: bool) -> None:
+    """Check a bundle's sizes and checksums and print what it is; raises BundleError."""
+    folder = find_bundle(bundle)
+    config = read_bundle(folder)
+    verify_checksums(folder, config)
+    memory = expected_memory(config)
+    if as_json:
+        print(json.dumps({"path": str(folder), **asdict(config), "memory": asdict(memory)}))
+        return
+    console = Console(highlight=False, markup=False)
+    console.print(_about(folder, config, memory))
+    console.print(_files(config))
+
+
+def expected_memory(config: BundleConfig) -> Memory:
+    """Estimate from the sizes of files and cache; what a run holds beside them is small."""
+    size = sum(record.size for record in config.files.values())
+    decoder = config.decoder
+    per_token = 2 * 4 * decoder.num_layers * decoder.num_kv_heads * decoder.head_dim
+    return Memory(
+        loaded=PROGRAM + int(REPACKED * size),
+        kv_cache_per_token=per_token,
+        kv_cache=per_token * min(decoder.context_length, DEFAULT_CONTEXT),
+    )
+
+
+def _about(folder: Path, config: BundleConfig, memory: Memory) -> Table:
+    decoder, image, quantization = config.decoder, config.vision.image, config.quantization
+    context = min(decoder.context_length, DEFAULT_CONTEXT)
+    linear = "fp32" if quantization.method == "none" else f"{quantization.bits} bits"
+    rows = {
+        "bundle": f"{config.name} ({folder})",
+        "format": f"version {config.format_version}, prompts as {config.prompt.name}",
+        "vision tower": f"{config.vision.model_type}, {image.size} x {image.size} pixels "
+        f"({image.mode}) to {config.vision.image_tokens} image tokens",
+        "language model": f"{decoder.num_layers} layers of {decoder.hidden_size}, "
+        f"{decoder.num_heads} heads ({decoder.num_kv_heads} for keys and values), "
+        f"{decoder.vocab_size:,} tokens, context {decoder.context_length:,}",
+        "quantization": f"{linear} ({quantization.method}, blocks of {quantization.block_size}), "
+        f"head {quantization.head_bits} bits, embedding {quantization.embedding_bits} bits",
+        "memory": f"about {_megabytes(memory.loaded)} once loaded, and up to "
+        f"{_megabytes(memory.kv_cache)} more of KV cache for {context:,} tokens",
+        **config.provenance,
+    }
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _files(config: BundleConfig) -> Table:
+    table = Table("file", "size", "sha256 (checked)")
+    for name, record in sorted(config.files.items()):
+        table.add_row(name, _megabytes(record.size), record.sha256[:16])
+    table.columns[1].justify = "right"
+    return table
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

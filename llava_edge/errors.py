@@ -1,0 +1,38 @@
+"""What can go wrong for a reason the user can mend, each said in one sentence.
+
+    LlavaEdgeError
+    ├── UsageError         the call itself is wrong (the command line exits with 2)
+    ├── PictureError       a file that is no picture, is broken, or is too large
+    ├── PromptError        a prompt that does not fit or names pictures that are not there
+    ├── BundleError        a bundle that is missing, damaged or of another version
+    ├── CheckpointError    a checkpoint that cannot be exported
+    └── TrainingError      a recipe or record that cannot be trained on
+"""
+
+
+class LlavaEdgeError(Exception):
+    """What was given, what was expected and what to do, in one sentence."""
+
+
+class UsageError(LlavaEdgeError):
+    """The call contradicts itself or leaves out what it needs."""
+
+
+class PictureError(LlavaEdgeError):
+    """The file is no picture, or a broken or an unreasonably large one."""
+
+
+class PromptError(LlavaEdgeError):
+    """The prompt does not fit the context, or its pictures do not match."""
+
+
+class BundleError(LlavaEdgeError):
+    """The bundle is missing, damaged, or written in another format version."""
+
+
+class CheckpointError(LlavaEdgeError):
+    """The checkpoint lacks tensors, has ones that do not fit, or is of an unsupported kind."""
+
+
+class TrainingError(LlavaEdgeError):
+    """The recipe or a record it names cannot be trained on."""

@@ -1,0 +1,69 @@
+"""JSON to frozen dataclasses, strictly: each key known and present, each value of its type."""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def parse(cls: type[T], value: object, where: str = "") -> T:
+    """Build the dataclass `cls`; raises ValueError that names the first wrong place."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{where or 'the top'} is not an object")
+    hints = get_type_hints(cls)
+    _same_keys(set(hints), set(value), where)
+    fields = {
+        name: _convert(hint, value[name], f"{where}.{name}" if where else name)
+        for name, hint in hints.items()
+    }
+    return cls(**fields)
+
+
+def _same_keys(expected: set[str], found: set[str], where: str) -> None:
+    prefix = f"{where}." if where else ""
+    if missing := sorted(expected - found):
+        raise ValueError(f"{prefix}{missing[0]} is missing")
+    if unknown := sorted(found - expected):
+        raise ValueError(f"{prefix}{unknown[0]} is not known")
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):  # X | None
+        (kind,) = (argument for argument in arguments if argument is not type(None))
+        return None if value is None else _convert(kind, value, where)
+    if origin is Literal:
+        if not any(type(value) is type(choice) and value == choice for choice in arguments):
+            raise ValueError(f"{where} is {value!r}, not one of {arguments}")
+        return value
+    if origin is tuple:
+        return _tuple(arguments, value, where)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where} is not an object")
+        return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return parse(hint, value, where)
+    return _scalar(hint, value, where)
+
+
+def _tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where} is not a list")
+    hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+    if len(value) != len(hints):
+        raise ValueError(f"{where} has {len(value)} items, not {len(hints)}")
+    return tuple(
+        _convert(hint, item, f"{where}[{index}]")
+        for index, (hint, item) in enumerate(zip(hints, value, strict=True))
+    )
+
+
+def _scalar(kind: type, value: Any, where: str) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:  # exactly: True is no number here
+        raise ValueError(f"{where} is {value!r}, not of type {kind.__name__}")
+    return value

@@ -1,0 +1,142 @@
+"""Messages become segments: runs of token ids, counted in the loss or not, and pictures between.
+
+Training, export and runtime all render prompts here, so the mask cannot drift from the prompt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from llava_edge.config import PromptConfig
+from llava_edge.errors import PromptError
+from llava_edge.tokenizer import Tokenizer
+
+IMAGE = "<image>"  # where a message says that a picture stands
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn: who speaks and the words, with `<image>` at each place where a picture stands."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A run of token ids; `learned` says whether the training loss counts them."""
+
+    ids: tuple[int, ...]
+    learned: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The place of the conversation's picture number `index`."""
+
+    index: int
+
+
+Segment = Text | Picture
+
+VICUNA_V1 = PromptConfig(
+    name="vicuna_v1",
+    bos="<s>",
+    system="A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions. ",
+    user_prefix="USER: ",
+    user_suffix=" ",
+    assistant_prefix="ASSISTANT:",
+    answer_prefix=" ",
+    assistant_suffix="</s>",
+    turn_separator="",
+    image_suffix="\n",
+    stop=("</s>",),
+)
+CHATML = PromptConfig(
+    name="chatml",
+    bos="",
+    system="",
+    user_prefix="<|im_start|>user\n",
+    user_suffix="<|im_end|>\n",
+    assistant_prefix="<|im_start|>assistant\n",
+    answer_prefix="",
+    assistant_suffix="<|im_end|>",
+    turn_separator="\n",
+    image_suffix="\n",
+    stop=("<|im_end|>",),
+)
+PROMPTS = {prompt.name: prompt for prompt in (CHATML, VICUNA_V1)}
+
+
+def picture_first(text: str, prompt: PromptConfig) -> str:
+    """Put a picture before the words, unless they already say where one stands."""
+    return text if IMAGE in text else IMAGE + prompt.image_suffix + text
+
+
+def render(
+    messages: Sequence[Message], prompt: PromptConfig, tokenizer: Tokenizer, *, first: bool = True
+) -> list[Segment]:
+    """Render user and assistant turns; a last user turn is left open for the assistant's answer.
+
+    `first=False` begins with the turn separator instead of `bos` and the system words: the turns
+    continue a conversation after an answer.
+    Special tokens count as such only where the prompt format writes them, never in a message.
+    Raises PromptError where the roles do not alternate, beginning with the user.
+    """
+    builder = _Builder(tokenizer)
+    builder.add(prompt.bos + prompt.system if first else prompt.turn_separator)
+    for position, message in enumerate(messages):
+        expected = ("user", "assistant")[position % 2]
+        if message.role != expected:
+            raise PromptError(
+                f"Turn {position + 1} is the {message.role}'s, but the {expected}'s was expected; "
+                "let user and assistant take turns, beginning with the user."
+            )
+        if message.role == "user":
+            builder.add(prompt.user_prefix)
+            builder.add_message(message.text)
+            builder.add(prompt.user_suffix + prompt.assistant_prefix)
+        else:
+            builder.add(prompt.answer_prefix, learned=True)
+            builder.add(message.text, learned=True, trusted=False)
+            builder.add(prompt.assistant_suffix, learned=True)
+            builder.add(prompt.turn_separator)
+    return builder.segments()
+
+
+class _Builder:
+    """Collects words until a picture or a change of the loss mask ends the run."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._segments: list[Segment] = []
+        self._run: list[tuple[str, bool]] = []  # words, trusted
+        self._learned = False
+        self._pictures = 0
+
+    def add(self, text: str, *, learned: bool = False, trusted: bool = True) -> None:
+        if learned != self._learned:
+            self._flush()
+            self._learned = learned
+        if text:
+            self._run.append((text, trusted))
+
+    def add_message(self, text: str) -> None:
+        before, *rest = text.split(IMAGE)
+        self.add(before, trusted=False)
+        for words in rest:
+            self._flush()
+            self._segments.append(Picture(self._pictures))
+            self._pictures += 1
+            self.add(words, trusted=False)
+
+    def segments(self) -> list[Segment]:
+        self._flush()
+        return self._segments
+
+    def _flush(self) -> None:
+        if self._run:
+            ids = self._tokenizer.encode(self._run)
+            self._segments.append(Text(tuple(ids), self._learned))
+            self._run = []

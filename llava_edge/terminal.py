@@ -1,0 +1,137 @@
+"""Answers at a terminal: one, or a conversation with a few commands."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from llava_edge.errors import LlavaEdgeError
+from llava_edge.generation import Piece, Timings
+from llava_edge.model import Image, Llava
+from llava_edge.prompt import IMAGE
+
+HELP = f"""Type your words, or
+  /image PATH  show a picture with your next words (it stands first, or where you write {IMAGE})
+  /reset       begin a new conversation
+  /help        these lines
+  /exit        end (or Ctrl-D)
+Ctrl-C stops an answer; the arrow keys bring back what you typed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How answers are drawn, as Llava.stream takes it."""
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    seed: int | None
+
+
+def answer_once(
+    model: Llava, prompt: str, images: Sequence[Path], options: Options, *, as_json: bool
+) -> None:
+    """Print one answer as it comes, its timings on stderr, or both as one JSON line."""
+    pieces = model.stream(prompt, list(images) or None, **asdict(options))
+    if as_json:
+        answer = list(pieces)
+        text = "".join(piece.text for piece in answer)
+        print(json.dumps({"text": text, "timings": asdict(answer[-1].timings)}))
+    else:
+        _print_answer(pieces)
+
+
+def converse(model: Llava, images: Sequence[Path], options: Options) -> None:
+    """Talk until the user ends it; errors are printed and the conversation goes on."""
+    try:
+        import readline  # noqa: F401  (gives input() its history; Windows has its own)
+    except ImportError:
+        pass
+    conversation = _Conversation(model, options)
+    for path in images:
+        conversation.show(path)
+    _note(f"{model.config.name} on {model.device.name}; /help says what can be typed")
+    while conversation.take(_read_line()):
+        pass
+
+
+class _Conversation:
+    """A chat, and the pictures that wait for the user's next words."""
+
+    def __init__(self, model: Llava, options: Options) -> None:
+        self._model = model
+        self._options = options
+        self._chat = model.chat()
+        self._pictures: list[Image] = []
+
+    def take(self, line: str) -> bool:
+        """Do what a line says; False ends the conversation."""
+        command, _, rest = line.partition(" ")
+        if command in ("/exit", "/quit"):
+            return False
+        try:
+            self._obey(command, rest.strip(), line)
+        except LlavaEdgeError as error:
+            _note(f"Error: {error}", style="red")
+        except KeyboardInterrupt:
+            _note("\n(stopped)")
+        return True
+
+    def show(self, path: Path) -> None:
+        """Encode a picture now, so that the answer comes sooner."""
+        self._pictures.append(self._model.encode_image(path))
+        _note(f"{path.name} goes with your next words")
+
+    def _obey(self, command: str, rest: str, line: str) -> None:
+        if command == "/image" and rest:
+            self.show(Path(rest.strip("'\"")))
+        elif command == "/reset":
+            self._chat.reset()
+            self._pictures = []
+            _note("a new conversation")
+        elif command.startswith("/") and "/" not in command[1:]:
+            _note(HELP)
+        elif line.strip():
+            pieces = self._chat.stream(line, self._pictures or None, **asdict(self._options))
+            self._pictures = []
+            _print_answer(pieces)
+
+
+def _read_line() -> str:
+    """The next line; Ctrl-D is /exit, and Ctrl-C begins the line anew."""
+    try:
+        return input("> ")
+    except EOFError:
+        print()
+        return "/exit"
+    except KeyboardInterrupt:
+        print()
+        return ""
+
+
+def _print_answer(pieces: Iterator[Piece]) -> None:
+    for piece in pieces:
+        print(_printable(piece.text), end="", flush=True)
+    print()
+    _note(_summary(piece.timings))
+
+
+def _printable(text: str) -> str:
+    """Without control characters, which a terminal would obey."""
+    return "".join(
+        char for char in text if char in "\n\t" or not (char < " " or "\x7f" <= char < "\xa0")
+    )
+
+
+def _summary(timings: Timings) -> str:
+    return (
+        f"{timings.generated_tokens} tokens, first after {timings.ttft_seconds:.2f} s, "
+        f"then {timings.tokens_per_second:.0f} tokens/s"
+    )
+
+
+def _note(text: str, style: str = "dim") -> None:
+    """What is not the answer goes to stderr, so that pipes get the answer alone."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, style=style, markup=False)

@@ -1,0 +1,112 @@
+"""The tokenizer of a bundle, and text that is held back until its characters are whole."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer as _Tokenizer
+
+from llava_edge.errors import BundleError
+
+_UNFINISHED = "\ufffd"  # what bytes of a character that is not whole decode to
+
+
+class Tokenizer:
+    """`tokenizer.json` behind the few calls that prompts and answers need."""
+
+    def __init__(self, tokenizer: _Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        added = tokenizer.get_added_tokens_decoder().items()
+        self._special = {token.content: id for id, token in added if token.special}
+        longest_first = sorted(self._special, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._literal: dict[bool, _Tokenizer] = {}
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Tokenizer":
+        """Read a `tokenizer.json`; raises BundleError where it is none."""
+        try:
+            return cls(_Tokenizer.from_file(str(path)))
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise BundleError(
+                f"{path} cannot be read as a tokenizer ({error}); export the bundle again."
+            ) from error
+
+    def encode(self, run: Iterable[tuple[str, bool]]) -> list[int]:
+        """Encode a run of (words, trusted), joined; nothing is put before or after them.
+
+        Special tokens count as such in trusted words only; in others they are plain text. Where
+        there are none of those, the ids are the ones of the joined string.
+        """
+        words = list(run)
+        joined = "".join(text for text, _ in words)
+        trusted = sum(len(self._pattern.findall(text)) for text, is_trusted in words if is_trusted)
+        if len(self._pattern.findall(joined)) == trusted:
+            return list(self._tokenizer.encode(joined, add_special_tokens=False).ids)
+        return self._encode_parts(words)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, without special tokens."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a token of the vocabulary, or None."""
+        id = self._tokenizer.token_to_id(token)
+        return None if id is None else int(id)
+
+    def _encode_parts(self, words: Iterable[tuple[str, bool]]) -> list[int]:
+        """Split at the trusted special tokens, encode what lies between as plain text."""
+        ids: list[int] = []
+        plain = ""
+        first = True
+        for text, is_trusted in words:
+            end = 0
+            for match in self._pattern.finditer(text) if is_trusted else ():
+                ids += self._encode_literally(plain + text[end : match.start()], first)
+                ids.append(self._special[match.group()])
+                plain, end, first = "", match.end(), False
+            plain += text[end:]
+        return ids + self._encode_literally(plain, first)
+
+    def _encode_literally(self, text: str, first: bool) -> list[int]:
+        if first not in self._literal:
+            data = self._tokenizer.to_str()
+            if not first:  # a leading space that belongs to the start of the text only
+                data = re.sub(r'("prepend_scheme":\s*)"first"', r'\1"never"', data)
+            self._literal[first] = _Tokenizer.from_str(data)
+            self._literal[first].encode_special_tokens = True
+        return list(self._literal[first].encode(text, add_special_tokens=False).ids)
+
+
+class TextStream:
+    """Ids in, text out as soon as it is certain; the pieces joined are the text of all ids.
+
+    Ids are decoded together with the ones just before them, since decoders drop the space at the
+    start of a text, and are held back while they end inside a character.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._context: list[int] = []  # ids whose text is already out
+        self._held: list[int] = []
+
+    def push(self, id: int) -> str:
+        """Take one id; return the text that it completes, which may be empty."""
+        self._held.append(id)
+        text = self._new_text()
+        if not text or text.endswith(_UNFINISHED):
+            return ""
+        self._context, self._held = self._held, []
+        return text
+
+    def flush(self) -> str:
+        """Return what is still held, without a character that will never be whole."""
+        text = self._new_text().rstrip(_UNFINISHED)
+        self._context, self._held = [], []
+        return text
+
+    def _new_text(self) -> str:
+        before = self._tokenizer.decode(self._context)
+        return self._tokenizer.decode(self._context + self._held)[len(before) :]

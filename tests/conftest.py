@@ -1,0 +1,69 @@
+"""Tiny random bundles, exported once a run, and a place of their own for the program's files."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from llava_edge import Llava, load
+from llava_edge.export.convert import export
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from or written to the user's folders, in subprocesses neither."""
+    folder = tmp_path_factory.mktemp("user")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("LLAVA_EDGE_BUNDLE", raising=False)
+        for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
+            patch.setenv(name, str(folder / name))
+        os.makedirs(folder / "HOME")
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny import Tiny, write_llava
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    folder.mkdir()
+    write_llava(folder, Tiny())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of 4 bits; read only."""
+    folder = tmp_path_factory.mktemp("bundles") / "int4"
+    export(tiny_checkpoint, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle_fp32(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, unquantized."""
+    folder = tmp_path_factory.mktemp("bundles") / "fp32"
+    export(tiny_checkpoint, folder, precision="fp32")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["int4", "fp32"])
+def model(request: pytest.FixtureRequest) -> Llava:
+    """The tiny bundles, loaded."""
+    name = {"int4": "tiny_bundle", "fp32": "tiny_bundle_fp32"}[request.param]
+    return load(request.getfixturevalue(name))
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image.Image:
+    return Image.fromarray(data.chelsea())
+
+
+@pytest.fixture(scope="session")
+def photo_file(photo: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "cat.png"
+    photo.save(path)
+    return path
