@@ -1,0 +1,133 @@
+"""A Llama read out of a GGUF file, as llama.cpp's converter writes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from tokenizers import Tokenizer
+
+from llava_edge.errors import CheckpointError
+from llava_edge.export.checkpoint_config import TextConfig
+from llava_edge.export.checkpoint_section import Section
+from llava_edge.export.gguf_tokenizer import read_tokenizer
+from llava_edge.export.lazy_tensor import LazyTensor
+
+_TENSORS = {
+    "token_embd": "language_model.embed_tokens",
+    "output_norm": "language_model.norm",
+    "output": "lm_head",
+}
+_LAYER_TENSORS = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+
+
+@dataclass(frozen=True)
+class GgufBase:
+    """A language model under our own spelling; its tensors are dequantized to float32 when read."""
+
+    text: TextConfig
+    tensors: dict[str, LazyTensor]
+    tokenizer: Tokenizer
+    metadata: Mapping[str, Any]
+
+
+def open_gguf(path: Path) -> GgufBase:
+    """Raises CheckpointError where the file is broken or holds no plain Llama."""
+    try:
+        reader = gguf.GGUFReader(path)
+        metadata = {name: field.contents() for name, field in reader.fields.items()}
+    except FileNotFoundError:
+        raise CheckpointError(f"There is no file {path}; give the path of a GGUF file.") from None
+    except (OSError, ValueError, IndexError, KeyError, OverflowError) as error:
+        raise CheckpointError(
+            f"{path} is no whole GGUF file ({error}); fetch the file anew."
+        ) from None
+    section = Section(metadata, str(path))
+    text = _text_config(section, {tensor.name for tensor in reader.tensors})
+    tokenizer = read_tokenizer(section)
+    tensors = {_spell(tensor.name): _lazy(tensor, text) for tensor in reader.tensors}
+    return GgufBase(text, tensors, tokenizer, metadata)
+
+
+def _text_config(metadata: Section, names: set[str]) -> TextConfig:
+    metadata.choice("general.architecture", ("llama",))
+    scaling = metadata.text("llama.rope.scaling.type", "none")
+    if scaling != "none" or "rope_freqs.weight" in names:
+        raise CheckpointError(
+            f"{metadata.where} asks for rope scaling, which export does not support; choose a "
+            "language model with plain rotary embeddings."
+        )
+    hidden_size = metadata.integer("llama.embedding_length")
+    num_heads = metadata.integer("llama.attention.head_count")
+    return TextConfig(
+        hidden_size=hidden_size,
+        intermediate_size=metadata.integer("llama.feed_forward_length"),
+        num_layers=metadata.integer("llama.block_count"),
+        num_heads=num_heads,
+        num_kv_heads=metadata.integer("llama.attention.head_count_kv", num_heads),
+        head_dim=metadata.integer("llama.attention.key_length", hidden_size // num_heads),
+        vocab_size=len(metadata.strings("tokenizer.ggml.tokens")),
+        rms_norm_eps=_decimal(metadata.number("llama.attention.layer_norm_rms_epsilon")),
+        rope_theta=_decimal(metadata.number("llama.rope.freq_base", 10000.0)),
+        context_length=metadata.integer("llama.context_length"),
+        tied="output.weight" not in names,
+        attention_bias="blk.0.attn_q.bias" in names,
+        mlp_bias="blk.0.ffn_up.bias" in names,
+    )
+
+
+def _decimal(value: float) -> float:
+    """The shortest decimal that is this float32, so that 1e-5 compares as such."""
+    return float(str(np.float32(value)))
+
+
+def _spell(name: str) -> str:
+    """`blk.3.attn_q.weight` -> `language_model.layers.3.self_attn.q_proj.weight`."""
+    stem, _, kind = name.rpartition(".")
+    if stem in _TENSORS:
+        return f"{_TENSORS[stem]}.{kind}"
+    block, _, part = stem.partition(".")
+    layer, _, module = part.partition(".")
+    if block == "blk" and module in _LAYER_TENSORS:
+        return f"language_model.layers.{layer}.{_LAYER_TENSORS[module]}.{kind}"
+    return name
+
+
+def _lazy(tensor: gguf.ReaderTensor, text: TextConfig) -> LazyTensor:
+    shape = tuple(int(size) for size in reversed(tensor.shape))
+    heads = {"attn_q": text.num_heads, "attn_k": text.num_kv_heads}
+    module = tensor.name.split(".")[-2]
+    return LazyTensor(shape, partial(_read, tensor, shape, heads.get(module)))
+
+
+def _read(
+    tensor: gguf.ReaderTensor, shape: tuple[int, ...], heads: int | None
+) -> np.ndarray[Any, Any]:
+    try:
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+    except NotImplementedError:
+        raise CheckpointError(
+            f"The base holds {tensor.name} as {tensor.tensor_type.name}, which the gguf package "
+            "cannot read; give the language model in another quantization, such as Q8_0."
+        ) from None
+    values = values.astype(np.float32, copy=False).reshape(shape)
+    return values if heads is None else _halves_apart(values, heads)
+
+
+def _halves_apart(values: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
+    """Undo llama.cpp's order, which interleaves the two halves that a rotary embedding pairs."""
+    pairs = values.reshape(heads, -1, 2, *values.shape[1:])  # [heads, head_dim / 2, 2, ...]
+    return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(values.shape)

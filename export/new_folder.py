@@ -1,0 +1,71 @@
+"""A folder that appears whole or not at all."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from llava_edge.bundle import BUNDLE_JSON
+from llava_edge.errors import BundleError
+
+
+def check_target(out: Path, *, force: bool) -> None:
+    """Raise BundleError where `out` is there and may not be replaced; only a bundle ever may."""
+    if not out.exists():
+        return
+    if not force:
+        raise BundleError(
+            f"{out} exists already and was left as it is; choose another folder, or replace it "
+            "with --force."
+        )
+    if not (out / BUNDLE_JSON).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise BundleError(
+            f"{out} exists and is no bundle, so --force does not replace it; "
+            "choose another folder, or remove it yourself."
+        )
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place at the end, or vanishes on any failure.
+
+    Raises BundleError where it cannot be written, a full disk included.
+    """
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        _replace(out, temporary)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise _cannot_write(out, error) from error
+        raise
+
+
+def _replace(out: Path, temporary: Path) -> None:
+    """Put the new folder in the place of the old one, which is back if that fails."""
+    if not out.exists():
+        temporary.rename(out)
+        return
+    old = temporary.with_suffix(".old")
+    out.rename(old)
+    try:
+        temporary.rename(out)
+    except BaseException:
+        old.rename(out)
+        raise
+    shutil.rmtree(old)
+
+
+def _cannot_write(out: Path, error: OSError) -> BundleError:
+    if error.errno == errno.ENOSPC:
+        return BundleError(
+            f"The disk became full while {out} was written, and what was there of it is removed "
+            "again; make room, or choose a folder on another disk."
+        )
+    return BundleError(
+        f"{out} could not be written ({error}); make that possible, or choose another folder."
+    )

@@ -1,0 +1,211 @@
+"""The command line as a user meets it: a process, its output and its exit code."""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+
+from llava_edge import __version__, load, terminal
+
+QUESTION = "What is in the picture?"
+
+
+def run(
+    *arguments: object, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from llava_edge.cli import main; main()", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **environment},
+    )
+
+
+def refusal(result: subprocess.CompletedProcess[str], code: int = 1) -> str:
+    """The one line of an error."""
+    assert result.returncode == code, result.stderr
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert line.endswith(".")
+    return line
+
+
+def test_one_answer(tiny_bundle: Path, photo_file: Path) -> None:
+    expected = load(tiny_bundle).answer(QUESTION, photo_file, max_tokens=9)
+    arguments = ["chat", "--image", photo_file, "--prompt", QUESTION, "--max-tokens", 9]
+    result = run(*arguments, LLAVA_EDGE_BUNDLE=str(tiny_bundle))
+    assert result.returncode == 0
+    assert result.stdout == terminal._printable(expected) + "\n"
+    assert "tokens/s" in result.stderr
+    result = run(*arguments, "--json", "--bundle", tiny_bundle)
+    assert result.returncode == 0
+    (line,) = result.stdout.splitlines()
+    answer = json.loads(line)
+    assert answer["text"] == expected
+    assert answer["timings"]["image_tokens"] == 36
+
+
+def test_a_conversation(tiny_bundle: Path, photo_file: Path) -> None:
+    lines = [
+        "Hello",
+        "/image nowhere.png",
+        f"/image '{photo_file}'",
+        "What is this?",
+        "And <image>?",
+        "",
+        "/reset",
+        "/what",
+        "Bye",
+    ]
+    result = run("chat", "--max-tokens", 4, "--bundle", tiny_bundle, stdin="\n".join(lines))
+    assert result.returncode == 0
+    assert result.stderr.count("tokens/s") == 3
+    assert "Error: The file nowhere.png does not exist" in result.stderr
+    assert "cat.png goes with your next words" in result.stderr
+    assert "Error: The prompt has 1 <image> places for 0 pictures" in result.stderr
+    assert "a new conversation" in result.stderr
+    assert "/image PATH" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load(tiny_bundle)
+    conversation = terminal._Conversation(model, terminal.Options(50, 2.0, 1.0, 1))
+    printable = terminal._printable
+    seen: list[str] = []
+
+    def interrupted(text: str) -> str:
+        seen.append(text)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return printable(text)
+
+    monkeypatch.setattr(terminal, "_printable", interrupted)
+    assert conversation.take("Hello")
+    assert len(seen) == 3
+    assert "(stopped)" in capsys.readouterr().err
+    assert conversation.take("And again")
+    assert "tokens/s" in capsys.readouterr().err
+    assert not conversation.take("/exit")
+
+
+def test_a_terminal_is_not_given_control_characters() -> None:
+    assert (
+        terminal._printable("a\x1b[2J\x07\x9b b\r\n\tc 👩‍👧 é\ufffd") == "a[2J b\n\tc 👩‍👧 é\ufffd"
+    )
+
+
+def test_inspect(tiny_bundle: Path, tmp_path: Path) -> None:
+    result = run("inspect", tiny_bundle)
+    assert result.returncode == 0
+    assert "4 bits (kquant, blocks of 32)" in result.stdout
+    assert "36 image tokens" in result.stdout
+    assert "weights.bin" in result.stdout
+    (line,) = run("inspect", tiny_bundle, "--json").stdout.splitlines()
+    assert json.loads(line)["memory"]["kv_cache_per_token"] == 2 * 2 * 2 * 32 * 4
+    altered = shutil.copytree(tiny_bundle, tmp_path / "altered")
+    data = bytearray((altered / "weights.bin").read_bytes())
+    data[-1] ^= 1
+    (altered / "weights.bin").write_bytes(data)
+    assert "weights.bin was altered" in refusal(run("inspect", altered))
+
+
+def test_bad_pictures(tiny_bundle: Path, photo_file: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.png"
+    words.write_text("no picture")
+    short = tmp_path / "short.png"
+    short.write_bytes(photo_file.read_bytes()[:3000])
+    huge = tmp_path / "huge.png"
+    huge.write_bytes(png_header(60_000, 60_000))
+    for path, said in [(words, "not a picture"), (short, "truncated"), (huge, "smaller")]:
+        result = run("chat", "--bundle", tiny_bundle, "--prompt", "Hi", "--image", path)
+        line = refusal(result)
+        assert said in line
+        assert path.name in line
+
+
+def png_header(width: int, height: int) -> bytes:
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    crc = struct.pack(">I", zlib.crc32(chunk))
+    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(chunk) - 4) + chunk + crc
+    return header + struct.pack(">I", 10) + b"IDAT" + bytes(14)
+
+
+def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
+    assert "make demo" in refusal(run("chat", "--prompt", "Hi"))
+    assert "does not exist" in refusal(run("inspect", tmp_path / "gone"))
+    assert "does not exist" in refusal(run("chat", LLAVA_EDGE_BUNDLE=str(tmp_path / "gone")))
+
+
+def test_a_prompt_that_does_not_fit(tiny_bundle: Path) -> None:
+    result = run("chat", "--bundle", tiny_bundle, "--prompt", "word " * 300)
+    assert "the context holds 256" in refusal(result)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["chat", "--json"], ["chat", "--prompt", "Hi", "--top-p", "0"], ["chat", "--device", "tpu"]],
+)
+def test_wrong_usage(tiny_bundle: Path, arguments: list[str]) -> None:
+    assert refusal(run(*arguments, LLAVA_EDGE_BUNDLE=str(tiny_bundle)), code=2)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["chat", "--max-tokens", "0"], ["chat", "--seed", "x"], ["fly"], ["export"]]
+)
+def test_usage_that_typer_refuses(arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_export_and_its_missing_extra(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    result = run("export", tiny_checkpoint, tmp_path / "out", "--precision", "fp32")
+    assert result.returncode == 0, result.stderr
+    assert f"--bundle {tmp_path / 'out'}" in result.stdout
+    assert run("export", tiny_checkpoint, tmp_path / "out").returncode != 0
+    # As if the extra was not installed: its library cannot be found.
+    code = "import sys; sys.modules['onnx_ir'] = None; from llava_edge.cli import main; main()"
+    command = [sys.executable, "-c", code, "export", tiny_checkpoint, tmp_path / "other"]
+    missing = subprocess.run(command, capture_output=True, text=True)
+    assert "pip install 'llava-edge[export]'" in refusal(missing)
+
+
+def test_no_onnxruntime(tiny_bundle: Path) -> None:
+    code = "import sys; sys.modules['onnxruntime'] = None; from llava_edge.cli import main; main()"
+    command = [sys.executable, "-c", code, "chat", "--prompt", "Hi", "--bundle", tiny_bundle]
+    missing = subprocess.run(command, capture_output=True, text=True)
+    assert "pip install 'llava-edge[cpu]'" in refusal(missing)
+
+
+def test_a_closed_pipe_ends_quietly(tiny_bundle: Path) -> None:
+    code = "from llava_edge.cli import main; main()"
+    arguments = ["chat", "--prompt", "Hi", "--bundle", str(tiny_bundle), "--temperature", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate()
+    assert b"Traceback" not in errors
+    assert b"Exception" not in errors
+
+
+def test_help_and_version() -> None:
+    assert run("--version").stdout.strip().endswith(__version__)
+    code = "import sys; from llava_edge.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    command = [sys.executable, "-c", code + "print('onnxruntime' in sys.modules)", "chat", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--image" in result.stdout
+    assert result.stdout.splitlines()[-1] == "False"

@@ -1,0 +1,142 @@
+"""The written decoder computes what transformers computes, with and without its KV cache."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from sessions import Sessions
+from tiny import Tiny, write_llava
+from transformers import LlavaForConditionalGeneration
+
+from llava_edge.export.convert import export
+from llava_edge.export.quantize import dequantize, quantize
+
+TINIES = {
+    "grouped queries": Tiny(),
+    "tied": Tiny(tied=True),
+    "biases": Tiny(attention_bias=True, mlp_bias=True),
+    "other rotary base": Tiny(rope_theta=500.0),
+    "efficientnet": Tiny(tower="efficientnet_lite", projector="linear"),
+    "vicuna, sharded": Tiny(prompt="vicuna_v1", max_shard_size="100KB", spelling="in_memory"),
+}
+BEFORE, AFTER = [7, 30, 31], [100, 9, 280, 77, 5]  # ids around the picture
+
+
+class Judge:
+    """transformers' model with a prompt that has a picture in its middle."""
+
+    def __init__(self, model: LlavaForConditionalGeneration) -> None:
+        self.model = model
+        side = model.config.vision_config.image_size
+        self.pixels = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+    def ids(self, image_tokens: int) -> torch.Tensor:
+        picture = [self.model.config.image_token_id] * image_tokens
+        return torch.tensor([BEFORE + picture + AFTER])
+
+    def logits(self, image_tokens: int) -> np.ndarray:
+        """[S, V]"""
+        with torch.no_grad():
+            output = self.model(input_ids=self.ids(image_tokens), pixel_values=self.pixels)
+        return output.logits[0].numpy()
+
+    def greedy(self, image_tokens: int, steps: int) -> list[int]:
+        ids = self.ids(image_tokens)
+        with torch.no_grad():
+            for _ in range(steps):
+                logits = self.model(input_ids=ids, pixel_values=self.pixels).logits[0, -1]
+                ids = torch.cat([ids, logits.argmax()[None, None]], dim=1)
+        return ids[0, -steps:].tolist()
+
+
+def prompt_rows(sessions: Sessions, judge: Judge) -> np.ndarray:
+    """The judge's prompt as inputs_embeds [S, D]."""
+    table = sessions.embedding_table()
+    (picture,) = sessions.image_embeds(judge.pixels.numpy())
+    return np.concatenate([table[BEFORE], picture, table[AFTER]])
+
+
+@pytest.mark.parametrize("tiny", TINIES.values(), ids=TINIES)
+def test_logits_and_greedy_steps_are_those_of_transformers(tmp_path: Path, tiny: Tiny) -> None:
+    judge = Judge(write_llava(tmp_path / "checkpoint", tiny))
+    config = export(tmp_path / "checkpoint", tmp_path / "bundle", precision="fp32")
+    sessions, tokens = Sessions(tmp_path / "bundle"), config.vision.image_tokens
+    rows = prompt_rows(sessions, judge)
+    np.testing.assert_allclose(sessions.logits(rows), judge.logits(tokens), atol=1e-3)
+    expected = judge.greedy(tokens, 16)
+    assert sessions.greedy(rows, 16) == expected
+    assert sessions.greedy(rows, 16, cached=False) == expected
+
+
+def test_a_prompt_may_come_in_pieces(tmp_path: Path) -> None:
+    judge = Judge(write_llava(tmp_path / "checkpoint"))
+    export(tmp_path / "checkpoint", tmp_path / "bundle", precision="fp32")
+    sessions = Sessions(tmp_path / "bundle")
+    rows = prompt_rows(sessions, judge)
+    whole = sessions.logits(rows)
+    sessions.forget()
+    pieces = [sessions.logits(piece) for piece in np.split(rows, [5, 6, 30])]
+    np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-4)
+
+
+def test_logits_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    judge = Judge(write_llava(tmp_path / "checkpoint"))
+    export(tmp_path / "checkpoint", tmp_path / "bundle")
+    sessions = Sessions(tmp_path / "bundle")
+    rows = prompt_rows(sessions, judge)
+    whole = sessions.logits(rows)
+    sessions.forget()
+    np.testing.assert_allclose(sessions.logits(rows, [3, 40, 41]), whole[[3, 40, 41]], atol=1e-4)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_four_bits_are_the_dequantized_weights(tmp_path: Path, tied: bool) -> None:
+    # A float16 tower is stored exactly, so only what is quantized differs.
+    tiny = Tiny(tied=tied, attention_bias=True, dtype=torch.float16)
+    judge = Judge(write_llava(tmp_path / "checkpoint", tiny).float())
+    quantize_model(judge.model)
+    config = export(tmp_path / "checkpoint", tmp_path / "bundle")
+    expected = judge.logits(config.vision.image_tokens)
+
+    sessions = Sessions(tmp_path / "bundle")
+    rows = prompt_rows(sessions, judge)
+    # As written, activations are rounded to 8 bits as well.
+    error = np.linalg.norm(sessions.logits(rows) - expected) / np.linalg.norm(expected)
+    assert error < 0.03
+
+    use_float_activations(tmp_path / "bundle")
+    np.testing.assert_allclose(Sessions(tmp_path / "bundle").logits(rows), expected, atol=1e-3)
+
+
+def test_a_tied_head_is_stored_once(tmp_path: Path) -> None:
+    sizes = []
+    for tied in (False, True):
+        write_llava(tmp_path / f"checkpoint {tied}", Tiny(tied=tied))
+        bundle = tmp_path / f"bundle {tied}"
+        config = export(tmp_path / f"checkpoint {tied}", bundle)
+        sizes.append((bundle / "weights.bin").stat().st_size)
+    assert sizes[0] - sizes[1] >= np.prod(config.decoder.embedding.data.shape)
+
+
+def quantize_model(model: LlavaForConditionalGeneration) -> None:
+    """Give the language model the weights that the bundle stands for."""
+    matrices = [(4, p) for p in model.model.language_model.layers.parameters() if p.ndim == 2]
+    matrices.append((8, model.lm_head.weight))
+    if not model.config.text_config.tie_word_embeddings:
+        matrices.append((8, model.model.language_model.embed_tokens.weight))
+    with torch.no_grad():
+        for bits, matrix in matrices:
+            matrix.copy_(torch.tensor(dequantize(quantize(matrix.numpy(), bits))))
+
+
+def use_float_activations(bundle: Path) -> None:
+    """Have MatMulNBits compute in float32."""
+    path = bundle / "decoder.onnx"
+    model = onnx.load(path, load_external_data=False)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "accuracy_level":
+                attribute.i = 0
+    path.write_bytes(model.SerializeToString())

@@ -1,0 +1,44 @@
+"""The random checkpoint is what transformers would write for LLaVA-1.5-7B."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+from llava_edge.bench.random_checkpoint import (
+    CONFIG,
+    PIECE,
+    VOCABULARY,
+    random_tokenizer,
+    tensor_shapes,
+    write_shard,
+)
+from llava_edge.export.tensor_names import canonical
+
+
+def test_names_and_shapes_are_those_of_transformers() -> None:
+    with torch.device("meta"):
+        model = LlavaForConditionalGeneration(LlavaConfig(**json.loads(json.dumps(CONFIG))))
+    expected = {canonical(name): tuple(t.shape) for name, t in model.state_dict().items()}
+    assert {canonical(name): shape for name, shape in tensor_shapes().items()} == expected
+
+
+def test_a_shard_is_a_safetensors_file(tmp_path: Path) -> None:
+    shapes = {"norm.weight": (7,), "linear.weight": (3, PIECE // 2), "linear.bias": (3,)}
+    write_shard(tmp_path / "shard.safetensors", shapes, np.random.default_rng(0))
+    tensors = load_file(tmp_path / "shard.safetensors")
+    assert {name: tensor.shape for name, tensor in tensors.items()} == shapes
+    assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(np.float16)}
+    assert abs(tensors["linear.weight"].std() - 0.02) < 1e-3
+    assert abs(tensors["norm.weight"].mean() - 1) < 0.1
+
+
+def test_the_tokenizer_has_a_word_for_every_id() -> None:
+    tokenizer = random_tokenizer()
+    assert tokenizer.get_vocab_size() <= VOCABULARY
+    assert tokenizer.token_to_id("<image>") == CONFIG["image_token_index"]
+    text = "USER: Où est le chat?"
+    assert tokenizer.decode(tokenizer.encode(text).ids) == text
