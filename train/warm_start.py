@@ -1,0 +1,129 @@
+"""The projector's warm start: an object's rows are asked to be nearest to its name's word.
+
+It runs before stage 1, without the language model, on records that say where their objects are. It
+is an addition to the paper's stage 1, not a replacement.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from llava_edge.errors import TrainingError
+from llava_edge.image import load_picture, preprocess
+from llava_edge.train.model import Learner, tower_rows
+from llava_edge.train.recipe import WarmStart
+from llava_edge.train.records import LabelledBox, Record, load_records
+
+BACKGROUND = "background"  # the word for rows in no box
+SHARPNESS = 20.0  # of the softmax over cosines
+
+
+def warm_start(learner: Learner, settings: WarmStart) -> float:
+    """Train the projector on labelled rows, in place; returns the last epoch's accuracy (0..1)."""
+    records = [record for record in load_records(settings.data) if record.objects]
+    if not records:
+        raise TrainingError(
+            f"The warm start's records ({settings.data.records[0]}) name no objects; give each "
+            "record a list of objects with name and box, or leave out the warm start."
+        )
+    names = [BACKGROUND, *sorted({item.name for record in records for item in record.objects})]
+    words = _word_embeddings(learner, names)  # [names, D]
+    rows, labels = _labelled_rows(learner, records, names)
+    projector = learner.model.model.multi_modal_projector
+    accuracy = _fit(projector, rows, labels, words - words.mean(0), settings)
+    _put_at_the_words(projector, rows, words)
+    return accuracy
+
+
+def _word_embeddings(learner: Learner, names: Sequence[str]) -> Tensor:
+    table = learner.model.get_input_embeddings().weight.detach().float()
+    ids = [learner.encoding.tokenizer.encode([(" " + name, False)]) for name in names]
+    return torch.stack([table[row].mean(0) for row in ids])
+
+
+@torch.no_grad()
+def _labelled_rows(
+    learner: Learner, records: Sequence[Record], names: Sequence[str]
+) -> tuple[Tensor, Tensor]:
+    """The tower's rows [rows, C] of all pictures and the index of the name each one shows."""
+    index = {name: position for position, name in enumerate(names)}
+    kept_rows, kept_labels = [], []
+    for start in track(range(0, len(records), 16), "Features for the warm start"):
+        batch = records[start : start + 16]
+        features = tower_rows(learner.model, _pixels(learner, batch))  # [n, T, C]
+        side = round(features.shape[1] ** 0.5)
+        labels = torch.stack([_label_map(r.objects, index, side) for r in batch])  # [n, T]
+        labelled = labels >= 0
+        kept_rows.append(features[labelled])
+        kept_labels.append(labels[labelled])
+    return torch.cat(kept_rows), torch.cat(kept_labels)
+
+
+def _pixels(learner: Learner, records: Sequence[Record]) -> Tensor:
+    pictures = [load_picture(record.image) for record in records if record.image]
+    return torch.stack([torch.from_numpy(preprocess(p, learner.encoding.image)) for p in pictures])
+
+
+def _label_map(objects: Sequence[LabelledBox], index: dict[str, int], side: int) -> Tensor:
+    """The name at each of side x side rows: of the box around its centre, else the background.
+
+    Rows that a box only touches are -1: not used.
+    """
+    labels = torch.zeros(side, side, dtype=torch.long)
+    centres = (torch.arange(side) + 0.5) / side
+    for item in objects:
+        left, top, right, bottom = item.box
+        margin = 0.5 / side
+        across = (centres > left - margin) & (centres < right + margin)
+        down = (centres > top - margin) & (centres < bottom + margin)
+        near = down[:, None] & across[None, :]
+        labels[near & (labels == 0)] = -1
+    for item in objects:
+        left, top, right, bottom = item.box
+        across = (centres > left) & (centres < right)
+        down = (centres > top) & (centres < bottom)
+        labels[down[:, None] & across[None, :]] = index[item.name]
+    return labels.flatten()
+
+
+def _fit(
+    projector: nn.Module, rows: Tensor, labels: Tensor, words: Tensor, settings: WarmStart
+) -> float:
+    """Cross-entropy over the cosines between projected rows and the centred words."""
+    words = F.normalize(words, dim=-1)
+    steps = settings.epochs * -(-len(rows) // settings.batch_size)
+    optimizer = torch.optim.AdamW(projector.parameters(), lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=steps
+    )
+    # The background's rows are most of all; without weights they would be most of the loss.
+    weights = torch.ones(len(words))
+    weights[0] = 0.2
+    right = 0
+    for _ in track(range(settings.epochs), "Warm start"):
+        right = 0
+        for batch in torch.randperm(len(rows)).split(settings.batch_size):
+            with torch.autocast("cpu", torch.bfloat16):
+                projected = projector(F.dropout(rows[batch], 0.1))
+            scores = F.normalize(projected.float(), dim=-1) @ words.T  # [batch, names]
+            loss = F.cross_entropy(SHARPNESS * scores, labels[batch], weights)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            right += int((scores.argmax(-1) == labels[batch]).sum())
+    return right / len(rows)
+
+
+@torch.no_grad()
+def _put_at_the_words(projector: nn.Module, rows: Tensor, words: Tensor) -> None:
+    """Scale and shift the last layer, so that rows lie among the words, about as long as they."""
+    last = getattr(projector, "linear_2", None) or projector.linear_1
+    centre = words.mean(0)
+    sample = projector(rows[:: max(1, len(rows) // 4096)].float())
+    scale = (words - centre).norm(dim=-1).mean() / sample.norm(dim=-1).mean()
+    last.weight.mul_(scale)
+    last.bias.mul_(scale).add_(centre)
