@@ -1,0 +1,46 @@
+# `make demo` shows the model at work; `make test` runs the tests. Both build .venv on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+QUESTION := $(BIN)/llava-edge chat --image examples/emoji/demo.png --prompt
+
+.PHONY: demo test lint types clean
+
+demo: .venv/demo
+	$(BIN)/llava-edge export examples/emoji/checkpoint \
+	    "$$($(BIN)/llava-edge inspect --default-path)" \
+	    --base "$$($(BIN)/python examples/emoji/base.py --path)" --force
+	$(QUESTION) "What objects are in the picture?"
+	$(QUESTION) "Describe the picture in detail."
+	@echo
+	@echo "Ask about a picture of your own:"
+	@echo "    $(BIN)/llava-edge chat --image PICTURE"
+
+test: .venv/test
+	$(BIN)/pytest
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The checker needs the packages as they are installed, not as the folders lie.
+types: .venv/test
+	rm -rf build/typed build/lib
+	$(BIN)/pip install --quiet --no-deps --target build/typed .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build
+
+.venv/pip:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/demo: .venv/pip pyproject.toml
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export]'
+	$(BIN)/pip install --quiet --no-deps --requirement examples/emoji/base-requirements.txt
+	touch $@
+
+.venv/test: .venv/demo
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,train,dev]'
+	touch $@
