@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 QUESTION := $(BIN)/llava-edge chat --image examples/emoji/demo.png --prompt
 
+DEMO_BUNDLE = $$($(BIN)/python -c 'from llava_edge.bundle import demo_bundle; print(demo_bundle())')
+
 .PHONY: demo test lint types clean
 
 demo: .venv/demo
-	$(BIN)/llava-edge export examples/emoji/checkpoint \
-	    "$$($(BIN)/llava-edge inspect --default-path)" \
-	    --base "$$($(BIN)/python examples/emoji/base.py --path)" --force
+	$(BIN)/llava-edge export examples/emoji/checkpoint "$(DEMO_BUNDLE)" --force \
+	    --base "$$($(BIN)/python examples/emoji/base.py --path)"
 	$(QUESTION) "What objects are in the picture?"
 	$(QUESTION) "Describe the picture in detail."
 	@echo

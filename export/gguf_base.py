@@ -108,9 +108,14 @@ def _spell(name: str) -> str:
 
 def _lazy(tensor: gguf.ReaderTensor, text: TextConfig) -> LazyTensor:
     shape = tuple(int(size) for size in reversed(tensor.shape))
-    heads = {"attn_q": text.num_heads, "attn_k": text.num_kv_heads}
-    module = tensor.name.split(".")[-2]
-    return LazyTensor(shape, partial(_read, tensor, shape, heads.get(module)))
+    module = tensor.name.rpartition(".")[0].rpartition(".")[2]
+    heads = {"attn_q": text.num_heads, "attn_k": text.num_kv_heads}.get(module)
+    if heads is not None and shape[:1] != (heads * text.head_dim,):
+        raise CheckpointError(
+            f"The base holds {tensor.name} in the shape {list(shape)}, but {heads} heads of "
+            f"{text.head_dim} dimensions were expected; fetch the file anew."
+        )
+    return LazyTensor(shape, partial(_read, tensor, shape, heads))
 
 
 def _read(

@@ -19,7 +19,8 @@ def read_tokenizer(metadata: Section) -> Tokenizer:
     tokens = metadata.strings("tokenizer.ggml.tokens")
     kinds = metadata.integers("tokenizer.ggml.token_type", len(tokens))
     vocabulary = {token: id for id, token in enumerate(tokens)}
-    merges = [tuple(merge.split(" ")) for merge in metadata.strings("tokenizer.ggml.merges")]
+    pairs = (merge.partition(" ") for merge in metadata.strings("tokenizer.ggml.merges"))
+    merges = [(first, second) for first, _, second in pairs]
     try:
         tokenizer = Tokenizer(models.BPE(vocabulary, merges))
     except Exception as error:  # tokenizers raises nothing narrower

@@ -114,9 +114,7 @@ def inspect(
 @app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="The folder of a LLaVA checkpoint.")],
-    out: Annotated[
-        Path | None, typer.Argument(help="The bundle's folder [default: the demo's].")
-    ] = None,
+    out: Annotated[Path, typer.Argument(help="The bundle's folder, which must not exist yet.")],
     base: Annotated[
         Path | None, typer.Option(help="The language model that an adapter needs.")
     ] = None,
@@ -129,13 +127,8 @@ def export(
     force: Annotated[bool, typer.Option(help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Turn a LLaVA checkpoint into a bundle."""
-    from llava_edge.bundle import demo_bundle
-
     with _extra("export"):
         from llava_edge.export import convert
-    if out is None:
-        out = demo_bundle()
-        out.parent.mkdir(parents=True, exist_ok=True)
     convert.export(
         checkpoint, out, base=base, precision=precision.value, prompt=prompt, force=force
     )

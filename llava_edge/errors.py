@@ -1,12 +1,12 @@
 """What can go wrong for a reason the user can mend, each said in one sentence.
 
-    LlavaEdgeError
-    ├── UsageError         the call itself is wrong (the command line exits with 2)
-    ├── PictureError       a file that is no picture, is broken, or is too large
-    ├── PromptError        a prompt that does not fit or names pictures that are not there
-    ├── BundleError        a bundle that is missing, damaged or of another version
-    ├── CheckpointError    a checkpoint that cannot be exported
-    └── TrainingError      a recipe or record that cannot be trained on
+LlavaEdgeError
+├── UsageError         the call itself is wrong (the command line exits with 2)
+├── PictureError       a file that is no picture, is broken, or is too large
+├── PromptError        a prompt that does not fit or names pictures that are not there
+├── BundleError        a bundle that is missing, damaged or of another version
+├── CheckpointError    a checkpoint that cannot be exported
+└── TrainingError      a recipe or record that cannot be trained on
 """
 
 

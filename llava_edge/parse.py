@@ -1,31 +1,36 @@
-"""JSON to frozen dataclasses, strictly: each key known and present, each value of its type."""
+"""JSON or TOML to frozen dataclasses, strictly: each key known, each value of its type."""
 
 import dataclasses
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
 
 def parse(cls: type[T], value: object, where: str = "") -> T:
-    """Build the dataclass `cls`; raises ValueError that names the first wrong place."""
+    """Build the dataclass `cls`, whose defaults stand for keys that are not there.
+
+    Raises ValueError that names the first wrong place.
+    """
     if not isinstance(value, dict):
         raise ValueError(f"{where or 'the top'} is not an object")
     hints = get_type_hints(cls)
-    _same_keys(set(hints), set(value), where)
+    _check_keys(cls, set(value), where)
     fields = {
-        name: _convert(hint, value[name], f"{where}.{name}" if where else name)
-        for name, hint in hints.items()
+        name: _convert(hints[name], item, f"{where}.{name}" if where else name)
+        for name, item in value.items()
     }
     return cls(**fields)
 
 
-def _same_keys(expected: set[str], found: set[str], where: str) -> None:
+def _check_keys(cls: type, found: set[str], where: str) -> None:
     prefix = f"{where}." if where else ""
-    if missing := sorted(expected - found):
+    fields = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(cls)}
+    if missing := sorted(name for name, needed in fields.items() if needed and name not in found):
         raise ValueError(f"{prefix}{missing[0]} is missing")
-    if unknown := sorted(found - expected):
+    if unknown := sorted(found - set(fields)):
         raise ValueError(f"{prefix}{unknown[0]} is not known")
 
 
@@ -64,6 +69,8 @@ def _tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...
 def _scalar(kind: type, value: Any, where: str) -> Any:
     if kind is float and type(value) is int:
         return float(value)
+    if kind is Path and type(value) is str:
+        return Path(value)
     if type(value) is not kind:  # exactly: True is no number here
         raise ValueError(f"{where} is {value!r}, not of type {kind.__name__}")
     return value

@@ -1,5 +1,6 @@
-"""Checkpoints as they lie on disk: Hugging Face LLaVA folders, and the small form with an adapter."""
+"""Checkpoints on disk: Hugging Face LLaVA folders, and the small form with an adapter."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -29,12 +30,16 @@ def save_checkpoint(learner: Learner, recipe: Recipe, folder: Path) -> None:
 def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
     """Write tower, projector and LoRA adapter in fp16; the language model itself stays outside.
 
-    `base.json`, taken over from the language model's folder, says which one that is.
+    `base.json` says which one that is: what the language model's own folder says it was made of, or
+    else the file that its weights were read from.
     """
     partial = _partial(folder)
     partial.mkdir(parents=True)
     model = learner.model.model
-    parts = {"vision_tower": model.vision_tower, "multi_modal_projector": model.multi_modal_projector}
+    parts = {
+        "vision_tower": model.vision_tower,
+        "multi_modal_projector": model.multi_modal_projector,
+    }
     tensors = {
         f"{part}.{name}": tensor
         for part, module in parts.items()
@@ -45,6 +50,7 @@ def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
     _write_lora(model.language_model, partial)
     learner.model.config.save_pretrained(partial)
     _write_companions(learner, recipe, partial, tokenizer=False)
+    (partial / "base.json").write_text(json.dumps(_base(recipe.language_model), indent=2) + "\n")
     _finish(partial, folder)
 
 
@@ -80,14 +86,23 @@ def _write_companions(
 ) -> None:
     image = learner.encoding.image
     (folder / "preprocessor_config.json").write_text(json.dumps(_processor(image), indent=2) + "\n")
-    base = recipe.language_model / "base.json"
-    if base.exists():
-        shutil.copyfile(base, folder / "base.json")
     if tokenizer:
         learner.tokenizer.save(str(folder / "tokenizer.json"))
         config = recipe.language_model / "tokenizer_config.json"
         if config.exists():
             shutil.copyfile(config, folder / config.name)
+
+
+def _base(language_model: Path) -> dict[str, str]:
+    named = language_model / "base.json"
+    if named.exists():
+        content: dict[str, str] = json.loads(named.read_text())
+        return content
+    names = ("model.safetensors", "model.safetensors.index.json")
+    file = next(language_model / name for name in names if (language_model / name).exists())
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"name": language_model.name, "file": file.name, "sha256": digest}
 
 
 def _processor(image: ImageConfig) -> dict[str, object]:

@@ -83,7 +83,7 @@ def label(segments: Sequence[Segment], encoding: Encoding) -> tuple[list[int], l
 
 
 def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
-    """Join examples into a batch, padded on the right: ids, labels, mask [B, S], pixels [n, 3, H, W]."""
+    """Join examples into a batch: ids, labels, mask [B, S], and pixels [n, 3, H, W]."""
     ids = [example.input_ids for example in examples]
     labels = [example.labels for example in examples]
     pixels = [example.pixel_values for example in examples if example.pixel_values is not None]

@@ -1,4 +1,4 @@
-"""EfficientNet-lite as a vision tower: a frozen CNN whose two last feature levels become image tokens.
+"""EfficientNet-lite as a vision tower: a frozen CNN whose two levels become image tokens.
 
 The network is EfficientNet-lite (Tan and Le, arXiv 1905.11946, without squeeze-and-excitation and
 with ReLU6). It is a transformers model, so `LlavaForConditionalGeneration` builds it by its
@@ -24,7 +24,7 @@ LITE0_STAGES = (  # kernel, stride, expand ratio, channels, repeats
 )
 
 
-class EfficientNetLiteConfig(PretrainedConfig):  # type: ignore[misc]
+class EfficientNetLiteConfig(PretrainedConfig):
     """The shape of the tower; the defaults are EfficientNet-lite0's."""
 
     model_type = "efficientnet_lite"
@@ -51,7 +51,13 @@ class ConvNorm(nn.Module):
     """A convolution with TensorFlow's "SAME" padding, batch normalization and, mostly, ReLU6."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        act: bool = True,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
@@ -67,11 +73,12 @@ class ConvNorm(nn.Module):
 
     def _padding(self, size: int) -> int:
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
-        return max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        padding: int = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        return padding
 
 
 class Block(nn.Module):
-    """A mobile inverted bottleneck: expand, depthwise, project, and the residual where shapes agree."""
+    """A mobile inverted bottleneck: expand, depthwise, project, and the residual."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, ratio: int) -> None:
         super().__init__()
@@ -87,7 +94,7 @@ class Block(nn.Module):
         return x + out if self.residual else out
 
 
-class EfficientNetLiteModel(PreTrainedModel):  # type: ignore[misc]
+class EfficientNetLiteModel(PreTrainedModel):
     """Pixels [n, 3, H, W] -> rows [n, H/32 * W/32, C + 4c].
 
     The head map (C channels, stride 32) is joined by the stage `fine_stage` (c channels, stride

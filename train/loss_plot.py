@@ -19,7 +19,9 @@ def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         losses = [row["loss"] for row in rows if row["stage"] == stage]
         panel.plot(steps, losses, color="#9ecae1", label="loss")
         panel.plot(steps, _smooth(losses), color="#08519c", label="running mean")
-        panel.set(title=stage, xlabel="step", ylabel="cross-entropy per token, nats", ylim=(0, None))
+        panel.set(
+            title=stage, xlabel="step", ylabel="cross-entropy per token, nats", ylim=(0, None)
+        )
         panel.legend()
     figure.savefig(path, dpi=150)
 

@@ -82,7 +82,9 @@ class AnswerLoss(nn.Module):
         learned = targets != IGNORE_INDEX
         logits = self.llava.lm_head(hidden[:, :-1][learned]).float()  # [labels, V]
         total = F.cross_entropy(logits, targets[learned], reduction="sum")
-        return {"loss": total / (learned.sum() if num_items_in_batch is None else num_items_in_batch)}
+        return {
+            "loss": total / (learned.sum() if num_items_in_batch is None else num_items_in_batch)
+        }
 
 
 def build(recipe: Recipe) -> Learner:
@@ -95,7 +97,7 @@ def build(recipe: Recipe) -> Learner:
     if tokenizer.token_to_id(recipe.image_token) is None:
         tokenizer.add_special_tokens([AddedToken(recipe.image_token, special=True)])
         language_model.resize_token_embeddings(tokenizer.get_vocab_size(), pad_to_multiple_of=64)
-    image_token_id = tokenizer.token_to_id(recipe.image_token)
+    image_token_id: int = tokenizer.token_to_id(recipe.image_token)  # type: ignore[assignment]
     config = LlavaConfig(
         vision_config=tower.config,
         text_config=language_model.config,
@@ -127,7 +129,7 @@ def tower_rows(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
 
 
 def read_image_config(tower: Path, image_size: int) -> ImageConfig:
-    """The tower's `preprocessor_config.json` as an ImageConfig; CLIP's own constants without one."""
+    """What the tower's `preprocessor_config.json` says; without one, CLIP's own preprocessing."""
     path = tower / "preprocessor_config.json"
     values = json.loads(path.read_text()) if path.exists() else {}
     return ImageConfig(
@@ -144,7 +146,7 @@ def _load_tower(folder: Path, dtype: torch.dtype) -> nn.Module:
         return CLIPVisionModel.from_pretrained(folder, dtype=dtype)
     if kind == "efficientnet_lite":
         tower: nn.Module = AutoModel.from_pretrained(folder, dtype=dtype)
-        return tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return tower.to(memory_format=torch.channels_last)
     raise TrainingError(
         f"The vision tower {folder} is a {kind}; give a clip_vision_model or an efficientnet_lite."
     )

@@ -1,14 +1,14 @@
 """A recipe: the TOML file that says what is trained, from what, in which stages."""
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from llava_edge.errors import TrainingError
-from llava_edge.prompt import PROMPTS
+from llava_edge.parse import parse
+
+PATH_KEYS = {"out", "vision_tower", "language_model", "records", "images"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,6 @@ class Recipe:
     image_token: str = "<image>"  # added to the vocabulary where it is missing
     seed: int = 0
     precision: Literal["bf16", "fp32"] = "bf16"
-    source: Path = field(default=Path("recipe.toml"))  # the file read
 
     @property
     def inputs(self) -> list[Path]:
@@ -93,69 +92,26 @@ def load_recipe(path: Path) -> Recipe:
     Raises TrainingError for a missing file, an unknown or missing key, or a value of a wrong type.
     """
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        recipe = parse(Recipe, _resolve(table, path.parent))
     except OSError as error:
         raise TrainingError(
             f"The recipe {path} cannot be read ({error.strerror}); name a TOML file."
         ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise TrainingError(f"The recipe {path} is not TOML ({error}); correct it.") from error
-    recipe: Recipe = _Reader(path).build(Recipe, {**table, "source": path.name}, "")
+    except ValueError as error:  # of TOML itself, or of what it says
+        raise TrainingError(f"The recipe {path} is wrong: {error}; correct it.") from error
     for file in recipe.inputs:
         if not file.exists():
             raise TrainingError(
                 f"{path} names {file}, which does not exist; make it or correct the recipe."
             )
-    assert recipe.prompt in PROMPTS
     return recipe
 
 
-class _Reader:
-    """Turns TOML tables into the dataclasses above, strictly."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def build(self, kind: type[Any], table: Mapping[str, Any], where: str) -> Any:
-        hints = get_type_hints(kind)
-        unknown = sorted(set(table) - set(hints))
-        if unknown:
-            raise self._error(f"has the unknown key {where}{unknown[0]}", f"use {_list(hints)}")
-        for item in fields(kind):
-            if item.name not in table and item.default is MISSING:
-                raise self._error(f"lacks {where}{item.name}", "add it")
-        return kind(**{k: self._value(hints[k], v, where + k) for k, v in table.items()})
-
-    def _value(self, hint: Any, value: Any, where: str) -> Any:
-        if get_origin(hint) is UnionType:  # X | None: TOML has no null
-            hint = get_args(hint)[0]
-        if isinstance(value, Mapping) and isinstance(hint, type):
-            return self.build(hint, value, f"{where}.")
-        if get_origin(hint) is tuple and isinstance(value, list):
-            return tuple(self._value(get_args(hint)[0], item, where) for item in value)
-        if get_origin(hint) is Literal and value in get_args(hint):
-            return value
-        if hint is Path and isinstance(value, str):
-            return self._path.parent / value
-        if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(hint, type) and type(value) is hint:
-            return value
-        raise self._error(f"has {where} = {value!r}", f"give {_describe(hint)}")
-
-    def _error(self, what: str, cure: str) -> TrainingError:
-        return TrainingError(f"The recipe {self._path} {what}; {cure}.")
-
-
-def _list(names: Any) -> str:
-    return ", ".join(sorted(names))
-
-
-def _describe(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return " or ".join(map(repr, get_args(hint)))
-    if get_origin(hint) is tuple:
-        return "a list"
-    return {Path: "a path", float: "a number", int: "a whole number", str: "words"}.get(
-        hint, "a table"
-    )
+def _resolve(value: Any, folder: Path, key: str = "") -> Any:
+    """Make the paths among a table's values relative to `folder`."""
+    if isinstance(value, dict):
+        return {name: _resolve(item, folder, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_resolve(item, folder, key) for item in value]
+    return str(folder / value) if key in PATH_KEYS and isinstance(value, str) else value

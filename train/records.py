@@ -81,5 +81,6 @@ def _check(record: Record, where: str) -> None:
         )
     if record.image and not record.image.is_file():
         raise TrainingError(
-            f"{where} names the picture {record.image}, which is missing; add it or drop the record."
+            f"{where} names the picture {record.image}, which is missing; "
+            "add it or drop the record."
         )

