@@ -1,15 +1,15 @@
 # `make demo` shows the model at work; `make test` runs the tests. Both build .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
-QUESTION := $(BIN)/llava-edge chat --image examples/emoji/demo.png --prompt
+QUESTION = $(BIN)/llava-edge chat --bundle "$(DEMO_BUNDLE)" --image examples/emoji/demo.png --prompt
 
 DEMO_BUNDLE = $$($(BIN)/python -c 'from llava_edge.bundle import demo_bundle; print(demo_bundle())')
 
 .PHONY: demo test lint types clean
 
 demo: .venv/demo
-	$(BIN)/llava-edge export examples/emoji/checkpoint "$(DEMO_BUNDLE)" --force \
-	    --base "$$($(BIN)/python examples/emoji/base.py --path)"
+	base=$$($(BIN)/python examples/emoji/base.py --path) && \
+	    $(BIN)/llava-edge export examples/emoji/checkpoint "$(DEMO_BUNDLE)" --base "$$base" --force
 	$(QUESTION) "What objects are in the picture?"
 	$(QUESTION) "Describe the picture in detail."
 	@echo
@@ -36,7 +36,7 @@ clean:
 	$(PYTHON) -m venv .venv
 	touch $@
 
-.venv/demo: .venv/pip pyproject.toml
+.venv/demo: .venv/pip pyproject.toml constraints.txt examples/emoji/base-requirements.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export]'
 	$(BIN)/pip install --quiet --no-deps --requirement examples/emoji/base-requirements.txt
 	touch $@

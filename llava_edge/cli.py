@@ -1,6 +1,7 @@
 """The command line: a verb reads its flags, imports late and calls one function."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -11,6 +12,7 @@ import typer
 
 from llava_edge import __version__
 from llava_edge.errors import LlavaEdgeError, UsageError
+from llava_edge.memory import peak_memory
 
 app = typer.Typer(
     name="llava-edge",
@@ -129,9 +131,14 @@ def export(
     """Turn a LLaVA checkpoint into a bundle."""
     with _extra("export"):
         from llava_edge.export import convert
-    convert.export(
+    start = time.perf_counter()
+    config = convert.export(
         checkpoint, out, base=base, precision=precision.value, prompt=prompt, force=force
     )
+    size = sum(file.size for file in config.files.values()) / 1e6
+    peak = peak_memory()
+    memory = f", at most {peak / 1e6:,.0f} MB of memory" if peak else ""
+    typer.echo(f"{size:,.0f} MB in {time.perf_counter() - start:.0f} s{memory}")
     typer.echo(f"The bundle is in {out}; talk to it with: llava-edge chat --bundle {out}")
 
 

@@ -28,6 +28,16 @@ CHANGES: dict[str, tuple[Callable[[str], str], str]] = {
     "a missing key": (lambda t: t.replace("projector_lr = 1e-2\n", ""), "stage1.projector_lr"),
     "a wrong type": (lambda t: t.replace("batch_size = 2", 'batch_size = "two"'), "batch_size"),
     "an unknown prompt": (lambda t: t.replace('"chatml"', '"alpaca"'), "alpaca"),
+    "adapters that do not learn": (
+        lambda t: t.replace("language_model_lr = 1e-2\n", ""),
+        "lora needs",
+    ),
+    "a language model in stage 1": (
+        lambda t: t.replace("[stage1]", "[stage1]\nlanguage_model_lr = 1"),
+        "the projector alone",
+    ),
+    "no batch": (lambda t: t.replace("batch_size = 2", "batch_size = 0"), "batch_size is 0"),
+    "no tower": (lambda t: t.replace('"tower"', '"."'), r"config\.json"),
     "broken TOML": (lambda t: t + "\n[stage3", "is wrong"),
 }
 

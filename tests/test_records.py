@@ -38,7 +38,7 @@ def test_a_limit_keeps_the_first(data: Data) -> None:
     assert load_records(limited) == load_records(data)[:2]
 
 
-def turns(*values: str) -> list[dict[str, str]]:
+def turns(*values: str | None) -> list[dict[str, str | None]]:
     return [
         {"from": ("human", "gpt")[index % 2], "value": value} for index, value in enumerate(values)
     ]
@@ -48,7 +48,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "missing picture": ({"image": "none.png"}, r"none\.png"),
     "no place for the picture": ({"conversations": turns("Hello", "Hi")}, "<image> 0 times"),
     "two places": ({"conversations": turns("<image><image>", "Hi")}, "<image> 2 times"),
-    "no answer": ({"conversations": turns("<image>")}, "does not end with an answer"),
+    "no answer": ({"conversations": turns("<image>")}, "does not alternate"),
+    "two questions": (
+        {"conversations": [*turns("<image>"), *turns("And?", "Yes.")]},
+        "does not alternate",
+    ),
+    "a picture in the answer": ({"conversations": turns("Hi", "<image>")}, "not a LLaVA sample"),
+    "no words": ({"conversations": turns("<image>", None)}, "not a LLaVA sample"),
+    "half a box": ({"objects": [{"name": "cat", "box": [0, 1]}]}, "not a LLaVA sample"),
     "another role": ({"conversations": [{"from": "system", "value": ""}]}, "not a LLaVA sample"),
     "no turns": ({"conversations": None}, "not a LLaVA sample"),
 }

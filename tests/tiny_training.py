@@ -9,7 +9,6 @@ from tiny import Tiny, llava, randomize, text_config, tokenizer
 from transformers import LlamaForCausalLM
 
 RECIPE = """
-name = "tiny"
 out = "run"
 vision_tower = "tower"
 language_model = "language_model"

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from peft import PeftModel, get_peft_model_state_dict
@@ -21,10 +22,9 @@ PROJECTOR = "multi_modal_projector."
 
 def save_checkpoint(learner: Learner, recipe: Recipe, folder: Path) -> None:
     """Write the whole model as a Hugging Face LLaVA checkpoint, complete or not at all."""
-    partial = _partial(folder)
-    learner.model.save_pretrained(partial)
-    _write_companions(learner, recipe, partial)
-    _finish(partial, folder)
+    with _whole(folder) as partial:
+        learner.model.save_pretrained(partial)
+        _write_companions(learner, recipe, partial)
 
 
 def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
@@ -33,8 +33,6 @@ def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
     `base.json` says which one that is: what the language model's own folder says it was made of, or
     else the file that its weights were read from.
     """
-    partial = _partial(folder)
-    partial.mkdir(parents=True)
     model = learner.model.model
     parts = {
         "vision_tower": model.vision_tower,
@@ -46,12 +44,13 @@ def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
         for name, tensor in module.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    save_file(_half(tensors), partial / "model.safetensors", {"format": "pt"})
-    _write_lora(model.language_model, partial)
-    learner.model.config.save_pretrained(partial)
-    _write_companions(learner, recipe, partial, tokenizer=False)
-    (partial / "base.json").write_text(json.dumps(_base(recipe.language_model), indent=2) + "\n")
-    _finish(partial, folder)
+    with _whole(folder) as partial:
+        save_file(_half(tensors), partial / "model.safetensors", {"format": "pt"})
+        _write_lora(model.language_model, partial)
+        learner.model.config.save_pretrained(partial)
+        _write_companions(learner, recipe, partial, tokenizer=False)
+        base = json.dumps(_base(recipe.language_model), indent=2)
+        (partial / "base.json").write_text(base + "\n")
 
 
 def load_projector(model: LlavaForConditionalGeneration, folder: Path) -> None:
@@ -98,7 +97,7 @@ def _base(language_model: Path) -> dict[str, str]:
     if named.exists():
         content: dict[str, str] = json.loads(named.read_text())
         return content
-    names = ("model.safetensors", "model.safetensors.index.json")
+    names = ("model.safetensors", "model.safetensors.index.json", "config.json")
     file = next(language_model / name for name in names if (language_model / name).exists())
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -121,12 +120,15 @@ def _half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
 
 
-def _partial(folder: Path) -> Path:
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to write in, which takes the place of `folder` at the end or vanishes."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    return partial
-
-
-def _finish(partial: Path, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

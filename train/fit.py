@@ -1,5 +1,6 @@
 """`llava-edge train`: a recipe becomes a two-stage checkpoint."""
 
+import errno
 import json
 import shutil
 from collections.abc import Sequence
@@ -13,7 +14,10 @@ from llava_edge.train.checkpoint import load_projector, save_adapter, save_check
 from llava_edge.train.loss_plot import plot_losses
 from llava_edge.train.model import Learner, build
 from llava_edge.train.recipe import Recipe, Stage, load_recipe
+from llava_edge.train.records import load_records
 from llava_edge.train.warm_start import warm_start
+
+WRITTEN = ("warm_start", "stage1", "stage2", "adapter", "steps")  # the folders of a run
 
 
 def train(recipe: Path, *, resume: bool = False, force: bool = False) -> Path:
@@ -24,36 +28,56 @@ def train(recipe: Path, *, resume: bool = False, force: bool = False) -> Path:
     run goes on after the last step saved. Raises TrainingError for a recipe or record that is bad.
     """
     plan = load_recipe(recipe)
+    for part in plan.data:
+        load_records(part)  # what is wrong with them is said now, not hours later
     _claim(plan.out, resume=resume, force=force)
-    console = Console(stderr=True)
+    try:
+        return _train(plan, Console(stderr=True), resume=resume)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise TrainingError(
+            f"The disk is full, so {plan.out} could not be written on; free some space and go on "
+            "with --resume."
+        ) from error
+
+
+def _train(plan: Recipe, console: Console, *, resume: bool) -> Path:
     learner = build(plan)
-    final = plan.out / "stage1"
-    if (final / "config.json").exists():
-        console.print(f"Stage 1 is done: {final}")
-        load_projector(learner.model, final)
+    stage1, stage2 = plan.out / "stage1", plan.out / "stage2"
+    if (stage1 / "config.json").exists():
+        console.print(f"Stage 1 is done: {stage1}")
+        load_projector(learner.model, stage1)
     else:
         _warm_start(plan, learner, console)
         console.print("Stage 1: the projector learns, all else is frozen")
         _run(plan, learner, plan.stage1, "stage1", resume=resume)
-        save_checkpoint(learner, plan, final)
+        save_checkpoint(learner, plan, stage1)
     console.print("Stage 2: the projector and the language model learn")
     _run(plan, learner, plan.stage2, "stage2", resume=resume)
     if plan.stage2.lora:
         save_adapter(learner, plan, plan.out / "adapter")
         merged = learner.model.model.language_model.merge_and_unload()
         learner.model.model.language_model = merged
-    save_checkpoint(learner, plan, plan.out / "stage2")
-    return plan.out / "stage2"
+    save_checkpoint(learner, plan, stage2)
+    return stage2
 
 
 def _claim(out: Path, *, resume: bool, force: bool) -> None:
-    if out.exists() and force and not resume:
-        shutil.rmtree(out)
-    if out.exists() and any(out.iterdir()) and not resume:
+    """Make the run's folder, without what an old run left there if `force`."""
+    if force and not resume:
+        for name in WRITTEN:
+            shutil.rmtree(out / name, ignore_errors=True)
+    if not resume and any((out / name).exists() for name in WRITTEN):
         raise TrainingError(
             f"{out} already holds a run; go on with it by --resume, or begin anew by --force."
         )
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(
+            f"The run's folder {out} cannot be made ({error.strerror}); name another as out."
+        ) from error
 
 
 def _warm_start(recipe: Recipe, learner: Learner, console: Console) -> None:
@@ -79,5 +103,5 @@ def _write_losses(out: Path, stage: str, log: Sequence[dict[str, float]]) -> Non
     old = path.read_text().splitlines() if path.exists() else []
     rows = [row for row in map(json.loads, old) if row["stage"] != stage]
     rows += [{"stage": stage, **row} for row in log if "loss" in row]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     plot_losses(rows, out / "losses.png")

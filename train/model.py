@@ -91,8 +91,15 @@ def build(recipe: Recipe) -> Learner:
     """Join the recipe's tower and language model by a fresh projector, drawn from its seed."""
     torch.manual_seed(recipe.seed)
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-    tower = _load_tower(recipe.vision_tower, dtype)
-    language_model = AutoModelForCausalLM.from_pretrained(recipe.language_model, dtype=dtype)
+    try:
+        tower = _load_tower(recipe.vision_tower, dtype)
+        language_model = AutoModelForCausalLM.from_pretrained(recipe.language_model, dtype=dtype)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise TrainingError(
+            f"{recipe.vision_tower} or {recipe.language_model} cannot be loaded ({reason}); "
+            "give folders that transformers' save_pretrained has written."
+        ) from error
     tokenizer = HfTokenizer.from_file(str(recipe.language_model / "tokenizer.json"))
     if tokenizer.token_to_id(recipe.image_token) is None:
         tokenizer.add_special_tokens([AddedToken(recipe.image_token, special=True)])

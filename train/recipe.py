@@ -19,6 +19,9 @@ class Data:
     images: Path
     limit: int | None = None  # of records used, the first ones
 
+    def __post_init__(self) -> None:
+        _at_least_one(limit=1 if self.limit is None else self.limit, records=len(self.records))
+
 
 @dataclass(frozen=True)
 class Lora:
@@ -27,6 +30,9 @@ class Lora:
     rank: int = 32
     alpha: int = 64
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least_one(rank=self.rank, alpha=self.alpha)
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,9 @@ class WarmStart:
     learning_rate: float = 1e-3
     batch_size: int = 1024  # rows
 
+    def __post_init__(self) -> None:
+        _at_least_one(epochs=self.epochs, batch_size=self.batch_size)
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -50,18 +59,26 @@ class Stage:
     projector_lr: float
     language_model_lr: float = 0.0
     lora: Lora | None = None  # without it a language model that learns does so in full
-    batch_size: int = 16
+    batch_size: int = 16  # on each device
     epochs: float = 1.0
     warmup_ratio: float = 0.03
     save_steps: int = 200
     log_steps: int = 10
+
+    def __post_init__(self) -> None:
+        _at_least_one(
+            batch_size=self.batch_size, save_steps=self.save_steps, log_steps=self.log_steps
+        )
+        if min(self.projector_lr, self.language_model_lr) < 0 or self.epochs <= 0:
+            raise ValueError("a learning rate is negative, or epochs is not above 0")
+        if self.lora and not self.language_model_lr:
+            raise ValueError("lora needs a language_model_lr")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Folders of the vision tower and the language model, and the two stages that join them."""
 
-    name: str
     out: Path
     vision_tower: Path
     language_model: Path
@@ -76,14 +93,30 @@ class Recipe:
     seed: int = 0
     precision: Literal["bf16", "fp32"] = "bf16"
 
+    def __post_init__(self) -> None:
+        if self.stage1.language_model_lr or not self.stage1.projector_lr:
+            raise ValueError(
+                "stage1 trains the projector alone, so it has projector_lr and no other"
+            )
+        if not self.stage2.projector_lr and not self.stage2.language_model_lr:
+            raise ValueError("stage2 trains nothing, since both its learning rates are 0")
+
+    @property
+    def data(self) -> list[Data]:
+        """All records and pictures that the recipe names."""
+        warm_start = [self.warm_start.data] if self.warm_start else []
+        return [*warm_start, self.stage1.data, self.stage2.data]
+
     @property
     def inputs(self) -> list[Path]:
         """Every file or folder that the recipe reads."""
-        data = [self.stage1.data, self.stage2.data]
-        if self.warm_start:
-            data.append(self.warm_start.data)
-        files = [path for part in data for path in (*part.records, part.images)]
-        return [self.vision_tower, self.language_model, *files]
+        files = [path for part in self.data for path in (*part.records, part.images)]
+        parts = [
+            self.vision_tower / "config.json",
+            self.language_model / "config.json",
+            self.language_model / "tokenizer.json",
+        ]
+        return [*parts, *files]
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -106,6 +139,12 @@ def load_recipe(path: Path) -> Recipe:
                 f"{path} names {file}, which does not exist; make it or correct the recipe."
             )
     return recipe
+
+
+def _at_least_one(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} is {number}, not 1 or more")
 
 
 def _resolve(value: Any, folder: Path, key: str = "") -> Any:

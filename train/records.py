@@ -3,13 +3,13 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llava_edge.errors import TrainingError
 from llava_edge.prompt import IMAGE, Message
 from llava_edge.train.recipe import Data
 
-ROLES = {"human": "user", "gpt": "assistant"}
+ROLES: dict[str, Literal["user", "assistant"]] = {"human": "user", "gpt": "assistant"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Record:
     id: str
     image: Path | None
     messages: tuple[Message, ...]
-    objects: tuple[LabelledBox, ...] = ()  # ours, for the warm start of the projector
+    objects: tuple[LabelledBox, ...] = ()  # for the warm start of the projector
 
 
 def load_records(data: Data) -> list[Record]:
@@ -35,11 +35,13 @@ def load_records(data: Data) -> list[Record]:
     records: list[Record] = []
     for path in data.records:
         try:
-            samples = json.loads(path.read_text())
+            samples = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise TrainingError(
                 f"The records {path} cannot be read ({error}); a JSON list of samples is expected."
             ) from error
+        if not isinstance(samples, list):
+            raise TrainingError(f"The records {path} are no JSON list of samples; make them one.")
         records += [
             _record(sample, data.images, f"Record {index} of {path}")
             for index, sample in enumerate(samples)
@@ -51,13 +53,10 @@ def load_records(data: Data) -> list[Record]:
 
 def _record(sample: dict[str, Any], images: Path, where: str) -> Record:
     try:
-        messages = tuple(
-            Message(ROLES[turn["from"]], turn["value"])  # type: ignore[arg-type]
-            for turn in sample["conversations"]
-        )
-        boxes = tuple(LabelledBox(o["name"], tuple(o["box"])) for o in sample.get("objects", ()))
+        messages = tuple(_message(turn) for turn in sample["conversations"])
+        boxes = tuple(_labelled_box(item) for item in sample.get("objects", ()))
         record = Record(str(sample["id"]), _image(sample, images), messages, boxes)
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(
             f"{where} is not a LLaVA sample ({error!r}); it needs an id and conversations of "
             "human and gpt turns with a value each."
@@ -66,13 +65,29 @@ def _record(sample: dict[str, Any], images: Path, where: str) -> Record:
     return record
 
 
+def _message(turn: dict[str, str]) -> Message:
+    role: Literal["user", "assistant"] = ROLES[turn["from"]]
+    if role == "assistant" and IMAGE in turn["value"]:
+        raise ValueError(f"gpt says {IMAGE}")
+    return Message(role, turn["value"] + "")  # words, or a TypeError
+
+
+def _labelled_box(item: dict[str, Any]) -> LabelledBox:
+    left, top, right, bottom = map(float, item["box"])
+    return LabelledBox(str(item["name"]), (left, top, right, bottom))
+
+
 def _image(sample: dict[str, Any], images: Path) -> Path | None:
     return images / sample["image"] if sample.get("image") else None
 
 
 def _check(record: Record, where: str) -> None:
-    if not record.messages or record.messages[-1].role != "assistant":
-        raise TrainingError(f"{where} does not end with an answer of gpt; add one or drop it.")
+    roles = [message.role for message in record.messages]
+    if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
+        raise TrainingError(
+            f"{where} does not alternate between human and gpt, ending with gpt; "
+            "mend its turns or drop it."
+        )
     places = sum(message.text.count(IMAGE) for message in record.messages)
     if places != (record.image is not None):
         raise TrainingError(

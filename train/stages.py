@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import get_last_checkpoint
 
 from llava_edge.errors import TrainingError
 from llava_edge.train.dataset import RecordDataset, collate
@@ -59,9 +58,9 @@ def run(
         data_collator=collate,
         train_dataset=RecordDataset(load_records(stage.data), learner.encoding),
     )
-    checkpoint = get_last_checkpoint(str(out)) if resume and out.exists() else None
+    checkpoint = _last_checkpoint(out) if resume else None
     with disable_input_dtype_casting(model.llava):  # autocast casts the adapters instead
-        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return list(trainer.state.log_history)
 
 
@@ -133,6 +132,12 @@ def _arguments(recipe: Recipe, stage: Stage, out: Path) -> TrainingArguments:
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+
+
+def _last_checkpoint(out: Path) -> Path | None:
+    """The last one that was written to its end: Trainer writes its state last."""
+    whole = [path.parent for path in out.glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
 def _trained(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:

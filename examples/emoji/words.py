@@ -1,4 +1,4 @@
-"""The three kinds of stage 2 samples and the pairs of stage 1, written from the context alone."""
+"""The three kinds of stage 2 samples and the pairs of stage 1, written from what is known alone."""
 
 from collections.abc import Callable
 

@@ -1,0 +1,46 @@
+"""The wheel holds the package, all of it and nothing else."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("llava_edge", "bench", "export", "train")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tree = tmp_path_factory.mktemp("tree")  # a copy: building leaves its own folders behind
+    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+        shutil.copy(ROOT / name, tree)
+    for name in (*FOLDERS, "examples"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist", "."]
+    built = subprocess.run(command, cwd=tree, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (path,) = (tree / "dist").glob("*.whl")
+    return path
+
+
+def test_one_name_and_every_module(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    expected = {f"llava_edge/{path.name}" for path in (ROOT / "llava_edge").glob("*.py")}
+    for folder in FOLDERS[1:]:
+        expected |= {f"llava_edge/{folder}/{path.name}" for path in (ROOT / folder).glob("*.py")}
+    assert names == expected | {"llava_edge/py.typed"}
+
+
+def test_the_weights_are_not_in_it(wheel: Path) -> None:
+    assert wheel.stat().st_size < 2 * 2**20
+
+
+def test_every_folder_of_modules_is_listed() -> None:
+    listed = (ROOT / "pyproject.toml").read_text()
+    for init in ROOT.glob("*/__init__.py"):
+        name = init.parent.name
+        assert name == "llava_edge" or f'"llava_edge.{name}" = "{name}"' in listed
