@@ -4,7 +4,6 @@ python -m llava_edge.bench.latency BUNDLE --image photo.jpg
 """
 
 import json
-import os
 import statistics
 import time
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ class Latency:
     """Seconds and bytes; of the answers, the medians over all runs."""
 
     bundle: str
-    cores: int
+    threads: int  # 0: as many as onnxruntime chooses
     runs: int
     load_seconds: float
     encode_seconds: float
@@ -46,7 +45,7 @@ def measure(bundle: Path | None, image: Path, prompt: str, *, tokens: int, runs:
     answers = [_answer(model, picture, run, prompt, tokens) for run in range(runs)]
     return Latency(
         bundle=model.config.name,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+        threads=model.device.threads,
         runs=runs,
         load_seconds=loaded,
         encode_seconds=statistics.median(t.encode_seconds for t in answers),
@@ -60,7 +59,8 @@ def measure(bundle: Path | None, image: Path, prompt: str, *, tokens: int, runs:
 
 
 def _answer(model: Llava, picture: Image, run: int, prompt: str, tokens: int) -> Timings:
-    picture.putpixel((0, 0), (run % 256, 0, 0))  # a picture that the encoder does not remember
+    box = (picture.width // 4, picture.height // 4, picture.width * 3 // 4, picture.height * 3 // 4)
+    picture.paste((37 * run % 256, 90, 160), box)  # a picture that the encoder does not remember
     *_, last = model.stream(prompt, picture, max_tokens=tokens)
     return last.timings
 

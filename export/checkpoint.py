@@ -85,7 +85,7 @@ def open_checkpoint(
         provenance["adapter"] = "LoRA"
     check_vocabulary(tokenizer, config.text.vocab_size, folder)
     return Checkpoint(
-        name=folder.resolve().name,
+        name=_name(file, folder),
         config=config,
         image=read_image_config(folder, config.tower.image_size),
         prompt=choose_prompt(prompt, file, tokenizer),
@@ -93,6 +93,12 @@ def open_checkpoint(
         tensors=_checked(tensors, config, folder),
         provenance=provenance,
     )
+
+
+def _name(file: Section, folder: Path) -> str:
+    """What training called it, else the folder's name."""
+    default = folder.resolve().name
+    return file.section("llava_edge").text("name", default) if file.has("llava_edge") else default
 
 
 def _checked(

@@ -34,6 +34,7 @@ from llava_edge.export.weights import WeightFile
 
 _QUANTIZATION: dict[Precision, QuantizationConfig] = {
     "int4": QuantizationConfig("kquant", 4, BLOCK, head_bits=8, embedding_bits=8),
+    "mixed": QuantizationConfig("kquant_mixed", 4, BLOCK, head_bits=8, embedding_bits=8),
     "fp32": QuantizationConfig("none", 32, BLOCK, head_bits=32, embedding_bits=32),
 }
 
@@ -67,7 +68,7 @@ def _write(checkpoint: Checkpoint, folder: Path, precision: Precision) -> Bundle
     tokenizer = checkpoint.tokenizer.to_str(pretty=True)
     (folder / TOKENIZER_JSON).write_text(tokenizer, encoding="utf-8")
     with WeightFile(folder / WEIGHTS_BIN) as weights, progress_bar(checkpoint.tensors) as tensors:
-        half = precision == "int4"
+        half = precision != "fp32"
         write_vision(config, tensors, weights, folder / VISION_ONNX, half=half)
         embedding = write_decoder(config.text, tensors, weights, folder / DECODER_ONNX, precision)
     bundle = _bundle_config(checkpoint, embedding, precision)
@@ -111,10 +112,10 @@ def _decoder_config(text: TextConfig, embedding: EmbeddingConfig) -> DecoderConf
 def _check_sizes(text: TextConfig, precision: Precision) -> None:
     """Refuse what MatMulNBits and GroupQueryAttention cannot compute."""
     inputs = (text.hidden_size, text.intermediate_size, text.num_heads * text.head_dim)
-    if precision == "int4" and any(size % BLOCK for size in inputs):
+    if precision != "fp32" and any(size % BLOCK for size in inputs):
         raise CheckpointError(
             f"The language model's matrices have {inputs[0]}, {inputs[1]} and {inputs[2]} inputs, "
-            f"but 4-bit export needs multiples of {BLOCK}; give --precision fp32."
+            f"but quantized export needs multiples of {BLOCK}; give --precision fp32."
         )
     if text.head_dim % HEAD_DIM_MULTIPLE:
         raise CheckpointError(

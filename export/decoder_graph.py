@@ -18,10 +18,9 @@ from llava_edge.export.linear import StoredMatrix, multiply, store
 from llava_edge.export.quantize import BLOCK, Bits
 from llava_edge.export.weights import WeightFile
 
-Precision = Literal["int4", "fp32"]
+Precision = Literal["int4", "mixed", "fp32"]
 HEAD_DIM_MULTIPLE = 16  # what GroupQueryAttention with rotary embeddings asks of a head
-LINEAR_BITS: dict[Precision, Bits | None] = {"int4": 4, "fp32": None}
-HEAD_BITS: dict[Precision, Bits | None] = {"int4": 8, "fp32": None}  # the embedding's as well
+HEAD_BITS: dict[Precision, Bits | None] = {"int4": 8, "mixed": 8, "fp32": None}  # embedding's too
 
 
 def write_decoder(
@@ -48,6 +47,13 @@ def write_decoder(
     if blocks is None:
         return EmbeddingConfig(32, BLOCK, embedding.data, None, None)
     return EmbeddingConfig(8, BLOCK, embedding.data, blocks.scales, blocks.zero_points)
+
+
+def linear_bits(precision: Precision, name: str) -> Bits | None:
+    """The bits of a linear layer; "mixed" keeps 4 for gate and up, half of all weights, alone."""
+    if precision == "fp32":
+        return None
+    return 8 if precision == "mixed" and not name.endswith("gate_up_proj") else 4
 
 
 class _Decoder:
@@ -161,7 +167,7 @@ class _Decoder:
     ) -> ir.Value:
         """One product for all the modules, whose outputs lie side by side."""
         matrix = np.concatenate([self._read(f"{module}.weight") for module in modules])
-        stored = store(self.graph.weights, matrix, LINEAR_BITS[self._precision])
+        stored = store(self.graph.weights, matrix, linear_bits(self._precision, name))
         product = multiply(self.graph, name, rows, stored)
         if not bias:
             return product

@@ -57,7 +57,7 @@ def _replace(out: Path, temporary: Path) -> None:
     except BaseException:
         old.rename(out)
         raise
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _cannot_write(out: Path, error: OSError) -> BundleError:

@@ -27,6 +27,7 @@ class Precision(StrEnum):
     """How the language model's weights are stored."""
 
     int4 = "int4"
+    mixed = "mixed"
     fp32 = "fp32"
 
 

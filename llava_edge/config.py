@@ -93,9 +93,12 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class QuantizationConfig:
-    """How the decoder's weights were stored."""
+    """How the decoder's weights were stored.
 
-    method: Literal["kquant", "none"]
+    "kquant_mixed": `bits` for the MLP's gate and up, 8 for every other linear layer.
+    """
+
+    method: Literal["kquant", "kquant_mixed", "none"]
     bits: int  # of the linear layers
     block_size: int
     head_bits: int

@@ -113,7 +113,7 @@ def build(recipe: Recipe) -> Learner:
         vision_feature_select_strategy=recipe.vision_feature_select_strategy,
         tie_word_embeddings=language_model.config.tie_word_embeddings,
     )
-    config.llava_edge = {"prompt": recipe.prompt}
+    config.llava_edge = {"name": recipe.name, "prompt": recipe.prompt}
     config.mm_projector_type = recipe.projector
     model = _join(config, tower, language_model)
     image = read_image_config(recipe.vision_tower, tower.config.image_size)

@@ -85,6 +85,7 @@ class Recipe:
     stage1: Stage
     stage2: Stage
     warm_start: WarmStart | None = None
+    name: str = "llava"  # what bundles made of it are called
     prompt: Literal["chatml", "vicuna_v1"] = "vicuna_v1"
     projector: Literal["mlp2x_gelu", "linear"] = "mlp2x_gelu"
     vision_feature_layer: int = -2
