@@ -140,3 +140,17 @@ def use_float_activations(bundle: Path) -> None:
             if attribute.name == "accuracy_level":
                 attribute.i = 0
     path.write_bytes(model.SerializeToString())
+
+
+def test_mixed_keeps_4_bits_for_gate_and_up_alone(tmp_path: Path) -> None:
+    write_llava(tmp_path / "checkpoint")
+    export(tmp_path / "checkpoint", tmp_path / "bundle", precision="mixed")
+    graph = onnx.load(tmp_path / "bundle" / "decoder.onnx", load_external_data=False).graph
+    bits = {
+        node.name: {item.name: item.i for item in node.attribute}["bits"]
+        for node in graph.node
+        if node.op_type == "MatMulNBits"
+    }
+    assert len(bits) == 2 * 4 + 1  # qkv, o, gate and up, down of two layers; the head
+    for name, width in bits.items():
+        assert width == (4 if "gate_up" in name else 8), name
