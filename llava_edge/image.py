@@ -70,8 +70,8 @@ def _too_large(what: str) -> PictureError:
 def _open(source: PictureSource, name: str) -> AbstractContextManager[Image.Image]:
     if isinstance(source, Image.Image):
         return nullcontext(source)  # the caller's own to close
-    file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).expanduser()
     try:
+        file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).expanduser()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
             return Image.open(file, formats=FORMATS)

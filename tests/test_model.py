@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
+from transformers import LlavaForConditionalGeneration
 
 from llava_edge import BundleError, Llava, PictureError, PromptError, UsageError, load
+from llava_edge.image import preprocess
 
 QUESTION = "What is in the picture?"
 
@@ -128,3 +132,19 @@ def test_what_was_loaded(tiny_bundle: Path) -> None:
     model = load(str(tiny_bundle))
     assert model.path == tiny_bundle
     assert model.device.name == "cpu"
+
+
+def test_logits_are_those_of_transformers_with_a_picture_in_the_middle(
+    tiny_checkpoint: Path, tiny_bundle_fp32: Path, photo: Image.Image
+) -> None:
+    model = load(tiny_bundle_fp32)
+    judge = LlavaForConditionalGeneration.from_pretrained(tiny_checkpoint).eval()
+    items = model.items("before <image> after", photo)
+    image_token = judge.config.image_token_id
+    ids = [image_token if isinstance(item, tuple) else item for item in items]
+    pixels = torch.from_numpy(preprocess(photo, model.config.vision.image))[None]
+    with torch.no_grad():
+        expected = judge(input_ids=torch.tensor([ids]), pixel_values=pixels).logits[0, -1]
+    logits, prefilled = model.context.fill(items)
+    assert prefilled == len(ids)
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-3)
