@@ -53,7 +53,11 @@ def expected_memory(config: BundleConfig) -> Memory:
 def _about(folder: Path, config: BundleConfig, memory: Memory) -> Table:
     decoder, image, quantization = config.decoder, config.vision.image, config.quantization
     context = min(decoder.context_length, DEFAULT_CONTEXT)
-    linear = "fp32" if quantization.method == "none" else f"{quantization.bits} bits"
+    linear = {
+        "none": "fp32",
+        "kquant": f"{quantization.bits} bits",
+        "kquant_mixed": f"gate and up {quantization.bits} bits, other linear layers 8 bits",
+    }[quantization.method]
     rows = {
         "bundle": f"{config.name} ({folder})",
         "format": f"version {config.format_version}, prompts as {config.prompt.name}",
