@@ -1,99 +1,112 @@
 """`llava-edge export`: a checkpoint becomes a bundle, whole or not at all."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llava_edge import __version__
 from llava_edge.bundle import (
-    DECODER_ONNX,
     TOKENIZER_JSON,
-    VISION_ONNX,
     WEIGHTS_BIN,
+    decoder_onnx,
+    vision_onnx,
     write_bundle_json,
 )
 from llava_edge.config import (
     FORMAT_VERSION,
     BundleConfig,
     DecoderConfig,
+    DeviceName,
     EmbeddingConfig,
-    QuantizationConfig,
+    TilesConfig,
     VisionConfig,
 )
 from llava_edge.errors import CheckpointError
-from llava_edge.export.checkpoint import (
-    Checkpoint,
-    ClipConfig,
-    TextConfig,
-    open_checkpoint,
-)
-from llava_edge.export.decoder_graph import HEAD_DIM_MULTIPLE, Precision, write_decoder
+from llava_edge.export.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
+from llava_edge.export.checkpoints.text_config import TextConfig
+from llava_edge.export.graphs.decoder import HEAD_DIM_MULTIPLE, write_decoder
+from llava_edge.export.graphs.decoder_weights import DecoderWeights
+from llava_edge.export.graphs.vision import image_tokens, write_vision
+from llava_edge.export.graphs.weights import WeightFile
 from llava_edge.export.new_folder import check_target, new_folder
-from llava_edge.export.progress import progress_bar
-from llava_edge.export.quantize import BLOCK
-from llava_edge.export.vision_graph import image_tokens, write_vision
-from llava_edge.export.weights import WeightFile
+from llava_edge.export.progress import reading_bar
+from llava_edge.export.quantization.precision import DEFAULT, Precision
 
-_QUANTIZATION: dict[Precision, QuantizationConfig] = {
-    "int4": QuantizationConfig("kquant", 4, BLOCK, head_bits=8, embedding_bits=8),
-    "mixed": QuantizationConfig("kquant_mixed", 4, BLOCK, head_bits=8, embedding_bits=8),
-    "fp32": QuantizationConfig("none", 32, BLOCK, head_bits=32, embedding_bits=32),
-}
+DEVICES: tuple[DeviceName, ...] = ("cpu", "gpu")
 
 
 def export(
-    checkpoint: Path,
+    checkpoint: Path | str,
     out: Path,
     *,
-    base: Path | None = None,
-    precision: Precision = "int4",
+    base: Path | str | None = None,
+    vision_tower: Path | str | None = None,
+    precision: Precision = DEFAULT,
+    devices: Sequence[DeviceName] = DEVICES,
     prompt: str | None = None,
     force: bool = False,
 ) -> BundleConfig:
     """Export a LLaVA checkpoint as a bundle and return what its bundle.json says.
 
-    `base` is the language model that an adapter needs, `prompt` the name of a prompt format. The
-    bundle grows under a temporary name beside `out` and is renamed when it is finished. Raises
-    BundleError where `out` exists (a bundle is replaced if `force`) or cannot be written,
-    CheckpointError where the checkpoint cannot be exported.
+    `base` is the language model that an adapter needs, `vision_tower` the tower that a checkpoint
+    names, `prompt` the name of a prompt format. The bundle grows under a temporary name beside
+    `out` and is renamed when it is finished. Raises BundleError where `out` exists (a bundle is
+    replaced if `force`) or cannot be written, CheckpointError where the checkpoint cannot be
+    exported.
     """
     out = out.resolve()
     check_target(out, force=force)
-    opened = open_checkpoint(checkpoint, base=base, prompt=prompt)
-    _check_sizes(opened.config.text, precision)
+    opened = open_checkpoint(checkpoint, base=base, vision_tower=vision_tower, prompt=prompt)
+    _check_heads(opened.config.text)
     with new_folder(out) as folder:
-        return _write(opened, folder, precision)
+        return write_bundle(opened, folder, precision, devices)
 
 
-def _write(checkpoint: Checkpoint, folder: Path, precision: Precision) -> BundleConfig:
+def write_bundle(
+    checkpoint: Checkpoint, folder: Path, precision: Precision, devices: Sequence[DeviceName]
+) -> BundleConfig:
+    """Write the files of a bundle into a folder that is there."""
     config = checkpoint.config
     tokenizer = checkpoint.tokenizer.to_str(pretty=True)
     (folder / TOKENIZER_JSON).write_text(tokenizer, encoding="utf-8")
-    with WeightFile(folder / WEIGHTS_BIN) as weights, progress_bar(checkpoint.tensors) as tensors:
-        half = precision != "fp32"
-        write_vision(config, tensors, weights, folder / VISION_ONNX, half=half)
-        embedding = write_decoder(config.text, tensors, weights, folder / DECODER_ONNX, precision)
-    bundle = _bundle_config(checkpoint, embedding, precision)
-    return write_bundle_json(folder, bundle)
-
-
-def _bundle_config(
-    checkpoint: Checkpoint, embedding: EmbeddingConfig, precision: Precision
-) -> BundleConfig:
-    config = checkpoint.config
-    clip = isinstance(config.tower, ClipConfig)
-    return BundleConfig(
+    with (
+        WeightFile(folder / WEIGHTS_BIN) as weights,
+        reading_bar("Exporting", checkpoint.tensors) as tensors,
+    ):
+        decoder = DecoderWeights(config.text, tensors, weights, precision)
+        for device in devices:
+            vision = folder / vision_onnx(device)
+            write_vision(config, tensors, weights, vision, device, precision.tower)
+        for device in devices:
+            write_decoder(config.text, decoder, folder / decoder_onnx(device), device)
+        embedding, tiles = decoder.embedding(), _tiles(checkpoint, tensors, weights)
+    bundle = BundleConfig(
         format_version=FORMAT_VERSION,
         name=checkpoint.name,
         vision=VisionConfig(
-            model_type="clip_vision_model" if clip else "efficientnet_lite",
+            model_type=config.tower.model_type,
             image=checkpoint.image,
             image_tokens=image_tokens(config),
+            tiles=tiles,
         ),
         prompt=checkpoint.prompt,
         decoder=_decoder_config(config.text, embedding),
-        quantization=_QUANTIZATION[precision],
+        quantization=decoder.quantization(checkpoint.method),
+        devices=tuple(devices),
         provenance={**checkpoint.provenance, "exported_by": f"llava-edge {__version__}"},
         files={},
     )
+    return write_bundle_json(folder, bundle)
+
+
+def _tiles(
+    checkpoint: Checkpoint, tensors: Mapping[str, LazyTensor], weights: WeightFile
+) -> TilesConfig | None:
+    grid = checkpoint.config.grid_pinpoints
+    if not grid:
+        return None
+    newline = tensors["image_newline"].read().astype("float32")
+    return TilesConfig(grid, weights.append(newline))
 
 
 def _decoder_config(text: TextConfig, embedding: EmbeddingConfig) -> DecoderConfig:
@@ -109,14 +122,8 @@ def _decoder_config(text: TextConfig, embedding: EmbeddingConfig) -> DecoderConf
     )
 
 
-def _check_sizes(text: TextConfig, precision: Precision) -> None:
-    """Refuse what MatMulNBits and GroupQueryAttention cannot compute."""
-    inputs = (text.hidden_size, text.intermediate_size, text.num_heads * text.head_dim)
-    if precision != "fp32" and any(size % BLOCK for size in inputs):
-        raise CheckpointError(
-            f"The language model's matrices have {inputs[0]}, {inputs[1]} and {inputs[2]} inputs, "
-            f"but quantized export needs multiples of {BLOCK}; give --precision fp32."
-        )
+def _check_heads(text: TextConfig) -> None:
+    """Refuse what GroupQueryAttention cannot compute."""
     if text.head_dim % HEAD_DIM_MULTIPLE:
         raise CheckpointError(
             f"The language model's heads have {text.head_dim} dimensions, but export needs a "

@@ -1,8 +1,10 @@
 """A folder that appears whole or not at all."""
 
 import errno
+import glob
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,11 @@ from llava_edge.errors import BundleError
 
 
 def check_target(out: Path, *, force: bool) -> None:
-    """Raise BundleError where `out` is there and may not be replaced; only a bundle ever may."""
+    """Raise BundleError where `out` is there and may not be replaced; only a bundle ever may.
+
+    What a run that was killed has left beside it is removed first.
+    """
+    _remove_remains(out)
     if not out.exists():
         return
     if not force:
@@ -31,7 +37,7 @@ def check_target(out: Path, *, force: bool) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out` that takes its place at the end, or vanishes on any failure.
 
-    Raises BundleError where it cannot be written, a full disk included.
+    Raises BundleError where it cannot be written, a full disk and a lack of memory included.
     """
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
@@ -42,7 +48,37 @@ def new_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
             raise _cannot_write(out, error) from error
+        if isinstance(error, MemoryError):
+            raise BundleError(
+                f"There was not enough memory while {out} was written, and what was there of it is "
+                "removed again; close other programs, or use a machine with more."
+            ) from error
         raise
+
+
+def _remove_remains(out: Path) -> None:
+    """Of runs that ended without a chance to clean up; a bundle that one had set aside is put "
+    "back."""
+    for path in out.parent.glob(f".{glob.escape(out.name)}.*.*"):
+        number, kind = path.name.removeprefix(f".{out.name}.").split(".", 1)
+        if kind not in ("tmp", "old") or not number.isdigit() or _is_running(int(number)):
+            continue
+        if kind == "old" and not out.exists():
+            path.rename(out)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    if sys.platform == "win32":  # where asking would stop the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _replace(out: Path, temporary: Path) -> None:

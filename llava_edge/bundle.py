@@ -3,25 +3,38 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from llava_edge.config import FORMAT_VERSION, BundleConfig, FileRecord
+from llava_edge.config import FORMAT_VERSION, BundleConfig, DeviceName, FileRecord
 from llava_edge.errors import BundleError
 from llava_edge.folders import cache_folder, data_folder
 from llava_edge.parse import parse
 
 BUNDLE_JSON = "bundle.json"
 TOKENIZER_JSON = "tokenizer.json"
-VISION_ONNX = "vision.onnx"
-DECODER_ONNX = "decoder.onnx"
 WEIGHTS_BIN = "weights.bin"
-FILES = (TOKENIZER_JSON, VISION_ONNX, DECODER_ONNX, WEIGHTS_BIN)
 
 ENVIRONMENT_VARIABLE = "LLAVA_EDGE_BUNDLE"
 ALWAYS_HASHED = 16 * 2**20  # bytes; larger files are hashed once, then known by their stamp
+
+
+def vision_onnx(device: DeviceName) -> str:
+    """The name of a device's vision graph."""
+    return f"vision.{device}.onnx"
+
+
+def decoder_onnx(device: DeviceName) -> str:
+    """The name of a device's decoder graph."""
+    return f"decoder.{device}.onnx"
+
+
+def bundle_files(devices: Iterable[DeviceName]) -> tuple[str, ...]:
+    """Every file of a bundle besides bundle.json."""
+    graphs = [name(device) for device in devices for name in (vision_onnx, decoder_onnx)]
+    return (TOKENIZER_JSON, WEIGHTS_BIN, *graphs)
 
 
 def find_bundle(bundle: Path | str | None = None) -> Path:
@@ -51,9 +64,11 @@ def demo_bundle() -> Path:
 def read_bundle(folder: Path) -> BundleConfig:
     """Read `bundle.json` and check that every file is there with its size; raises BundleError."""
     config = _read_config(folder)
-    if set(config.files) != set(FILES):
-        wrong = ", ".join(sorted(set(config.files) ^ set(FILES)))
-        raise _damaged(folder, f"its {BUNDLE_JSON} does not list just the bundle's files ({wrong})")
+    if wrong := set(config.files) ^ set(bundle_files(config.devices)):
+        raise _damaged(
+            folder,
+            f"its {BUNDLE_JSON} does not list just the bundle's files ({', '.join(sorted(wrong))})",
+        )
     for name, record in config.files.items():
         path = folder / name
         if not path.is_file():
@@ -90,7 +105,7 @@ def write_bundle_json(folder: Path, config: BundleConfig) -> BundleConfig:
 
     Written last and at one stroke, it is what makes the folder a bundle. Returns what was written.
     """
-    files = {name: _record(folder / name) for name in FILES}
+    files = {name: _record(folder / name) for name in bundle_files(config.devices)}
     config = replace(config, files=files)
     text = json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / BUNDLE_JSON, text)

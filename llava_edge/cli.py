@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from llava_edge import __version__
+from llava_edge.config import DeviceName
 from llava_edge.errors import LlavaEdgeError, UsageError
 from llava_edge.memory import peak_memory
 
@@ -23,12 +24,22 @@ app = typer.Typer(
 )
 
 
-class Precision(StrEnum):
+class Quantize(StrEnum):
     """How the language model's weights are stored."""
 
-    int4 = "int4"
-    mixed = "mixed"
+    kquant = "kquant"
+    rtn = "rtn"
+    nf4 = "nf4"
+    calibrated = "calibrated"
+    none = "none"
+
+
+class Tower(StrEnum):
+    """How the vision tower's weights are stored."""
+
+    fp16 = "fp16"
     fp32 = "fp32"
+    int8 = "int8"
 
 
 def main() -> None:
@@ -116,25 +127,68 @@ def inspect(
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="The folder of a LLaVA checkpoint.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="The folder of a LLaVA checkpoint, or the hub's org/name.")
+    ],
     out: Annotated[Path, typer.Argument(help="The bundle's folder, which must not exist yet.")],
     base: Annotated[
-        Path | None, typer.Option(help="The language model that an adapter needs.")
+        str | None,
+        typer.Option(
+            help="The model that an adapter or a projector needs: folder, GGUF, org/name."
+        ),
     ] = None,
-    precision: Annotated[
-        Precision, typer.Option(help="Of the language model's weights.")
-    ] = Precision.int4,
+    vision_tower: Annotated[
+        str | None, typer.Option(help="The tower that an original checkpoint names.")
+    ] = None,
+    quantize: Annotated[
+        Quantize, typer.Option(help="How the language model's weights are stored.")
+    ] = Quantize.kquant,
+    block_size: Annotated[
+        int | None, typer.Option(help="Weights that share a scale [default: 32, nf4: 64].")
+    ] = None,
+    head_bits: Annotated[
+        int | None, typer.Option(help="Of the language model's head: 4, 8 or 16 [default: 8].")
+    ] = None,
+    embedding_bits: Annotated[
+        int | None, typer.Option(help="Of the embedding table: 4, 8 or 16 [default: 8].")
+    ] = None,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Keep 8 bits in the layers that 4 hurt most.")
+    ] = False,
+    mixed_share: Annotated[
+        float, typer.Option(min=0, max=1, help="The most weights that --mixed keeps 8 bits for.")
+    ] = 0.25,
+    tower: Annotated[
+        Tower, typer.Option(help="How vision tower and projector are stored.")
+    ] = Tower.fp16,
+    devices: Annotated[str, typer.Option(help="What to write graphs for.")] = "cpu,gpu",
     prompt: Annotated[
         str | None, typer.Option(help="The prompt format [default: the checkpoint's].")
     ] = None,
-    force: Annotated[bool, typer.Option(help="Replace a bundle that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Turn a LLaVA checkpoint into a bundle."""
     with _extra("export"):
         from llava_edge.export import convert
+        from llava_edge.export.quantization.precision import Precision
     start = time.perf_counter()
+    precision = Precision(
+        method=quantize.value,
+        block_size=block_size,
+        head_bits=head_bits,  # type: ignore[arg-type]  # checked there
+        embedding_bits=embedding_bits,  # type: ignore[arg-type]
+        tower=tower.value,
+    )
+    del mixed, mixed_share
     config = convert.export(
-        checkpoint, out, base=base, precision=precision.value, prompt=prompt, force=force
+        checkpoint,
+        out,
+        base=base,
+        vision_tower=vision_tower,
+        precision=precision,
+        devices=_devices(devices),
+        prompt=prompt,
+        force=force,
     )
     size = sum(file.size for file in config.files.values()) / 1e6
     peak = peak_memory()
@@ -154,6 +208,14 @@ def train(
         from llava_edge.train import fit
     out = fit.train(recipe, resume=resume, force=force)
     typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
+
+
+def _devices(listed: str) -> tuple[DeviceName, ...]:
+    """The devices of a list with commas, in the order that a bundle lists them in."""
+    wanted = {name.strip() for name in listed.split(",")}
+    if not wanted <= set(get_args(DeviceName)):
+        raise UsageError(f'The devices are "{listed}"; give cpu, gpu or cpu,gpu.')
+    return tuple(name for name in get_args(DeviceName) if name in wanted)
 
 
 @contextmanager

@@ -3,30 +3,53 @@
 from dataclasses import dataclass
 from typing import Literal
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+DeviceName = Literal["cpu", "gpu"]
+QuantizedBefore = Literal["gptq", "awq"]  # by whoever made the checkpoint
 
 
 @dataclass(frozen=True)
 class ImageConfig:
     """How a picture becomes pixels: resized (bicubic) to `size` x `size`, (x / 255 - mean) / std.
 
-    `mode` is LLaVA's `image_aspect_ratio`: "square" resizes the shortest edge and crops the centre
-    (CLIP's own preprocessing), "pad" first pastes the picture on a square of the mean colour.
+    `mode` is LLaVA's `image_aspect_ratio`: "square" resizes the shortest edge to `shortest_edge`
+    and crops the centre (CLIP's own preprocessing), "pad" first pastes the picture on a square of
+    the mean colour. "stretch" resizes whatever shape it has (SigLIP's own).
     """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    mode: Literal["square", "pad"]
+    mode: Literal["square", "pad", "stretch"]
+    shortest_edge: int | None = None  # None: `size`
+
+
+@dataclass(frozen=True)
+class TensorRef:
+    """Where a tensor lies in `weights.bin`: little-endian, row-major, at `offset` bytes."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str  # numpy's name, or "bfloat16"
+
+
+@dataclass(frozen=True)
+class TilesConfig:
+    """LLaVA-NeXT's "anyres": a picture is also cut into tiles at the best of a few sizes."""
+
+    grid_pinpoints: tuple[tuple[int, int], ...]  # (height, width), multiples of the tower's size
+    newline: TensorRef  # the row [D] float32 that ends each line of image tokens
 
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """The vision graph: which kind of tower it holds and how many rows it yields for a picture."""
+    """The vision graph: which kind of tower it holds and how many rows it yields for a tile."""
 
-    model_type: str  # "clip_vision_model" or "efficientnet_lite", as in the checkpoint
+    model_type: str  # as in the checkpoint's vision_config
     image: ImageConfig
     image_tokens: int
+    tiles: TilesConfig | None = None  # None: a picture is one tile
 
 
 @dataclass(frozen=True)
@@ -53,24 +76,17 @@ class PromptConfig:
 
 
 @dataclass(frozen=True)
-class TensorRef:
-    """Where a tensor lies in `weights.bin`: little-endian, row-major, at `offset` bytes."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: str  # numpy's name
-
-
-@dataclass(frozen=True)
 class EmbeddingConfig:
     """The embedding table, whose rows the host gathers.
 
-    8 bits: row = (data - zero_points) * scales, per block of `block_size` columns, in the layout of
-    MatMulNBits (data [V, D / block, block] uint8, scales and zero_points [V, D / block]), so that a
-    tied head is the same bytes. 32 bits: data [V, D] float32, no scales.
+    4 and 8 bits: row = (data - zero_points) * scales, per block of `block_size` columns, in the
+    layout of MatMulNBits (B = ceil(D / block_size); data [V, B, block_size * bits / 8] uint8,
+    scales [V, B], zero_points [V, ceil(B * bits / 8)] uint8; of two 4-bit values in a byte the
+    first is the lower half), so that a tied head is the same bytes. 16 and 32 bits: data [V, D], no
+    scales.
     """
 
-    bits: Literal[8, 32]
+    bits: Literal[4, 8, 16, 32]
     block_size: int
     data: TensorRef
     scales: TensorRef | None
@@ -93,16 +109,16 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class QuantizationConfig:
-    """How the decoder's weights were stored.
+    """How the weights were stored; "gptq" and "awq" were quantized before they were exported."""
 
-    "kquant_mixed": `bits` for the MLP's gate and up, 8 for every other linear layer.
-    """
-
-    method: Literal["kquant", "kquant_mixed", "none"]
-    bits: int  # of the linear layers
+    method: Literal["kquant", "rtn", "nf4", "calibrated", "gptq", "awq", "none"]
+    bits: int  # of the decoder's linear layers
     block_size: int
     head_bits: int
     embedding_bits: int
+    tower: Literal["fp16", "fp32", "int8"]
+    bits_per_weight: float  # of the language model's matrices, scales and zero points included
+    eight_bit_layers: tuple[str, ...] = ()  # linear layers of 8 bits, for all others have `bits`
 
 
 @dataclass(frozen=True)
@@ -123,5 +139,6 @@ class BundleConfig:
     prompt: PromptConfig
     decoder: DecoderConfig
     quantization: QuantizationConfig
+    devices: tuple[DeviceName, ...]  # those that there are graphs for
     provenance: dict[str, str]
     files: dict[str, FileRecord]

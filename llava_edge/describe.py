@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llava_edge.bundle import find_bundle, read_bundle, verify_checksums
-from llava_edge.config import BundleConfig
+from llava_edge.config import BundleConfig, QuantizationConfig
 from llava_edge.model import DEFAULT_CONTEXT
 
 PROGRAM = 110 * 10**6  # bytes: Python and its libraries
@@ -51,13 +51,8 @@ def expected_memory(config: BundleConfig) -> Memory:
 
 
 def _about(folder: Path, config: BundleConfig, memory: Memory) -> Table:
-    decoder, image, quantization = config.decoder, config.vision.image, config.quantization
+    decoder, image = config.decoder, config.vision.image
     context = min(decoder.context_length, DEFAULT_CONTEXT)
-    linear = {
-        "none": "fp32",
-        "kquant": f"{quantization.bits} bits",
-        "kquant_mixed": f"gate and up {quantization.bits} bits, other linear layers 8 bits",
-    }[quantization.method]
     rows = {
         "bundle": f"{config.name} ({folder})",
         "format": f"version {config.format_version}, prompts as {config.prompt.name}",
@@ -66,8 +61,8 @@ def _about(folder: Path, config: BundleConfig, memory: Memory) -> Table:
         "language model": f"{decoder.num_layers} layers of {decoder.hidden_size}, "
         f"{decoder.num_heads} heads ({decoder.num_kv_heads} for keys and values), "
         f"{decoder.vocab_size:,} tokens, context {decoder.context_length:,}",
-        "quantization": f"{linear} ({quantization.method}, blocks of {quantization.block_size}), "
-        f"head {quantization.head_bits} bits, embedding {quantization.embedding_bits} bits",
+        "quantization": _quantization(config.quantization),
+        "devices": ", ".join(config.devices),
         "memory": f"about {_megabytes(memory.loaded)} once loaded, and up to "
         f"{_megabytes(memory.kv_cache)} more of KV cache for {context:,} tokens",
         **config.provenance,
@@ -78,6 +73,16 @@ def _about(folder: Path, config: BundleConfig, memory: Memory) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _quantization(quantization: QuantizationConfig) -> str:
+    eight = len(quantization.eight_bit_layers)
+    return (
+        f"{quantization.method}: linear layers {quantization.bits} bits"
+        + (f" ({eight} of them 8)" if eight else "")
+        + f", head {quantization.head_bits}, embedding {quantization.embedding_bits}, together "
+        f"{quantization.bits_per_weight:.2f} bits a weight; vision tower {quantization.tower}"
+    )
 
 
 def _files(config: BundleConfig) -> Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from llava_edge.config import DeviceName
 from llava_edge.errors import BundleError, LlavaEdgeError, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class Device:
     """What really runs the graphs; `threads` 0 leaves the number to onnxruntime."""
 
     name: str
+    graph: DeviceName  # whose graphs of a bundle it runs
     provider: str  # onnxruntime's execution provider
     threads: int
 
@@ -28,7 +30,7 @@ def choose(name: str) -> Device:
     """The device that a name stands for on this machine; raises UsageError for an unknown name."""
     if name not in NAMES:
         raise UsageError(f"The device {name!r} is not supported; choose one of {', '.join(NAMES)}.")
-    return Device("cpu", "CPUExecutionProvider", _threads())
+    return Device("cpu", "cpu", "CPUExecutionProvider", _threads())
 
 
 def open_graph(path: Path, device: Device, *, spin: bool) -> "onnxruntime.InferenceSession":

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from llava_edge.config import EmbeddingConfig, TensorRef
-from llava_edge.errors import BundleError
+from llava_edge.config import EmbeddingConfig
+from llava_edge.tensors import map_tensor
+
+Floats = npt.NDArray[np.float32]
 
 
 class EmbeddingTable:
@@ -17,41 +19,41 @@ class EmbeddingTable:
     def __init__(
         self, weights: Path, config: EmbeddingConfig, *, vocab_size: int, hidden_size: int
     ) -> None:
+        self._bits = config.bits
         self._hidden_size = hidden_size
-        blocks = (vocab_size, math.ceil(hidden_size / config.block_size))
         self._scales = self._zero_points = None
-        if config.bits == 8:
-            data = (*blocks, config.block_size)
-            self._data = _open(weights, config.data, data, "uint8")
-            self._scales = _open(weights, config.scales, blocks, "float16", "float32")
-            self._zero_points = _open(weights, config.zero_points, blocks, "uint8")
-        else:
-            self._data = _open(weights, config.data, (vocab_size, hidden_size), "float32")
+        if config.bits > 8:
+            dtypes = ("float16", "bfloat16") if config.bits == 16 else ("float32",)
+            self._data = map_tensor(weights, config.data, (vocab_size, hidden_size), *dtypes)
+            self._is_bfloat16 = config.data.dtype == "bfloat16"
+            return
+        count = math.ceil(hidden_size / config.block_size)
+        data = (vocab_size, count, config.block_size * config.bits // 8)
+        zero_points = (vocab_size, math.ceil(count * config.bits / 8))
+        self._data = map_tensor(weights, config.data, data, "uint8")
+        self._scales = map_tensor(weights, config.scales, (vocab_size, count), "float16", "float32")
+        self._zero_points = map_tensor(weights, config.zero_points, zero_points, "uint8")
 
-    def rows(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+    def rows(self, ids: Sequence[int]) -> Floats:
         """Gather embeddings [S, D]."""
         places = np.asarray(ids, dtype=np.int64)
-        data = self._data[places].astype(np.float32)  # [S, D] or [S, D / block, block]
-        if self._scales is not None and self._zero_points is not None:
-            data -= self._zero_points[places].astype(np.float32)[..., None]
-            data *= self._scales[places].astype(np.float32)[..., None]
-        return data.reshape(len(places), -1)[:, : self._hidden_size]
+        data = self._data[places]  # [S, D] or [S, B, block_size * bits / 8]
+        if self._scales is None or self._zero_points is None:
+            return _widen(data) if self._is_bfloat16 else data.astype(np.float32)
+        scales = self._scales[places].astype(np.float32)  # [S, B]
+        zero_points = self._unpack(self._zero_points[places])[:, : scales.shape[1]]
+        rows = (self._unpack(data) - zero_points[..., None]) * scales[..., None]
+        return rows.reshape(len(places), -1)[:, : self._hidden_size]
+
+    def _unpack(self, data: npt.NDArray[np.generic]) -> Floats:
+        """[..., n] bytes -> [..., n * 8 / bits] integers."""
+        if self._bits == 8:
+            return data.astype(np.float32)
+        bytes_ = data.astype(np.uint8)
+        halves = np.stack((bytes_ & 15, bytes_ >> 4), axis=-1)
+        return halves.reshape(*data.shape[:-1], -1).astype(np.float32)
 
 
-def _open(
-    weights: Path, ref: TensorRef | None, shape: tuple[int, ...], *dtypes: str
-) -> npt.NDArray[np.generic]:
-    """Map a tensor that bundle.json describes, if it is one that can be meant."""
-    fits = ref is not None and ref.shape == shape and ref.dtype in dtypes and ref.offset >= 0
-    if ref is None or not fits:
-        raise BundleError(
-            f"bundle.json places {ref} in {weights}, but the embedding table needs "
-            f"{' or '.join(dtypes)} {list(shape)}; export the bundle again."
-        )
-    try:
-        return np.memmap(weights, dtype=ref.dtype, mode="r", offset=ref.offset, shape=shape)
-    except (OSError, ValueError) as error:
-        raise BundleError(
-            f"{weights} ends before byte {ref.offset} and the {math.prod(shape)} numbers that "
-            "bundle.json places there; export the bundle again."
-        ) from error
+def _widen(data: npt.NDArray[np.generic]) -> Floats:
+    """bfloat16, which numpy does not know, is the upper half of a float32."""
+    return (data.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -46,13 +46,24 @@ def load_picture(source: PictureSource) -> Image.Image:
 def preprocess(picture: Image.Image, config: ImageConfig) -> npt.NDArray[np.float32]:
     """Turn an RGB picture into the tower's pixels [3, size, size], normalised.
 
-    Equals transformers' CLIPImageProcessor ("square") and LlavaImageProcessor ("pad").
+    Equals transformers' CLIPImageProcessor ("square"), LlavaImageProcessor ("pad") and
+    SiglipImageProcessor ("stretch").
     """
-    square = _pad(picture, config) if config.mode == "pad" else _crop(picture, config.size)
-    pixels = np.asarray(square, dtype=np.float32)  # [H, W, 3]
+    shape = {"square": _crop, "pad": _pad, "stretch": stretch}[config.mode]
+    return normalize(shape(picture, config), config)
+
+
+def normalize(picture: Image.Image, config: ImageConfig) -> npt.NDArray[np.float32]:
+    """Pixels [3, H, W] of a picture that has its size already."""
+    pixels = np.asarray(picture, dtype=np.float32)  # [H, W, 3]
     mean = np.array(config.mean, dtype=np.float32)
     std = np.array(config.std, dtype=np.float32)
     return np.ascontiguousarray(((pixels / 255 - mean) / std).transpose(2, 0, 1))
+
+
+def stretch(picture: Image.Image, config: ImageConfig) -> Image.Image:
+    """Resize to a square, whatever shape the picture has."""
+    return picture.resize((config.size, config.size), Image.Resampling.BICUBIC)
 
 
 def _name(source: PictureSource) -> str:
@@ -113,12 +124,13 @@ def _to_8_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(grey.clip(0, top) * (255 / top)).astype(np.uint8))
 
 
-def _crop(picture: Image.Image, size: int) -> Image.Image:
-    """Resize the shortest edge to `size`, then cut out the centre."""
+def _crop(picture: Image.Image, config: ImageConfig) -> Image.Image:
+    """Resize the shortest edge, then cut out the centre."""
     picture = _trim(picture)
+    size, edge = config.size, config.shortest_edge or config.size
     width, height = picture.size
     shortest = min(width, height)
-    width, height = size * width // shortest, size * height // shortest
+    width, height = edge * width // shortest, edge * height // shortest
     left, top = (width - size) // 2, (height - size) // 2
     resized = picture.resize((width, height), Image.Resampling.BICUBIC)
     return resized.crop((left, top, left + size, top + size))

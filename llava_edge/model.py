@@ -58,16 +58,22 @@ class Llava:
     @classmethod
     def from_path(cls, path: Path, config: BundleConfig, device: Device, context: int) -> "Llava":
         """Open the graphs of a bundle whose files were checked."""
+        if device.graph not in config.devices:
+            raise BundleError(
+                f"The bundle {path} was exported for {' and '.join(config.devices)} only; export "
+                f"it again with --devices {device.graph}."
+            )
         tokenizer = Tokenizer.from_file(path / bundles.TOKENIZER_JSON)
         decoder = Decoder(
-            path / bundles.DECODER_ONNX,
+            path / bundles.decoder_onnx(device.graph),
             path / bundles.WEIGHTS_BIN,
             config.decoder,
             device,
             context=context,
         )
         vision = VisionEncoder(
-            path / bundles.VISION_ONNX,
+            path / bundles.vision_onnx(device.graph),
+            path / bundles.WEIGHTS_BIN,
             config.vision,
             device,
             hidden_size=config.decoder.hidden_size,

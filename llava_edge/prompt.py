@@ -4,7 +4,7 @@ Training, export and runtime all render prompts here, so the mask cannot drift f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from llava_edge.config import PromptConfig
@@ -66,7 +66,56 @@ CHATML = PromptConfig(
     image_suffix="\n",
     stop=("<|im_end|>",),
 )
-PROMPTS = {prompt.name: prompt for prompt in (CHATML, VICUNA_V1)}
+QWEN = replace(
+    CHATML,
+    name="qwen",
+    system="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
+)
+_HELPFUL = (
+    "You are a helpful language and vision assistant. You are able to understand the visual "
+    "content that the user provides, and assist the user with a variety of tasks using natural "
+    "language."
+)
+LLAMA_2 = PromptConfig(
+    name="llama_2",
+    bos="<s>",
+    system=f"[INST] <<SYS>>\n{_HELPFUL}\n<</SYS>>\n\n",
+    user_prefix="",
+    user_suffix=" [/INST]",
+    assistant_prefix="",
+    answer_prefix=" ",
+    assistant_suffix="</s>",
+    turn_separator="<s>[INST] ",
+    image_suffix="\n",
+    stop=("</s>",),
+)
+MISTRAL = PromptConfig(
+    name="mistral",
+    bos="<s>",
+    system="",
+    user_prefix="[INST] ",
+    user_suffix=" [/INST]",
+    assistant_prefix="",
+    answer_prefix=" ",
+    assistant_suffix="</s>",
+    turn_separator="",
+    image_suffix="\n",
+    stop=("</s>",),
+)
+LLAMA_3 = PromptConfig(
+    name="llama_3",
+    bos="<|begin_of_text|>",
+    system=f"<|start_header_id|>system<|end_header_id|>\n\n{_HELPFUL}<|eot_id|>",
+    user_prefix="<|start_header_id|>user<|end_header_id|>\n\n",
+    user_suffix="<|eot_id|>",
+    assistant_prefix="<|start_header_id|>assistant<|end_header_id|>\n\n",
+    answer_prefix="",
+    assistant_suffix="<|eot_id|>",
+    turn_separator="",
+    image_suffix="\n",
+    stop=("<|eot_id|>",),
+)
+PROMPTS = {prompt.name: prompt for prompt in (CHATML, LLAMA_2, LLAMA_3, MISTRAL, QWEN, VICUNA_V1)}
 
 
 def picture_first(text: str, prompt: PromptConfig) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from sessions import EXACT
 from skimage import data
 
 from llava_edge import Llava, load
@@ -46,7 +47,7 @@ def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
 def tiny_bundle_fp32(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, unquantized."""
     folder = tmp_path_factory.mktemp("bundles") / "fp32"
-    export(tiny_checkpoint, folder, precision="fp32")
+    export(tiny_checkpoint, folder, precision=EXACT)
     return folder
 
 

@@ -7,21 +7,29 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from llava_edge.bundle import read_bundle
-from llava_edge.config import TensorRef
-from llava_edge.export.quantize import QuantizedMatrix, dequantize
+from llava_edge.bundle import decoder_onnx, read_bundle, vision_onnx
+from llava_edge.config import DeviceName
+from llava_edge.embedding import EmbeddingTable
+from llava_edge.export.quantization.precision import Precision
 
 Array = NDArray[np.float32]
+EXACT = Precision("none", tower="fp32")
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """A graph on the CPU, whatever device it was written for."""
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
 class Sessions:
     """A bundle that is only computed with."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: DeviceName = "cpu") -> None:
         self._folder = folder
         self._config = read_bundle(folder)
-        self._vision = onnxruntime.InferenceSession(folder / "vision.onnx")
-        self._decoder = onnxruntime.InferenceSession(folder / "decoder.onnx")
+        self._cache_type = {"cpu": np.float32, "gpu": np.float16}[device]
+        self._vision = open_session(folder / vision_onnx(device))
+        self._decoder = open_session(folder / decoder_onnx(device))
         self.forget()
 
     def forget(self) -> None:
@@ -29,7 +37,7 @@ class Sessions:
         decoder, self.length = self._config.decoder, 0
         shape = (1, decoder.num_kv_heads, decoder.context_length, decoder.head_dim)
         names = [f"{i}.{part}" for i in range(decoder.num_layers) for part in ("key", "value")]
-        zeros = np.zeros(shape, np.float32)
+        zeros = np.zeros(shape, self._cache_type)
         self._cache = {
             name: onnxruntime.OrtValue.ortvalue_from_numpy(zeros.copy()) for name in names
         }
@@ -41,12 +49,14 @@ class Sessions:
 
     def embedding_table(self) -> Array:
         """[V, D]"""
-        embedding = self._config.decoder.embedding
-        data = self._tensor(embedding.data)
-        if embedding.scales is None or embedding.zero_points is None:
-            return np.asarray(data, np.float32)
-        zero_points = self._tensor(embedding.zero_points)
-        return dequantize(QuantizedMatrix(8, data, self._tensor(embedding.scales), zero_points))
+        config = self._config.decoder
+        table = EmbeddingTable(
+            self._folder / "weights.bin",
+            config.embedding,
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden_size,
+        )
+        return table.rows(range(config.vocab_size))
 
     def logits(self, rows: Array, positions: Sequence[int] | None = None) -> Array:
         """Append rows [S, D] to the cache -> [P, V], by default for every row."""
@@ -75,8 +85,3 @@ class Sessions:
             if not cached:
                 self.forget()
         return ids
-
-    def _tensor(self, ref: TensorRef) -> NDArray[np.generic]:
-        content = (self._folder / "weights.bin").read_bytes()
-        count = int(np.prod(ref.shape))
-        return np.frombuffer(content, ref.dtype, count, ref.offset).reshape(ref.shape)

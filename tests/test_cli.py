@@ -109,7 +109,7 @@ def test_a_terminal_is_not_given_control_characters() -> None:
 def test_inspect(tiny_bundle: Path, tmp_path: Path) -> None:
     result = run("inspect", tiny_bundle)
     assert result.returncode == 0
-    assert "4 bits (kquant, blocks of 32)" in result.stdout
+    assert "kquant: linear layers 4 bits" in result.stdout
     assert "36 image tokens" in result.stdout
     assert "weights.bin" in result.stdout
     (line,) = run("inspect", tiny_bundle, "--json").stdout.splitlines()
@@ -171,7 +171,7 @@ def test_usage_that_typer_refuses(arguments: list[str]) -> None:
 
 
 def test_export_and_its_missing_extra(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    result = run("export", tiny_checkpoint, tmp_path / "out", "--precision", "fp32")
+    result = run("export", tiny_checkpoint, tmp_path / "out", "--quantize", "none")
     assert result.returncode == 0, result.stderr
     assert f"--bundle {tmp_path / 'out'}" in result.stdout
     assert run("export", tiny_checkpoint, tmp_path / "out").returncode != 0

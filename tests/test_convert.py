@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sessions import Sessions
+from sessions import EXACT, Sessions
 from test_decoder_graph import Judge, prompt_rows
 from tiny import Tiny, text_config, tokenizer, write_demo, write_llava
 from transformers import LlamaConfig
 
-from llava_edge.bundle import FILES, read_bundle, verify_checksums
+from llava_edge.bundle import bundle_files, read_bundle, verify_checksums
+from llava_edge.config import DeviceName
 from llava_edge.errors import BundleError, CheckpointError, UsageError
 from llava_edge.export import convert
 from llava_edge.export.convert import export
+from llava_edge.export.quantization.precision import Method, Precision
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +31,25 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("precision", ["int4", "fp32"])
+@pytest.mark.parametrize("devices", [("cpu",), ("gpu",), ("cpu", "gpu")])
+@pytest.mark.parametrize("method", ["kquant", "rtn", "nf4", "none"])
 def test_the_bundle_is_whole(
-    checkpoint: Path, tmp_path: Path, precision: convert.Precision
+    checkpoint: Path, tmp_path: Path, method: Method, devices: tuple[DeviceName, ...]
 ) -> None:
-    config = export(checkpoint, tmp_path / "bundle", precision=precision)
+    precision = Precision(method)
+    config = export(checkpoint, tmp_path / "bundle", precision=precision, devices=devices)
     assert read_bundle(tmp_path / "bundle") == config
     verify_checksums(tmp_path / "bundle", config)
     assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
-    assert {path.name for path in (tmp_path / "bundle").iterdir()} == {*FILES, "bundle.json"}
+    assert {path.name for path in (tmp_path / "bundle").iterdir()} == {
+        *bundle_files(devices),
+        "bundle.json",
+    }
     assert config.name == checkpoint.name
     assert config.vision.model_type == "clip_vision_model"
     assert config.prompt.name == "chatml"
-    assert config.quantization.bits == (4 if precision == "int4" else 32)
+    assert config.quantization.method == method
+    assert config.quantization.bits == (32 if method == "none" else 4)
     assert config.quantization.embedding_bits == config.decoder.embedding.bits
     words = json.loads((tmp_path / "bundle" / "tokenizer.json").read_text("utf-8"))
     assert words == json.loads(tokenizer().to_str())
@@ -56,7 +64,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(checkpoint: Path, tmp_path: Pa
 def test_a_demo_checkpoint_is_its_merged_model(tmp_path: Path) -> None:
     tiny, base = Tiny(tower="efficientnet_lite", tied=True), tmp_path / "base.gguf"
     judge = Judge(write_demo(tmp_path / "demo", base, tiny))
-    config = export(tmp_path / "demo", tmp_path / "bundle", base=base, precision="fp32")
+    config = export(tmp_path / "demo", tmp_path / "bundle", base=base, precision=EXACT)
     sessions = Sessions(tmp_path / "bundle")
     logits = sessions.logits(prompt_rows(sessions, judge))
     np.testing.assert_allclose(logits, judge.logits(config.vision.image_tokens), atol=1e-3)
@@ -77,7 +85,7 @@ def test_what_exists_is_left_alone(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_force_replaces_a_bundle_and_nothing_else(checkpoint: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    export(checkpoint, bundle, precision="fp32")
+    export(checkpoint, bundle, precision=EXACT)
     config = export(checkpoint, bundle, force=True)
     assert read_bundle(bundle) == config and config.quantization.bits == 4
     assert list(tmp_path.iterdir()) == [bundle]
@@ -133,7 +141,6 @@ def test_a_place_that_cannot_be_written_is_one_sentence(checkpoint: Path, tmp_pa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"intermediate_size": 150}, "150 and 192 inputs"),
         ({"head_dim": 24, "num_attention_heads": 8}, "heads have 24"),
     ],
 )

@@ -6,18 +6,39 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from sessions import Sessions
+from sessions import EXACT, Sessions
 from tiny import Tiny, write_llava
 from transformers import LlavaForConditionalGeneration
 
 from llava_edge.export.convert import export
-from llava_edge.export.quantize import dequantize, quantize
+from llava_edge.export.quantization.blocks import dequantize
+from llava_edge.export.quantization.precision import Precision
+from llava_edge.export.quantization.quantize import quantize
 
 TINIES = {
     "grouped queries": Tiny(),
     "tied": Tiny(tied=True),
     "biases": Tiny(attention_bias=True, mlp_bias=True),
-    "other rotary base": Tiny(rope_theta=500.0),
+    "other rotary base": Tiny(rope=(("rope_type", "default"), ("rope_theta", 500.0))),
+    "linear rope scaling": Tiny(
+        rope=(("rope_type", "linear"), ("rope_theta", 500.0), ("factor", 3.0))
+    ),
+    "llama 3 rope scaling": Tiny(
+        rope=(
+            ("rope_type", "llama3"),
+            ("rope_theta", 500.0),
+            ("factor", 8.0),
+            ("low_freq_factor", 1.0),
+            ("high_freq_factor", 4.0),
+            ("original_max_position_embeddings", 64),
+        )
+    ),
+    "mistral": Tiny(decoder="mistral"),
+    "mistral, windows": Tiny(decoder="mistral", window=7),
+    "qwen2": Tiny(decoder="qwen2", tied=True),
+    "qwen2, windows": Tiny(decoder="qwen2", window=5),
+    "qwen3": Tiny(decoder="qwen3"),
+    "smollm3": Tiny(decoder="smollm3", tied=True),
     "efficientnet": Tiny(tower="efficientnet_lite", projector="linear"),
     "vicuna, sharded": Tiny(prompt="vicuna_v1", max_shard_size="100KB", spelling="in_memory"),
 }
@@ -61,7 +82,7 @@ def prompt_rows(sessions: Sessions, judge: Judge) -> np.ndarray:
 @pytest.mark.parametrize("tiny", TINIES.values(), ids=TINIES)
 def test_logits_and_greedy_steps_are_those_of_transformers(tmp_path: Path, tiny: Tiny) -> None:
     judge = Judge(write_llava(tmp_path / "checkpoint", tiny))
-    config = export(tmp_path / "checkpoint", tmp_path / "bundle", precision="fp32")
+    config = export(tmp_path / "checkpoint", tmp_path / "bundle", precision=EXACT)
     sessions, tokens = Sessions(tmp_path / "bundle"), config.vision.image_tokens
     rows = prompt_rows(sessions, judge)
     np.testing.assert_allclose(sessions.logits(rows), judge.logits(tokens), atol=1e-3)
@@ -72,7 +93,7 @@ def test_logits_and_greedy_steps_are_those_of_transformers(tmp_path: Path, tiny:
 
 def test_a_prompt_may_come_in_pieces(tmp_path: Path) -> None:
     judge = Judge(write_llava(tmp_path / "checkpoint"))
-    export(tmp_path / "checkpoint", tmp_path / "bundle", precision="fp32")
+    export(tmp_path / "checkpoint", tmp_path / "bundle", precision=EXACT)
     sessions = Sessions(tmp_path / "bundle")
     rows = prompt_rows(sessions, judge)
     whole = sessions.logits(rows)
@@ -133,7 +154,7 @@ def quantize_model(model: LlavaForConditionalGeneration) -> None:
 
 def use_float_activations(bundle: Path) -> None:
     """Have MatMulNBits compute in float32."""
-    path = bundle / "decoder.onnx"
+    path = bundle / "decoder.cpu.onnx"
     model = onnx.load(path, load_external_data=False)
     for node in model.graph.node:
         for attribute in node.attribute:
@@ -142,15 +163,18 @@ def use_float_activations(bundle: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def test_mixed_keeps_4_bits_for_gate_and_up_alone(tmp_path: Path) -> None:
+def test_mixed_keeps_8_bits_where_it_is_told(tmp_path: Path) -> None:
     write_llava(tmp_path / "checkpoint")
-    export(tmp_path / "checkpoint", tmp_path / "bundle", precision="mixed")
-    graph = onnx.load(tmp_path / "bundle" / "decoder.onnx", load_external_data=False).graph
+    eight = {"layers.1.self_attn.qkv_proj", "layers.0.mlp.down_proj"}
+    precision = Precision(eight_bits=frozenset(eight))
+    config = export(tmp_path / "checkpoint", tmp_path / "bundle", precision=precision)
+    assert set(config.quantization.eight_bit_layers) == eight
+    graph = onnx.load(tmp_path / "bundle" / "decoder.cpu.onnx", load_external_data=False).graph
     bits = {
-        node.name: {item.name: item.i for item in node.attribute}["bits"]
+        node.name.partition("/")[0]: {item.name: item.i for item in node.attribute}["bits"]
         for node in graph.node
         if node.op_type == "MatMulNBits"
     }
     assert len(bits) == 2 * 4 + 1  # qkv, o, gate and up, down of two layers; the head
     for name, width in bits.items():
-        assert width == (4 if "gate_up" in name else 8), name
+        assert width == (8 if name in {*eight, "lm_head"} else 4), name

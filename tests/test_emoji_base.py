@@ -14,8 +14,8 @@ from tiny_gguf import write_gguf
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from llava_edge.errors import CheckpointError
-from llava_edge.export.base_model import open_language_model, read_named_base
-from llava_edge.export.gguf_base import open_gguf
+from llava_edge.export.checkpoints.gguf_file import open_gguf
+from llava_edge.export.checkpoints.language_model import open_language_model, read_named_base
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -39,7 +39,7 @@ def test_the_folder_is_a_base_too(tmp_path: Path) -> None:
     model = LlamaForCausalLM(tiny.text_config(Tiny())).eval()
     write_gguf(tmp_path / "tiny.gguf", model, tiny.tokenizer())
     base.write_base(tmp_path / "tiny.gguf", tmp_path / "base")
-    assert read_named_base(tmp_path / "base", tmp_path / "tiny.gguf") is not None
+    assert read_named_base(tmp_path / "base") is not None
     from_file = open_language_model(tmp_path / "tiny.gguf")
     from_folder = open_language_model(tmp_path / "base")
     assert from_folder.text == from_file.text

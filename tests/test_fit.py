@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from sessions import EXACT
 from tiny_training import write_recipe
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
@@ -87,7 +88,7 @@ def test_transformers_and_export_read_the_checkpoint(
         folder / "run" / "stage2", output_loading_info=True
     )
     assert not report["missing_keys"] and not report["unexpected_keys"]
-    export(folder / "run" / "stage2", tmp_path / "bundle", precision="fp32")
+    export(folder / "run" / "stage2", tmp_path / "bundle", precision=EXACT)
     rows = load(tmp_path / "bundle").encode_image(folder / "pictures" / "0.png").rows
     learner = build(load_recipe(folder / "recipe.toml"))
     example = RecordDataset(
@@ -103,8 +104,8 @@ def test_the_adapter_merged_while_exporting_is_the_merged_checkpoint(
 ) -> None:
     run = lora_run / "run"
     base = lora_run / "language_model"
-    export(run / "adapter", tmp_path / "adapter", base=base, precision="fp32")
-    export(run / "stage2", tmp_path / "merged", precision="fp32")
+    export(run / "adapter", tmp_path / "adapter", base=base, precision=EXACT)
+    export(run / "stage2", tmp_path / "merged", precision=EXACT)
     picture = lora_run / "pictures" / "1.png"
     answers = [
         load(tmp_path / name).answer("What is in the picture?", image=picture, max_tokens=8)

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from llava_edge.errors import CheckpointError
-from llava_edge.export.lazy_tensor import LazyTensor
-from llava_edge.export.lora import merge, open_adapter
+from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
+from llava_edge.export.checkpoints.lora import merge, open_adapter
 
 NAME = "language_model.layers.0.mlp.up_proj"
 KEYS = [  # a Llama that stands alone, then in a LLaVA as two releases of transformers spell it
@@ -57,7 +57,7 @@ def test_no_adapter(tmp_path: Path) -> None:
         {"bias": "all"},
         {"use_dora": True},
         {"rank_pattern": {"up_proj": 8}},
-        {"modules_to_save": ["lm_head"]},
+        {"fan_in_fan_out": True},
         {"r": 4},
         {"lora_alpha": "12"},
     ],

@@ -31,7 +31,8 @@ def test_one_name_and_every_module(wheel: Path) -> None:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     expected = {f"llava_edge/{path.name}" for path in (ROOT / "llava_edge").glob("*.py")}
     for folder in FOLDERS[1:]:
-        expected |= {f"llava_edge/{folder}/{path.name}" for path in (ROOT / folder).glob("*.py")}
+        paths = (path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py"))
+        expected |= {f"llava_edge/{path.as_posix()}" for path in paths}
     assert names == expected | {"llava_edge/py.typed"}
 
 
@@ -41,6 +42,6 @@ def test_the_weights_are_not_in_it(wheel: Path) -> None:
 
 def test_every_folder_of_modules_is_listed() -> None:
     listed = (ROOT / "pyproject.toml").read_text()
-    for init in ROOT.glob("*/__init__.py"):
-        name = init.parent.name
-        assert name == "llava_edge" or f'"llava_edge.{name}" = "{name}"' in listed
+    for init in (init for folder in FOLDERS for init in (ROOT / folder).rglob("__init__.py")):
+        name = ".".join(init.parent.relative_to(ROOT).parts)
+        assert name == "llava_edge" or f'"llava_edge.{name}",' in listed

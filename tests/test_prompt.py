@@ -6,6 +6,8 @@ from tiny import tokenizer
 from llava_edge.errors import PromptError
 from llava_edge.prompt import (
     CHATML,
+    LLAMA_2,
+    LLAMA_3,
     PROMPTS,
     VICUNA_V1,
     Message,
@@ -25,6 +27,17 @@ EXPECTED = {
     "chatml": "<|im_start|>user\nWhat is in the picture?<|im_end|>\n<|im_start|>assistant\n"
     "There are 12 red apples.<|im_end|>\n<|im_start|>user\nIs there a dog?<|im_end|>\n"
     "<|im_start|>assistant\n",
+    "qwen": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+    "What is in the picture?<|im_end|>\n<|im_start|>assistant\nThere are 12 red apples.<|im_end|>\n"
+    "<|im_start|>user\nIs there a dog?<|im_end|>\n<|im_start|>assistant\n",
+    "llama_2": f"<s>{LLAMA_2.system}What is in the picture? [/INST] There are 12 red apples.</s>"
+    "<s>[INST] Is there a dog? [/INST]",
+    "llama_3": f"<|begin_of_text|>{LLAMA_3.system}<|start_header_id|>user<|end_header_id|>\n\n"
+    "What is in the picture?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    "There are 12 red apples.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
+    "Is there a dog?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+    "mistral": "<s>[INST] What is in the picture? [/INST] There are 12 red apples.</s>"
+    "[INST] Is there a dog? [/INST]",
     "vicuna_v1": f"<s>{VICUNA_V1.system}USER: What is in the picture? ASSISTANT: "
     "There are 12 red apples.</s>USER: Is there a dog? ASSISTANT:",
 }

@@ -16,7 +16,7 @@ from llava_edge.bench.random_checkpoint import (
     tensor_shapes,
     write_shard,
 )
-from llava_edge.export.tensor_names import canonical
+from llava_edge.export.checkpoints.tensor_names import canonical
 
 
 def test_names_and_shapes_are_those_of_transformers() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llava_edge.export.tensor_names import canonical
+from llava_edge.export.checkpoints.tensor_names import canonical
 
 Q = "layers.3.self_attn.q_proj.weight"
 CLASS = "vision_tower.embeddings.class_embedding"

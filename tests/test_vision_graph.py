@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from sessions import Sessions
+from sessions import EXACT, Sessions
 from tiny import Tiny, write_llava
 from transformers import LlavaForConditionalGeneration
 
@@ -27,6 +27,11 @@ TINIES = {
     "older spelling": Tiny(spelling="vision_model"),
     "spelling in memory": Tiny(spelling="in_memory"),
     "efficientnet": EFFICIENTNET,
+    "siglip": Tiny(tower="siglip", select="full"),
+    "siglip, its last layer": Tiny(tower="siglip", select="full", feature_layer=-1),
+    "siglip, its first patch dropped": Tiny(tower="siglip"),
+    "dinov2": Tiny(tower="dinov2", patch_size=5, image_size=35),
+    "dinov2, swiglu": Tiny(tower="dinov2_swiglu", select="full", feature_layer=(-1, 1)),
 }
 
 
@@ -49,7 +54,7 @@ def judged(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> np.nda
 @pytest.mark.parametrize("tiny", TINIES.values(), ids=TINIES)
 def test_image_embeddings_are_those_of_transformers(tmp_path: Path, tiny: Tiny) -> None:
     model = write_llava(tmp_path / "checkpoint", tiny)
-    config = export(tmp_path / "checkpoint", tmp_path / "bundle", precision="fp32")
+    config = export(tmp_path / "checkpoint", tmp_path / "bundle", precision=EXACT)
     pixels = random_pixels(model)
     embeds = Sessions(tmp_path / "bundle").image_embeds(pixels.numpy())
     assert embeds.shape[1] == config.vision.image_tokens
@@ -72,7 +77,7 @@ def test_exact_gelu_in_the_tower(tmp_path: Path) -> None:
     content["vision_config"]["hidden_act"] = "gelu"
     path.write_text(json.dumps(content))
     model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "checkpoint").eval()
-    export(tmp_path / "checkpoint", tmp_path / "bundle", precision="fp32")
+    export(tmp_path / "checkpoint", tmp_path / "bundle", precision=EXACT)
     pixels = random_pixels(model)
     embeds = Sessions(tmp_path / "bundle").image_embeds(pixels.numpy())
     np.testing.assert_allclose(embeds, judged(model, pixels), atol=1e-4)
@@ -81,14 +86,14 @@ def test_exact_gelu_in_the_tower(tmp_path: Path) -> None:
 def test_layers_that_are_not_needed_are_not_written(tmp_path: Path) -> None:
     write_llava(tmp_path / "checkpoint", Tiny(feature_layer=-3, vision_layers=4))
     export(tmp_path / "checkpoint", tmp_path / "bundle")
-    graph = onnx.load(tmp_path / "bundle" / "vision.onnx", load_external_data=False).graph
+    graph = onnx.load(tmp_path / "bundle" / "vision.cpu.onnx", load_external_data=False).graph
     assert sum(node.op_type == "MultiHeadAttention" for node in graph.node) == 2
 
 
 def test_half_precision_weights_stay_exact(tmp_path: Path) -> None:
     """A float16 checkpoint's matrices are stored as they are, and computed with in float32."""
     model = write_llava(tmp_path / "checkpoint", Tiny(dtype=torch.float16))
-    export(tmp_path / "checkpoint", tmp_path / "bundle", precision="int4")
+    export(tmp_path / "checkpoint", tmp_path / "bundle")
     pixels = random_pixels(model)
     embeds = Sessions(tmp_path / "bundle").image_embeds(pixels.numpy())
     np.testing.assert_allclose(embeds, judged(model, pixels), atol=1e-4)
@@ -96,11 +101,11 @@ def test_half_precision_weights_stay_exact(tmp_path: Path) -> None:
 
 def test_folded_convolutions_are_stored_in_half(tmp_path: Path) -> None:
     model = write_llava(tmp_path / "checkpoint", EFFICIENTNET)
-    export(tmp_path / "checkpoint", tmp_path / "bundle", precision="int4")
+    export(tmp_path / "checkpoint", tmp_path / "bundle")
     pixels = random_pixels(model)
     embeds = Sessions(tmp_path / "bundle").image_embeds(pixels.numpy())
     np.testing.assert_allclose(embeds, judged(model, pixels), atol=5e-3)
-    graph = onnx.load(tmp_path / "bundle" / "vision.onnx", load_external_data=False).graph
+    graph = onnx.load(tmp_path / "bundle" / "vision.cpu.onnx", load_external_data=False).graph
     kernels = [tensor for tensor in graph.initializer if len(tensor.dims) == 4]
     assert {tensor.data_type for tensor in kernels} == {onnx.TensorProto.FLOAT16}
 

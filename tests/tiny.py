@@ -17,10 +17,18 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from torch import Tensor, nn
 from transformers import (
     CLIPVisionConfig,
+    Dinov2Config,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
+    SiglipVisionConfig,
+    SmolLM3Config,
 )
 
 from llava_edge.train.efficientnet_lite import EfficientNetLiteConfig
@@ -29,6 +37,16 @@ VOCAB_SIZE = 293  # the tokenizer has fewer: real checkpoints pad their embeddin
 SPECIAL_TOKENS = {
     "chatml": ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>"),
     "vicuna_v1": ("<unk>", "<s>", "</s>", "<image>"),
+    "llama_2": ("<unk>", "<s>", "</s>", "<image>"),
+    "mistral": ("<unk>", "<s>", "</s>", "<image>"),
+    "qwen": ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>"),
+    "llama_3": (
+        "<|begin_of_text|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+        "<image>",
+        "<|eot_id|>",
+    ),
 }
 SENTENCES = (
     "What is in the picture?",
@@ -43,7 +61,8 @@ EFFICIENTNET_STAGES = [[3, 1, 1, 8, 1], [5, 2, 2, 12, 2], [3, 1, 3, 20, 1], [5, 
 class Tiny:
     """What a tiny checkpoint is like."""
 
-    tower: Literal["clip", "efficientnet_lite"] = "clip"
+    tower: Literal["clip", "siglip", "dinov2", "dinov2_swiglu", "efficientnet_lite"] = "clip"
+    decoder: Literal["llama", "mistral", "qwen2", "qwen3", "smollm3"] = "llama"
     projector: Literal["mlp2x_gelu", "linear"] = "mlp2x_gelu"
     projector_bias: bool = True
     feature_layer: int | tuple[int, ...] = -2
@@ -55,7 +74,9 @@ class Tiny:
     tied: bool = False
     attention_bias: bool = False
     mlp_bias: bool = False
-    rope_theta: float = 20000.0
+    rope: tuple[tuple[str, Any], ...] = (("rope_type", "default"), ("rope_theta", 20000.0))
+    window: int | None = None
+    tiles: bool = False  # LLaVA-NeXT
     prompt: Literal["chatml", "vicuna_v1"] = "chatml"
     dtype: torch.dtype = torch.float32
     spelling: Literal["new", "vision_model", "in_memory"] = "new"
@@ -91,65 +112,93 @@ def tokenizer(prompt: str = "chatml") -> Tokenizer:
     return result
 
 
-def text_config(tiny: Tiny) -> LlamaConfig:
-    return LlamaConfig(
+def text_config(tiny: Tiny) -> Any:
+    kind = {
+        "llama": LlamaConfig,
+        "mistral": MistralConfig,
+        "qwen2": Qwen2Config,
+        "qwen3": Qwen3Config,
+        "smollm3": SmolLM3Config,
+    }[tiny.decoder]
+    extra: dict[str, Any] = {
+        "llama": {"attention_bias": tiny.attention_bias, "mlp_bias": tiny.mlp_bias},
+        "mistral": {"sliding_window": tiny.window},
+        "qwen2": {
+            "use_sliding_window": tiny.window is not None,
+            "sliding_window": tiny.window,
+            "max_window_layers": 1,
+        },
+        "qwen3": {},
+        "smollm3": {"no_rope_layer_interval": 2},
+    }[tiny.decoder]
+    if tiny.decoder != "qwen2":  # which has no such setting
+        extra["head_dim"] = 32  # not hidden_size / num_attention_heads
+    return kind(
         hidden_size=96,
         intermediate_size=160,
         num_hidden_layers=tiny.text_layers,
         num_attention_heads=6,
         num_key_value_heads=2,
-        head_dim=32,  # not hidden_size / num_attention_heads
         vocab_size=VOCAB_SIZE,
         max_position_embeddings=256,
         rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": tiny.rope_theta},
+        rope_parameters=dict(tiny.rope),
         tie_word_embeddings=tiny.tied,
-        attention_bias=tiny.attention_bias,
-        mlp_bias=tiny.mlp_bias,
         bos_token_id=1,
         eos_token_id=2,
+        pad_token_id=0,
+        **extra,
     )
 
 
-def llava_config(tiny: Tiny) -> LlavaConfig:
-    vision: Any
-    if tiny.tower == "clip":
-        vision = CLIPVisionConfig(
-            hidden_size=40,
-            intermediate_size=72,
-            num_hidden_layers=tiny.vision_layers,
-            num_attention_heads=5,
-            image_size=tiny.image_size,
-            patch_size=tiny.patch_size,
-            hidden_act="quick_gelu",
-        )
-    else:
-        vision = EfficientNetLiteConfig(
+def vision_config(tiny: Tiny) -> Any:
+    if tiny.tower == "efficientnet_lite":
+        return EfficientNetLiteConfig(
             image_size=56,
             stem_channels=10,
             stages=tuple(tuple(stage) for stage in EFFICIENTNET_STAGES),
             head_channels=36,
             fine_stage=2,
         )
-    clip = tiny.tower == "clip"
+    sizes = {
+        "hidden_size": 40,
+        "num_hidden_layers": tiny.vision_layers,
+        "num_attention_heads": 5,
+        "image_size": tiny.image_size,
+        "patch_size": tiny.patch_size,
+    }
+    if tiny.tower.startswith("dinov2"):
+        return Dinov2Config(**sizes, mlp_ratio=2, use_swiglu_ffn=tiny.tower == "dinov2_swiglu")
+    if tiny.tower == "siglip":
+        return SiglipVisionConfig(**sizes, intermediate_size=72)
+    return CLIPVisionConfig(**sizes, intermediate_size=72, hidden_act="quick_gelu")
+
+
+def llava_config(tiny: Tiny) -> Any:
+    cnn = tiny.tower == "efficientnet_lite"
     layer = tiny.feature_layer if isinstance(tiny.feature_layer, int) else list(tiny.feature_layer)
-    config = LlavaConfig(
-        vision_config=vision,
+    kind = LlavaNextConfig if tiny.tiles else LlavaConfig
+    side = tiny.image_size
+    pinpoints = {"image_grid_pinpoints": [[side, 2 * side], [2 * side, side], [2 * side, 2 * side]]}
+    config = kind(
+        vision_config=vision_config(tiny),
         text_config=text_config(tiny),
         image_token_index=3,
-        vision_feature_layer=layer if clip else -1,
-        vision_feature_select_strategy=tiny.select if clip else "full",
+        vision_feature_layer=-1 if cnn else layer,
+        vision_feature_select_strategy="full" if cnn else tiny.select,
         multimodal_projector_bias=tiny.projector_bias,
         tie_word_embeddings=tiny.tied,
+        **(pinpoints if tiny.tiles else {}),
     )
     config.mm_projector_type = tiny.projector
     return config
 
 
-def llava(tiny: Tiny) -> LlavaForConditionalGeneration:
+def llava(tiny: Tiny) -> Any:
     """A random model whose activations are of ordinary size at every depth."""
     torch.manual_seed(tiny.seed)
-    model = LlavaForConditionalGeneration(llava_config(tiny)).eval()
+    kind = LlavaNextForConditionalGeneration if tiny.tiles else LlavaForConditionalGeneration
+    model = kind(llava_config(tiny)).eval()
     if tiny.projector == "linear":
         first = model.model.multi_modal_projector.linear_1
         projector = LinearProjector(first.in_features, first.out_features)
@@ -176,7 +225,7 @@ def randomize(model: nn.Module) -> None:
                 tensor.normal_(std=0.1)
 
 
-def write_llava(folder: Path, tiny: Tiny = Tiny()) -> LlavaForConditionalGeneration:
+def write_llava(folder: Path, tiny: Tiny = Tiny()) -> Any:
     """Write a Hugging Face LLaVA checkpoint and return the model that is in it."""
     model = llava(tiny)
     model.save_pretrained(folder, max_shard_size=tiny.max_shard_size)

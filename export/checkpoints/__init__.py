@@ -1,0 +1,1 @@
+"""Whatever form a checkpoint has: its configuration, tokenizer and lazily read tensors."""

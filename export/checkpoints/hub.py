@@ -1,0 +1,61 @@
+"""A model by name: a folder on this machine, or one that is fetched from the Hugging Face hub."""
+
+import re
+from pathlib import Path
+
+from llava_edge.errors import CheckpointError
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_SMALL = ["*.json", "*.jinja", "tokenizer.model", "mm_projector.bin", "non_lora_trainables.bin"]
+
+
+def find_model(name: str | Path, option: str = "") -> Path:
+    """The folder or file of that name, or else the hub's `org/name`, fetched with a progress bar.
+
+    What was fetched before is not fetched again, and a download that broke off goes on. `option` is
+    how the caller can be told of another place. Raises CheckpointError.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if isinstance(name, Path) or not _NAME.fullmatch(name):
+        way_out = f"give an existing one with {option}" if option else "give a checkpoint's folder"
+        raise CheckpointError(f"There is no folder {name}; {way_out}, or the hub's org/name.")
+    return _fetch(name)
+
+
+def _fetch(name: str) -> Path:
+    import huggingface_hub as hub
+    from huggingface_hub import errors
+
+    try:
+        try:
+            files = hub.HfApi().list_repo_files(name)
+        except (OSError, errors.OfflineModeIsEnabled):
+            return Path(hub.snapshot_download(name, local_files_only=True))  # fetched before
+        return Path(hub.snapshot_download(name, allow_patterns=[*_SMALL, *_weights(files)]))
+    except errors.GatedRepoError:
+        raise CheckpointError(
+            f"{name} is only given to those who accepted its terms; do so at huggingface.co/{name} "
+            "and run `hf auth login`."
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise CheckpointError(
+            f"There is neither a folder {name} nor such a model on the Hugging Face hub; check the "
+            "name, and for a private model run `hf auth login`."
+        ) from None
+    except (OSError, errors.HfHubHTTPError, errors.LocalEntryNotFoundError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise CheckpointError(
+            f"{name} is no folder here and could not be fetched from the Hugging Face hub "
+            f"({reason}); check the connection and run the same command again, it goes on where it "
+            "stopped."
+        ) from None
+
+
+def _weights(files: list[str]) -> list[str]:
+    """Safetensors where there are any, since a pickled copy beside them is the same again."""
+    safe = any(file.endswith(".safetensors") and "adapter" not in file for file in files)
+    return (
+        ["*.safetensors"] if safe else ["*.safetensors", "pytorch_model*.bin", "adapter_model.bin"]
+    )

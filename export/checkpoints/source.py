@@ -1,0 +1,21 @@
+"""What every form of a checkpoint is opened as, before it is checked."""
+
+from dataclasses import dataclass, field
+
+from tokenizers import Tokenizer
+
+from llava_edge.config import ImageConfig, QuantizedBefore
+from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
+from llava_edge.export.checkpoints.llava_config import LlavaConfig
+
+
+@dataclass(frozen=True)
+class Source:
+    """A LLaVA's parts, its tensors under the canonical spelling."""
+
+    config: LlavaConfig
+    image: ImageConfig
+    tokenizer: Tokenizer
+    tensors: dict[str, LazyTensor]
+    method: QuantizedBefore | None = None  # where the language model is quantized already
+    provenance: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,140 @@
+"""The decoder's weights, read, quantized and appended to `weights.bin` as the graphs ask for "
+"them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llava_edge.config import EmbeddingConfig, QuantizationConfig, QuantizedBefore, TensorRef
+from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
+from llava_edge.export.checkpoints.text_config import TextConfig
+from llava_edge.export.graphs.linear import StoredBlocks, StoredMatrix, store
+from llava_edge.export.graphs.rotary import rotary_angles
+from llava_edge.export.graphs.weights import Array, WeightFile, dtype_of
+from llava_edge.export.quantization.blocks import Blocks, join
+from llava_edge.export.quantization.precision import Matrix, Precision, TableBits
+
+_EMBEDDING = "language_model.embed_tokens.weight"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One product of a layer: the matrices of its modules below each other."""
+
+    name: str
+    modules: tuple[str, ...]
+    matrix: StoredMatrix
+
+
+class DecoderWeights:
+    """Gives each weight out by name; what it stands for is made once."""
+
+    def __init__(
+        self,
+        config: TextConfig,
+        tensors: Mapping[str, LazyTensor],
+        file: WeightFile,
+        precision: Precision,
+    ) -> None:
+        self.file = file
+        self._config = config
+        self._tensors = tensors
+        self._precision = precision
+        self._linears: list[Linear] = []
+
+    def linear(self, name: str, modules: Sequence[str]) -> list[Linear]:
+        """One product for all the modules, or one for each where their formats differ."""
+        return self.file.once(name, lambda: self._store_linear(name, modules))
+
+    def head(self) -> StoredMatrix:
+        """The language model's head; tied and of equal bits, it is the embedding's bytes."""
+        bits = self._precision.head_bits
+        if self._config.tied and bits == self._precision.embedding_bits:
+            return self._embedding()
+        tensor = _EMBEDDING if self._config.tied else "lm_head.weight"
+        return self.file.once("lm_head", lambda: self._store_table(tensor, bits))
+
+    def embedding(self) -> EmbeddingConfig:
+        """Where the embedding table lies, for the host, which gathers its rows."""
+        parts = self._embedding().parts
+        if isinstance(parts, StoredBlocks):
+            return EmbeddingConfig(
+                4 if parts.bits == 4 else 8,
+                parts.block_size,
+                parts.data,
+                parts.scales,
+                parts.zero_points,
+            )
+        assert isinstance(parts, TensorRef)
+        half = dtype_of(parts).itemsize == 2
+        return EmbeddingConfig(16 if half else 32, 1, parts, None, None)
+
+    def quantization(self, imported: QuantizedBefore | None) -> QuantizationConfig:
+        """How what was given out is stored; `imported` where the checkpoint was quantized "
+        "before."""
+        widths: Counter[int] = Counter()
+        for linear in self._linears:
+            widths[linear.matrix.bits] += linear.matrix.rows * linear.matrix.columns
+        bits = widths.most_common(1)[0][0]
+        matrices = {id(m): m for m in (self._embedding(), self.head())}.values()
+        every = [*(linear.matrix for linear in self._linears), *matrices]
+        size = sum(matrix.size for matrix in every)
+        return QuantizationConfig(
+            method=imported or self._precision.method,
+            bits=bits,
+            block_size=self._precision.blocks,
+            head_bits=self.head().bits,
+            embedding_bits=self._embedding().bits,
+            tower=self._precision.tower,
+            bits_per_weight=round(8 * size / sum(m.rows * m.columns for m in every), 3),
+            eight_bit_layers=tuple(
+                linear.name for linear in self._linears if bits < 8 == linear.matrix.bits
+            ),
+        )
+
+    def vector(self, *names: str) -> Array:
+        """Norms' weights or biases, one after the other, as float32."""
+        return np.concatenate([self._read(name) for name in names]).astype(np.float32)
+
+    def cosines(self) -> Array:
+        return np.cos(rotary_angles(self._config))
+
+    def sines(self) -> Array:
+        return np.sin(rotary_angles(self._config))
+
+    def _embedding(self) -> StoredMatrix:
+        bits = self._precision.embedding_bits
+        return self.file.once("embed_tokens", lambda: self._store_table(_EMBEDDING, bits))
+
+    def _store_table(self, tensor: str, bits: TableBits | None) -> StoredMatrix:
+        lazy = self._tensors[tensor]
+        if lazy.blocks is not None:
+            return store(self.file, lazy.blocks())
+        return store(self.file, self._precision.table(tensor, lazy.read(), bits))
+
+    def _store_linear(self, name: str, modules: Sequence[str]) -> list[Linear]:
+        lazy = [self._tensors[f"language_model.{module}.weight"] for module in modules]
+        if not any(tensor.blocks for tensor in lazy):
+            matrix = np.concatenate([tensor.read() for tensor in lazy])
+            return [self._linear(name, modules, self._precision.linear(name, matrix))]
+        parts = [
+            tensor.blocks() if tensor.blocks else self._precision.linear(name, tensor.read())
+            for tensor in lazy
+        ]
+        blocks = [part for part in parts if isinstance(part, Blocks)]
+        if len(blocks) == len(parts) and len({part.format for part in blocks}) == 1:
+            return [self._linear(name, modules, join(blocks))]
+        return [
+            self._linear(module, (module,), part)
+            for module, part in zip(modules, parts, strict=True)
+        ]
+
+    def _linear(self, name: str, modules: Sequence[str], matrix: Matrix) -> Linear:
+        linear = Linear(name, tuple(modules), store(self.file, matrix))
+        self._linears.append(linear)
+        return linear
+
+    def _read(self, name: str) -> Array:
+        return self._tensors[f"language_model.{name}"].read()

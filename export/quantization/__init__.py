@@ -1,0 +1,1 @@
+"""From matrices to blocks of few bits."""

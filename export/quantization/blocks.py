@@ -1,0 +1,90 @@
+"""A weight matrix as blocks of 4- or 8-bit integers, in the layout of onnxruntime's MatMulNBits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bits = Literal[4, 8]
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """An [N, K] matrix in B = ceil(K / block_size) blocks a row: (integer - zero point) * scale.
+
+    `data` is [N, B, block_size * bits / 8] uint8, `scales` [N, B] float16 (float32 where an
+    imported checkpoint's own are) and `zero_points` [N, ceil(B * bits / 8)] uint8; of two 4-bit
+    values in a byte the first is the lower half. A last block that is longer than the row ends in
+    zeros.
+    """
+
+    bits: Bits
+    block_size: int
+    columns: int
+    data: Bytes
+    scales: NDArray[Any]
+    zero_points: Bytes
+
+    @property
+    def rows(self) -> int:
+        return len(self.data)
+
+    @property
+    def format(self) -> tuple[object, ...]:
+        """What matrices must share to be joined."""
+        return self.bits, self.block_size, self.columns, self.scales.dtype
+
+
+def from_integers(
+    integers: Bytes, scales: NDArray[Any], zero_points: Bytes, *, bits: Bits, columns: int
+) -> Blocks:
+    """Pack integers [N, B, block_size] and zero points [N, B]."""
+    block_size = integers.shape[2]
+    packed = pack(integers.reshape(-1, block_size), bits)
+    data = packed.reshape(*integers.shape[:2], -1)
+    return Blocks(bits, block_size, columns, data, scales, pack(_even(zero_points, bits), bits))
+
+
+def dequantize(blocks: Blocks) -> Floats:
+    """The [N, K] float32 matrix that MatMulNBits multiplies with."""
+    count = blocks.scales.shape[1]
+    values = unpack(blocks.data, blocks.bits).astype(np.float32)  # [N, B, block_size]
+    values -= unpack(blocks.zero_points, blocks.bits)[:, :count, None]
+    values *= blocks.scales[:, :, None].astype(np.float32)
+    return np.ascontiguousarray(values.reshape(blocks.rows, -1)[:, : blocks.columns])
+
+
+def join(parts: Sequence[Blocks]) -> Blocks:
+    """The matrices of one format below each other: [N1 + N2 + ..., K]."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return Blocks(
+        first.bits,
+        first.block_size,
+        first.columns,
+        np.concatenate([part.data for part in parts]),
+        np.concatenate([part.scales for part in parts]),
+        np.concatenate([part.zero_points for part in parts]),
+    )
+
+
+def pack(integers: Bytes, bits: Bits) -> Bytes:
+    """[..., n] integers -> [..., n * bits / 8] bytes, the earlier of two in the lower half."""
+    return integers if bits == 8 else integers[..., 0::2] | integers[..., 1::2] << np.uint8(4)
+
+
+def unpack(data: Bytes, bits: Bits) -> Bytes:
+    """[..., n] bytes -> [..., n * 8 / bits] integers."""
+    if bits == 8:
+        return data
+    return np.stack((data & 15, data >> 4), axis=-1).reshape(*data.shape[:-1], -1)
+
+
+def _even(zero_points: Bytes, bits: Bits) -> Bytes:
+    odd = bits == 4 and zero_points.shape[1] % 2
+    return np.pad(zero_points, ((0, 0), (0, 1))) if odd else zero_points

@@ -1,0 +1,102 @@
+"""How an export stores the weights: what the options of `llava-edge export` say."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llava_edge.errors import CheckpointError, UsageError
+from llava_edge.export.quantization import nf4
+from llava_edge.export.quantization.blocks import Bits, Blocks
+from llava_edge.export.quantization.nf4 import Nf4, quantize_nf4
+from llava_edge.export.quantization.quantize import quantize
+from llava_edge.export.quantization.schemes import Scheme
+
+Method = Literal["kquant", "rtn", "nf4", "calibrated", "none"]
+TableBits = Literal[4, 8, 16]  # of the head and of the embedding table
+Tower = Literal["fp16", "fp32", "int8"]
+Matrix = Blocks | Nf4 | NDArray[Any]
+
+BLOCK_SIZE = 32
+BLOCK_SIZES = (16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A choice for each part; None is the method's own.
+
+    `eight_bits` names linear layers of the decoder that keep 8 bits, such as
+    "layers.0.mlp.down_proj". Raises UsageError for values that no operator takes.
+    """
+
+    method: Method = "kquant"
+    block_size: int | None = None
+    head_bits: TableBits | None = None
+    embedding_bits: TableBits | None = None
+    tower: Tower = "fp16"
+    eight_bits: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            known = ", ".join(get_args(Method))
+            raise UsageError(f'There is no quantization "{self.method}"; choose one of {known}.')
+        if self.block_size is not None and self.block_size not in BLOCK_SIZES:
+            raise UsageError(
+                f"The block size is {self.block_size}; choose one of "
+                f"{', '.join(map(str, BLOCK_SIZES))}."
+            )
+        for name, bits in (("head", self.head_bits), ("embedding", self.embedding_bits)):
+            if bits is not None and bits not in get_args(TableBits):
+                raise UsageError(f"{name} bits are {bits}; choose 4, 8 or 16.")
+        if self.eight_bits and self.method in ("nf4", "none"):
+            raise UsageError(
+                f'Mixed precision keeps 8 bits where 4 hurt most, but "{self.method}" does not '
+                "have both; choose kquant, rtn or calibrated."
+            )
+
+    @property
+    def blocks(self) -> int:
+        """The block size of the linear layers."""
+        return self.block_size or (nf4.BLOCK_SIZE if self.method == "nf4" else BLOCK_SIZE)
+
+    def linear(self, name: str, matrix: NDArray[Any]) -> Matrix:
+        """A linear layer's [N, K] matrix as it is stored; raises CheckpointError."""
+        if self.method == "none":
+            return matrix
+        if self.method == "nf4":
+            return quantize_nf4(matrix, self.blocks)
+        bits: Bits = 8 if name in self.eight_bits else 4
+        return _quantize(name, matrix, bits, self.blocks, self._scheme)
+
+    def table(
+        self, name: str, matrix: NDArray[Any], bits: TableBits | None
+    ) -> Blocks | NDArray[Any]:
+        """The head's or the embedding's [V, D] matrix as it is stored; raises CheckpointError."""
+        if bits is None:
+            bits = None if self.method == "none" else 8
+        if bits is None:
+            return matrix
+        if bits == 16:
+            return matrix if matrix.itemsize == 2 else matrix.astype(np.float16)
+        block_size = BLOCK_SIZE if self.method in ("nf4", "none") else self.blocks
+        return _quantize(name, matrix, bits, block_size, self._scheme)
+
+    @property
+    def _scheme(self) -> Scheme:
+        return "rtn" if self.method == "rtn" else "kquant"
+
+
+DEFAULT = Precision()
+
+
+def _quantize(
+    name: str, matrix: NDArray[Any], bits: Bits, block_size: int, scheme: Scheme
+) -> Blocks:
+    try:
+        return quantize(matrix, bits, block_size, scheme)
+    except OverflowError as error:
+        raise CheckpointError(
+            f"{name} cannot be quantized ({error}); mend the checkpoint, or export it with "
+            "--quantize none."
+        ) from None
