@@ -13,6 +13,9 @@ from llava_edge import Llava, load
 from llava_edge.export.convert import export
 
 
+pytest_plugins = ["overlays"]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing is read from or written to the user's folders, in subprocesses neither."""

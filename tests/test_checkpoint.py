@@ -1,13 +1,16 @@
 """Every form of a checkpoint yields the tensors that transformers has in memory."""
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny import Tiny
 from torch import Tensor, nn
@@ -138,6 +141,36 @@ def test_base_and_adapter_are_merged(tmp_path: Path, tower: str, tied: bool) -> 
     assert checkpoint.provenance["base"] == "tiny-base"
     text = "<|im_start|>user\nThere are 12 cats<|im_end|>"
     assert checkpoint.tokenizer.token_to_id("<|im_end|>") in checkpoint.tokenizer.encode(text).ids
+
+
+@pytest.mark.parametrize("spelling", ["new", "vision_model"])
+def test_a_peft_adapter_over_a_whole_llava(tmp_path: Path, spelling: Any) -> None:
+    """As peft writes it, with ranks of its own for some layers and a projector trained in full."""
+    base = tmp_path / "base"
+    base.mkdir()
+    model = tiny.write_llava(base, Tiny(spelling=spelling))
+    lora = LoraConfig(
+        r=4,
+        lora_alpha=10,
+        target_modules=r".*language_model.*\.(q_proj|down_proj)",
+        rank_pattern={"down_proj": 3},
+        alpha_pattern={"down_proj": 5},
+        modules_to_save=["multi_modal_projector"],
+    )
+    with warnings.catch_warnings(action="ignore"):  # of peft's making
+        adapted = get_peft_model(model, lora)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name or "modules_to_save" in name:
+                parameter.normal_(std=0.2)
+    with warnings.catch_warnings(action="ignore"):
+        adapted.save_pretrained(tmp_path / "adapter")
+    edit_adapter = tmp_path / "adapter" / "adapter_config.json"
+    content = json.loads(edit_adapter.read_text())
+    edit_adapter.write_text(json.dumps({**content, "base_model_name_or_path": str(base)}))
+    checkpoint = open_checkpoint(tmp_path / "adapter")
+    assert checkpoint.name == "adapter"
+    assert_same(checkpoint, adapted.merge_and_unload(), atol=1e-6)
 
 
 def test_the_base_must_be_the_one_named(tmp_path: Path) -> None:

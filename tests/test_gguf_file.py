@@ -1,20 +1,25 @@
 """A GGUF file yields what transformers makes of it."""
 
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 import tiny
 import torch
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from tiny import Tiny
 from tiny_gguf import write_gguf
 from tokenizers import Tokenizer, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from llava_edge.errors import CheckpointError
 from llava_edge.export.checkpoints.gguf_file import open_gguf
+from llava_edge.export.checkpoints.bpe_pieces import Kind, Piece
+from llava_edge.export.checkpoints.section import Section
 from llava_edge.export.checkpoints.tensor_names import canonical
+from llava_edge.export.checkpoints.text_config import read_text_config
 
 TEXTS = (
     "There are 12 red apples, 345 cats and 1.5 dogs.",
@@ -25,9 +30,9 @@ TEXTS = (
 )
 
 
-def write(path: Path, options: Tiny, *, quantized: bool = False) -> LlamaForCausalLM:
+def write(path: Path, options: Tiny, *, quantized: bool = False) -> PreTrainedModel:
     torch.manual_seed(0)
-    model = LlamaForCausalLM(tiny.text_config(options)).eval()
+    model = AutoModelForCausalLM.from_config(tiny.text_config(options)).eval()
     tiny.randomize(model)
     write_gguf(path, model, tiny.tokenizer(), quantized=quantized)
     return model
@@ -59,6 +64,66 @@ def test_biases_are_reordered_too(tmp_path: Path) -> None:
         np.testing.assert_array_equal(base.tensors[canonical(name)].read(), expected.numpy())
 
 
+@pytest.mark.parametrize("decoder", ["llama", "mistral", "qwen2", "qwen3", "smollm3"])
+def test_every_kind_is_computed_as_it_was(tmp_path: Path, decoder: Any) -> None:
+    options = Tiny(decoder=decoder, tied=decoder == "smollm3", text_layers=5, no_rope_interval=4)
+    model = write(tmp_path / "tiny.gguf", options)
+    base = open_gguf(tmp_path / "tiny.gguf")
+    assert base.text == read_text_config(Section(model.config.to_dict(), "config.json"))
+    for name, expected in model.state_dict().items():
+        if name == "lm_head.weight" and options.tied:
+            continue
+        np.testing.assert_array_equal(base.tensors[canonical(name)].read(), expected.numpy())
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("words", ["qwen2", "llama-bpe"])
+def test_other_byte_level_tokenizers(tmp_path: Path, text: str, words: str) -> None:
+    """Cut into words by the patterns of the published tokenizers."""
+    model = AutoModelForCausalLM.from_config(tiny.text_config(Tiny(text_layers=1)))
+    write_gguf(tmp_path / "tiny.gguf", model, tiny.tokenizer(), words=words)
+    read = open_gguf(tmp_path / "tiny.gguf").tokenizer
+    ids = read.encode(text).ids
+    assert read.decode(ids, skip_special_tokens=False) == text
+    pieces = [piece for piece, _ in read.pre_tokenizer.pre_tokenize_str("It's 12345 cats")]
+    digits = ["\u0120", "123", "45"] if words == "llama-bpe" else ["\u0120", *"12345"]
+    assert pieces == ["It", "'s", *digits, "\u0120cats"]
+
+
+@pytest.mark.parametrize("text", TEXTS[:3])
+def test_sentencepiece_tokenizers(tmp_path: Path, text: str) -> None:
+    with (tmp_path / "tokenizer.model").open("wb") as file:
+        SentencePieceTrainer.train(
+            sentence_iterator=iter(tiny.SENTENCES * 3),
+            model_writer=file,
+            model_type="bpe",
+            vocab_size=340,
+            byte_fallback=True,
+            remove_extra_whitespaces=False,
+            normalization_rule_name="identity",
+            minloglevel=2,
+        )
+    original = SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    kinds = [
+        Kind.UNKNOWN
+        if original.is_unknown(id)
+        else Kind.CONTROL
+        if original.is_control(id)
+        else Kind.BYTE
+        if original.is_byte(id)
+        else Kind.NORMAL
+        for id in range(original.vocab_size())
+    ]
+    pieces = [
+        Piece(original.id_to_piece(id), original.get_score(id), kind)
+        for id, kind in enumerate(kinds)
+    ]
+    model = AutoModelForCausalLM.from_config(tiny.text_config(Tiny(text_layers=1)))
+    write_gguf(tmp_path / "tiny.gguf", model, pieces)
+    read = open_gguf(tmp_path / "tiny.gguf").tokenizer
+    assert read.encode(text, add_special_tokens=False).ids == original.encode(text)
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_ids_equal_the_original_tokenizer(tmp_path: Path, text: str) -> None:
     write(tmp_path / "tiny.gguf", Tiny(text_layers=1))
@@ -87,6 +152,17 @@ def test_cut_short(tmp_path: Path, kept: int) -> None:
     write(path, Tiny(text_layers=1))
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(CheckpointError, match="no whole GGUF file"):
+        open_gguf(path)
+
+
+def test_overlapping_tensors_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    write(path, Tiny(text_layers=1))
+    reader = gguf.GGUFReader(path, "r+")
+    second = reader.tensors[1]
+    second.field.parts[-1][0] -= 64  # the offset of its data
+    reader.data.flush()
+    with pytest.raises(CheckpointError, match=f"and {second.name} overlap"):
         open_gguf(path)
 
 

@@ -86,7 +86,32 @@ def test_pad_equals_llavas_processor(size: int, number: int) -> None:
     assert np.abs(raw(ours, MEAN, STD) - raw(expected, MEAN, STD)).max() <= 1 / 255 + 1e-6
 
 
-@pytest.mark.parametrize("mode", ["square", "pad"])
+@pytest.mark.parametrize("number", range(7))
+def test_stretch_equals_siglips_processor(number: int) -> None:
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    picture = photographs()[number]
+    processor = SiglipImageProcessorPil(size={"height": 61, "width": 61})
+    expected = processor(picture, return_tensors="np")["pixel_values"][0]
+    half = (0.5, 0.5, 0.5)
+    ours = preprocess(picture, ImageConfig(61, half, half, "stretch"))
+    assert np.abs(raw(ours, half, half) - raw(expected, half, half)).max() <= 1 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_a_larger_shortest_edge_equals_dinov2s_processor(number: int) -> None:
+    from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+
+    picture = photographs()[number]
+    processor = BitImageProcessorPil(
+        size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}
+    )
+    expected = processor(picture, return_tensors="np")["pixel_values"][0]
+    ours = preprocess(picture, ImageConfig(224, MEAN, STD, "square", shortest_edge=256))
+    assert np.abs(raw(ours, MEAN, STD) - raw(expected, MEAN, STD)).max() <= 1 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("mode", ["square", "pad", "stretch"])
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 1), (1, 20_000)])
 def test_extreme_shapes_stay_small(mode: str, size: tuple[int, int]) -> None:
     picture = Image.new("RGB", size, "red")

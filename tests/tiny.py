@@ -75,6 +75,7 @@ class Tiny:
     attention_bias: bool = False
     mlp_bias: bool = False
     rope: tuple[tuple[str, Any], ...] = (("rope_type", "default"), ("rope_theta", 20000.0))
+    no_rope_interval: int = 2
     window: int | None = None
     tiles: bool = False  # LLaVA-NeXT
     prompt: Literal["chatml", "vicuna_v1"] = "chatml"
@@ -129,7 +130,7 @@ def text_config(tiny: Tiny) -> Any:
             "max_window_layers": 1,
         },
         "qwen3": {},
-        "smollm3": {"no_rope_layer_interval": 2},
+        "smollm3": {"no_rope_layer_interval": tiny.no_rope_interval},
     }[tiny.decoder]
     if tiny.decoder != "qwen2":  # which has no such setting
         extra["head_dim"] = 32  # not hidden_size / num_attention_heads

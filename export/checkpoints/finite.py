@@ -8,7 +8,7 @@ import numpy as np
 
 from llava_edge.errors import CheckpointError
 from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
-from llava_edge.export.quantization.blocks import Blocks
+from llava_edge.export.quantization.blocks import Blocks, dequantize
 
 # The bits of a 16-bit float's exponent, which are all set in infinities and NaN alone.
 _EXPONENT = {np.dtype(np.float16): 0x7C00, np.dtype(ml_dtypes.bfloat16): 0x7F80}
@@ -32,6 +32,8 @@ def is_finite(array: np.ndarray[Any, Any]) -> bool:
 
 
 def _read(name: str, tensor: LazyTensor) -> np.ndarray[Any, Any]:
+    if tensor.blocks is not None:
+        return dequantize(_blocks(name, tensor))
     array = tensor.read()
     _check(name, array)
     return array

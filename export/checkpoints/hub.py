@@ -29,11 +29,10 @@ def _fetch(name: str) -> Path:
     from huggingface_hub import errors
 
     try:
-        try:
-            files = hub.HfApi().list_repo_files(name)
-        except (OSError, errors.OfflineModeIsEnabled):
-            return Path(hub.snapshot_download(name, local_files_only=True))  # fetched before
-        return Path(hub.snapshot_download(name, allow_patterns=[*_SMALL, *_weights(files)]))
+        files = _files(name)
+        offline = files is None
+        patterns = [*_SMALL, *_weights(files or [])]
+        return Path(hub.snapshot_download(name, allow_patterns=patterns, local_files_only=offline))
     except errors.GatedRepoError:
         raise CheckpointError(
             f"{name} is only given to those who accepted its terms; do so at huggingface.co/{name} "
@@ -44,7 +43,7 @@ def _fetch(name: str) -> Path:
             f"There is neither a folder {name} nor such a model on the Hugging Face hub; check the "
             "name, and for a private model run `hf auth login`."
         ) from None
-    except (OSError, errors.HfHubHTTPError, errors.LocalEntryNotFoundError) as error:
+    except Exception as error:  # of the library below, which is another in each release
         reason = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(
             f"{name} is no folder here and could not be fetched from the Hugging Face hub "
@@ -53,9 +52,22 @@ def _fetch(name: str) -> Path:
         ) from None
 
 
+def _files(name: str) -> list[str] | None:
+    """The model's files; None where the hub does not answer."""
+    import huggingface_hub as hub
+    from huggingface_hub import errors
+
+    try:
+        siblings = hub.HfApi().model_info(name).siblings or []
+    except errors.RepositoryNotFoundError:  # or one that asks to accept its terms
+        raise
+    except Exception:  # as above
+        return None
+    return [sibling.rfilename for sibling in siblings]
+
+
 def _weights(files: list[str]) -> list[str]:
     """Safetensors where there are any, since a pickled copy beside them is the same again."""
-    safe = any(file.endswith(".safetensors") and "adapter" not in file for file in files)
-    return (
-        ["*.safetensors"] if safe else ["*.safetensors", "pytorch_model*.bin", "adapter_model.bin"]
-    )
+    if not files or any(f.endswith(".safetensors") and "adapter" not in f for f in files):
+        return ["*.safetensors"]
+    return ["*.safetensors", "pytorch_model*.bin", "adapter_model.bin"]
