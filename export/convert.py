@@ -1,6 +1,9 @@
 """`llava-edge export`: a checkpoint becomes a bundle, whole or not at all."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 
 from llava_edge import __version__
@@ -8,6 +11,7 @@ from llava_edge.bundle import (
     TOKENIZER_JSON,
     WEIGHTS_BIN,
     decoder_onnx,
+    rewrite_bundle_json,
     vision_onnx,
     write_bundle_json,
 )
@@ -20,7 +24,7 @@ from llava_edge.config import (
     TilesConfig,
     VisionConfig,
 )
-from llava_edge.errors import CheckpointError
+from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
 from llava_edge.export.checkpoints.text_config import TextConfig
@@ -29,10 +33,28 @@ from llava_edge.export.graphs.decoder_weights import DecoderWeights
 from llava_edge.export.graphs.vision import image_tokens, write_vision
 from llava_edge.export.graphs.weights import WeightFile
 from llava_edge.export.new_folder import check_target, new_folder
-from llava_edge.export.progress import reading_bar
+from llava_edge.export.progress import note, reading_bar
 from llava_edge.export.quantization.precision import DEFAULT, Precision
+from llava_edge.export.tune import tuned
+from llava_edge.memory import available_memory
+from llava_edge.records import Data
 
 DEVICES: tuple[DeviceName, ...] = ("cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class Check:
+    """How a new bundle is compared with its original; see `llava_edge.export.verify`.
+
+    `wanted` None compares where torch, transformers, onnxruntime and enough memory are at hand.
+    """
+
+    wanted: bool | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    accept: bool = False
+
+
+AUTOMATIC = Check()
 
 
 def export(
@@ -42,24 +64,76 @@ def export(
     base: Path | str | None = None,
     vision_tower: Path | str | None = None,
     precision: Precision = DEFAULT,
+    mixed_share: float | None = None,
     devices: Sequence[DeviceName] = DEVICES,
     prompt: str | None = None,
+    data: Data | None = None,
+    check: Check | None = None,
     force: bool = False,
 ) -> BundleConfig:
     """Export a LLaVA checkpoint as a bundle and return what its bundle.json says.
 
     `base` is the language model that an adapter needs, `vision_tower` the tower that a checkpoint
-    names, `prompt` the name of a prompt format. The bundle grows under a temporary name beside
-    `out` and is renamed when it is finished. Raises BundleError where `out` exists (a bundle is
-    replaced if `force`) or cannot be written, CheckpointError where the checkpoint cannot be
-    exported.
+    names, `mixed_share` the share of the weights that may keep 8 bits, `prompt` the name of a
+    prompt format, `data` the records that are measured, calibrated and verified on. The bundle
+    grows under a temporary name beside `out` and is renamed when it is finished. Raises BundleError
+    where `out` exists (a bundle is replaced if `force`) or cannot be written, CheckpointError where
+    the checkpoint cannot be exported, QualityError where the bundle is too far from its original.
     """
     out = out.resolve()
     check_target(out, force=force)
     opened = open_checkpoint(checkpoint, base=base, vision_tower=vision_tower, prompt=prompt)
     _check_heads(opened.config.text)
+    check = check or AUTOMATIC
+    verified = _is_verified(check, opened, devices)
     with new_folder(out) as folder:
-        return write_bundle(opened, folder, precision, devices)
+        with tuned(opened, precision, mixed_share, data) as (tuned_checkpoint, chosen):
+            config = write_bundle(tuned_checkpoint, folder, chosen, devices)
+        if verified:
+            config = _verify(folder, config, opened, data, check)
+    return config
+
+
+def _is_verified(check: Check, checkpoint: Checkpoint, devices: Sequence[DeviceName]) -> bool:
+    """Whether the bundle is compared with its original; raises UsageError where it cannot be."""
+    if check.wanted is False:
+        return False
+    obstacle = _obstacle(checkpoint, devices)
+    if obstacle is None:
+        return True
+    if check.wanted:
+        raise UsageError(f"The bundle cannot be verified, since {obstacle}; leave out --verify.")
+    note(f"The bundle is not verified, since {obstacle}.")
+    return False
+
+
+def _obstacle(checkpoint: Checkpoint, devices: Sequence[DeviceName]) -> str | None:
+    missing = [name for name in ("torch", "transformers", "onnxruntime") if not find_spec(name)]
+    if missing:
+        return f"{' and '.join(missing)} cannot be found (pip install 'llava-edge[verify]')"
+    if "cpu" not in devices:
+        return "it has no graphs for this device"
+    needed = 2 * sum(prod(tensor.shape) for tensor in checkpoint.tensors.values())
+    free = available_memory()
+    if free is not None and 1.2 * needed > free:
+        return (
+            f"the original takes {needed / 1e9:.0f} GB in 16 bits and {free / 1e9:.0f} GB of "
+            "memory are free (`llava-edge verify` does it on a larger machine)"
+        )
+    return None
+
+
+def _verify(
+    folder: Path, config: BundleConfig, checkpoint: Checkpoint, data: Data | None, check: Check
+) -> BundleConfig:
+    from llava_edge.describe import print_quality
+    from llava_edge.export.verify import compare, refuse_broken
+
+    quality = compare(folder, config, checkpoint, data, check.limits)
+    config = rewrite_bundle_json(folder, replace(config, quality=quality))
+    print_quality(config)
+    refuse_broken(config, accept=check.accept)
+    return config
 
 
 def write_bundle(

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def note(text: str) -> None:
+    """Say something beside the result, on standard error."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(text)
+
+
 @contextmanager
 def reading_bar(about: str, tensors: Mapping[str, LazyTensor]) -> Iterator[dict[str, LazyTensor]]:
     """The same tensors; a bar on a terminal's standard error shows how much of them was read."""

@@ -7,6 +7,8 @@ from llava_edge.errors import (
     LlavaEdgeError,
     PictureError,
     PromptError,
+    QualityError,
+    RecordError,
     TrainingError,
     UsageError,
 )
@@ -26,6 +28,8 @@ __all__ = [
     "PictureError",
     "Piece",
     "PromptError",
+    "QualityError",
+    "RecordError",
     "Timings",
     "TrainingError",
     "UsageError",

@@ -106,7 +106,11 @@ def write_bundle_json(folder: Path, config: BundleConfig) -> BundleConfig:
     Written last and at one stroke, it is what makes the folder a bundle. Returns what was written.
     """
     files = {name: _record(folder / name) for name in bundle_files(config.devices)}
-    config = replace(config, files=files)
+    return rewrite_bundle_json(folder, replace(config, files=files))
+
+
+def rewrite_bundle_json(folder: Path, config: BundleConfig) -> BundleConfig:
+    """Write `bundle.json` at one stroke; returns what was written."""
     text = json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / BUNDLE_JSON, text)
     return config

@@ -4,7 +4,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
+from json import dumps
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -14,6 +16,7 @@ from llava_edge import __version__
 from llava_edge.config import DeviceName
 from llava_edge.errors import LlavaEdgeError, UsageError
 from llava_edge.memory import peak_memory
+from llava_edge.records import Data
 
 app = typer.Typer(
     name="llava-edge",
@@ -40,6 +43,23 @@ class Tower(StrEnum):
     fp16 = "fp16"
     fp32 = "fp32"
     int8 = "int8"
+
+
+RecordsOption = Annotated[
+    Path | None, typer.Option(help="LLaVA records to measure on, instead of drawn pictures.")
+]
+ImagesOption = Annotated[
+    Path | None, typer.Option(help="The folder of the records' pictures [default: the records'].")
+]
+LimitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=VALUE, such as kl_mean=0.1, instead of a usual limit; may be repeated."
+    ),
+]
+AcceptOption = Annotated[
+    bool, typer.Option("--accept", help="Keep a bundle that breaks a limit, and record that.")
+]
 
 
 def main() -> None:
@@ -165,6 +185,17 @@ def export(
     prompt: Annotated[
         str | None, typer.Option(help="The prompt format [default: the checkpoint's].")
     ] = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Compare the bundle with the checkpoint [default: where torch is installed].",
+        ),
+    ] = None,
+    records: RecordsOption = None,
+    images: ImagesOption = None,
+    limit: LimitOption = None,
+    accept: AcceptOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Turn a LLaVA checkpoint into a bundle."""
@@ -179,15 +210,17 @@ def export(
         embedding_bits=embedding_bits,  # type: ignore[arg-type]
         tower=tower.value,
     )
-    del mixed, mixed_share
     config = convert.export(
         checkpoint,
         out,
         base=base,
         vision_tower=vision_tower,
         precision=precision,
+        mixed_share=mixed_share if mixed else None,
         devices=_devices(devices),
         prompt=prompt,
+        data=_data(records, images),
+        check=convert.Check(verify, _limits(limit), accept),
         force=force,
     )
     size = sum(file.size for file in config.files.values()) / 1e6
@@ -195,6 +228,68 @@ def export(
     memory = f", at most {peak / 1e6:,.0f} MB of memory" if peak else ""
     typer.echo(f"{size:,.0f} MB in {time.perf_counter() - start:.0f} s{memory}")
     typer.echo(f"The bundle is in {out}; talk to it with: llava-edge chat --bundle {out}")
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    against: Annotated[
+        str, typer.Option(help="The checkpoint that it was exported from, or the hub's org/name.")
+    ],
+    base: Annotated[str | None, typer.Option(help="As for export.")] = None,
+    vision_tower: Annotated[str | None, typer.Option(help="As for export.")] = None,
+    records: RecordsOption = None,
+    images: ImagesOption = None,
+    limit: LimitOption = None,
+    accept: AcceptOption = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
+) -> None:
+    """Compare a bundle with its checkpoint, on the same pictures and prompts."""
+    with _extra("verify"):
+        from llava_edge.export import verify as verification
+    from llava_edge.describe import print_quality
+
+    config = verification.verify(
+        bundle,
+        against,
+        base=base,
+        vision_tower=vision_tower,
+        data=_data(records, images),
+        limits=_limits(limit),
+    )
+    if json and config.quality is not None:
+        typer.echo(dumps(asdict(config.quality)))
+    else:
+        print_quality(config)
+    verification.refuse_broken(config, accept=accept)
+
+
+@app.command()
+def sensitivity(
+    checkpoint: Annotated[
+        str, typer.Argument(help="The folder of a LLaVA checkpoint, or the hub's org/name.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The file to write, such as sensitivity.json.")],
+    base: Annotated[str | None, typer.Option(help="As for export.")] = None,
+    vision_tower: Annotated[str | None, typer.Option(help="As for export.")] = None,
+    quantize: Annotated[Quantize, typer.Option(help="By which method.")] = Quantize.kquant,
+    block_size: Annotated[int | None, typer.Option(help="As for export.")] = None,
+    records: RecordsOption = None,
+    images: ImagesOption = None,
+) -> None:
+    """Measure what 4 bits cost in each linear layer, for --mixed."""
+    with _extra("verify"):
+        from llava_edge.export.checkpoints.checkpoint import open_checkpoint
+        from llava_edge.export.quantization.precision import Precision
+        from llava_edge.export.sensitivity import measure
+        from llava_edge.export.sensitivity_file import write_sensitivity
+    opened = open_checkpoint(checkpoint, base=base, vision_tower=vision_tower)
+    precision = Precision(method=quantize.value, block_size=block_size)
+    found = measure(opened, precision, _data(records, images))
+    write_sensitivity(out, found)
+    for name, divergence in sorted(found.divergence.items(), key=lambda item: -item[1])[:10]:
+        typer.echo(f"{divergence:.5f}  {name}")
+    typer.echo(f"Measured on {found.tokens:,} tokens and written to {out}.")
 
 
 @app.command()
@@ -208,6 +303,29 @@ def train(
         from llava_edge.train import fit
     out = fit.train(recipe, resume=resume, force=force)
     typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
+
+
+def _data(records: Path | None, images: Path | None) -> Data | None:
+    """The records to compare on."""
+    if records is None:
+        if images is not None:
+            raise UsageError("--images is the folder of the records' pictures; give --records too.")
+        return None
+    return Data((records,), images or records.parent)
+
+
+def _limits(given: list[str] | None) -> dict[str, float]:
+    """NAME=VALUE pairs."""
+    limits = {}
+    for pair in given or ():
+        name, _, value = pair.partition("=")
+        try:
+            limits[name] = float(value)
+        except ValueError:
+            raise UsageError(
+                f'--limit is "{pair}", but NAME=VALUE was expected, such as kl_mean=0.1.'
+            ) from None
+    return limits
 
 
 def _devices(listed: str) -> tuple[DeviceName, ...]:

@@ -122,6 +122,39 @@ class QuantizationConfig:
 
 
 @dataclass(frozen=True)
+class QualityLimits:
+    """How far a bundle may be from the original before `llava-edge verify` refuses it."""
+
+    image_cosine: float  # at least, of image embeddings
+    kl_mean: float  # at most, in nats a token
+    top1_agreement: float  # at least, 0..1
+    perplexity_increase: float  # at most, of either perplexity; 0.1 is a tenth
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How far a bundle is from the original, on the same pictures and prompts.
+
+    Cosine and largest error of image embeddings; KL divergence of the next token's distribution
+    from the original's, in nats; how often both find the same token likeliest; perplexities.
+    """
+
+    pictures: int
+    tokens: int  # whose distributions were compared
+    image_cosine: float  # the mean over all rows
+    image_max_error: float
+    kl_mean: float
+    kl_p99: float  # the 99th percentile
+    top1_agreement: float
+    text_perplexity: float
+    text_perplexity_original: float
+    answer_perplexity: float  # of answers about pictures
+    answer_perplexity_original: float
+    limits: QualityLimits
+    broken: tuple[str, ...] = ()  # the limits that are not kept, which was accepted
+
+
+@dataclass(frozen=True)
 class FileRecord:
     """Size in bytes and sha256 of a file in the bundle."""
 
@@ -142,3 +175,4 @@ class BundleConfig:
     devices: tuple[DeviceName, ...]  # those that there are graphs for
     provenance: dict[str, str]
     files: dict[str, FileRecord]
+    quality: Quality | None = None  # None: never verified

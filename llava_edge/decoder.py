@@ -3,7 +3,7 @@
 import math
 import mmap
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     import onnxruntime
 
 Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A binding for a number of rows S, and the memory that it reads and writes."""
+    """A binding for S rows and the logits after P of them, and the memory that it uses."""
 
     binding: "onnxruntime.IOBinding"
     inputs_embeds: Floats  # [1, S, D]
-    logits: Floats  # [1, 1, V]
+    logit_positions: Integers  # [P]
+    logits: Floats  # [1, P, V]
 
 
 class Decoder:
@@ -57,8 +59,7 @@ class Decoder:
         self._kv = _allocate(config, context)
         self._seqlens_k = np.zeros(1, dtype=np.int32)
         self._total_sequence_length = np.zeros((), dtype=np.int32)
-        self._logit_positions = np.zeros(1, dtype=np.int64)
-        self._step = self._bind(1)
+        self._step = self._bind(1, 1)
 
     def embed(self, ids: list[int]) -> Floats:
         """The language model's own rows [S, D] for ids."""
@@ -67,16 +68,14 @@ class Decoder:
     def prefill(self, inputs_embeds: Floats) -> Floats:
         """Append rows [S, D] to the cache; return the logits [V] after the last of them."""
         rows = len(inputs_embeds)
-        call = self._step if rows == 1 else self._bind(rows)
-        call.inputs_embeds[0] = inputs_embeds
-        total = self.length + rows
-        self._seqlens_k[0] = total - 1
-        self._total_sequence_length[...] = total
-        self._logit_positions[0] = rows - 1
-        self._session.run_with_iobinding(call.binding)
-        self.length = total
-        logits: Floats = call.logits[0, 0]
+        call = self._step if rows == 1 else self._bind(rows, 1)
+        logits: Floats = self._run(call, inputs_embeds, [rows - 1])[0]
         return logits
+
+    def score(self, inputs_embeds: Floats, positions: Sequence[int]) -> Floats:
+        """Append rows [S, D] to the cache; return the logits [P, V] after those at `positions`."""
+        call = self._bind(len(inputs_embeds), len(positions))
+        return self._run(call, inputs_embeds, positions)
 
     def step(self, id: int) -> Floats:
         """Append one token to the cache; return the logits [V] after it."""
@@ -91,18 +90,30 @@ class Decoder:
             )
         self.length = length
 
-    def _bind(self, rows: int) -> _Call:
+    def _run(self, call: _Call, inputs_embeds: Floats, positions: Sequence[int]) -> Floats:
+        total = self.length + len(inputs_embeds)
+        call.inputs_embeds[0] = inputs_embeds
+        call.logit_positions[:] = positions
+        self._seqlens_k[0] = total - 1
+        self._total_sequence_length[...] = total
+        self._session.run_with_iobinding(call.binding)
+        self.length = total
+        logits: Floats = call.logits[0]
+        return logits
+
+    def _bind(self, rows: int, logit_rows: int) -> _Call:
         config = self._config
         call = _Call(
             binding=self._session.io_binding(),
             inputs_embeds=np.empty((1, rows, config.hidden_size), dtype=np.float32),
-            logits=np.empty((1, 1, config.vocab_size), dtype=np.float32),
+            logit_positions=np.empty(logit_rows, dtype=np.int64),
+            logits=np.empty((1, logit_rows, config.vocab_size), dtype=np.float32),
         )
         inputs: dict[str, npt.NDArray[np.generic]] = {
             "inputs_embeds": call.inputs_embeds,
             "seqlens_k": self._seqlens_k,
             "total_sequence_length": self._total_sequence_length,
-            "logit_positions": self._logit_positions,
+            "logit_positions": call.logit_positions,
             **{f"past_key_values.{name}": tensor for name, tensor in self._layers()},
         }
         outputs = {

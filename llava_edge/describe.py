@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llava_edge.bundle import find_bundle, read_bundle, verify_checksums
-from llava_edge.config import BundleConfig, QuantizationConfig
+from llava_edge.config import BundleConfig, Quality, QuantizationConfig
 from llava_edge.model import DEFAULT_CONTEXT
 
 PROGRAM = 110 * 10**6  # bytes: Python and its libraries
@@ -36,6 +36,7 @@ def describe(bundle: Path | None, *, as_json: bool) -> None:
     console = Console(highlight=False, markup=False)
     console.print(_about(folder, config, memory))
     console.print(_files(config))
+    print_quality(config)
 
 
 def expected_memory(config: BundleConfig) -> Memory:
@@ -72,6 +73,55 @@ def _about(folder: Path, config: BundleConfig, memory: Memory) -> Table:
     table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, value)
+    return table
+
+
+def print_quality(config: BundleConfig) -> None:
+    """Print how far a bundle is from its original, where that was measured."""
+    if config.quality is not None:
+        Console(highlight=False, markup=False).print(_quality(config, config.quality))
+
+
+def _quality(config: BundleConfig, quality: Quality) -> Table:
+    limits, size = quality.limits, sum(file.size for file in config.files.values())
+    increase = f"at most {1 + limits.perplexity_increase:g} times"
+    rows = (
+        (
+            "image embeddings: cosine",
+            f"{quality.image_cosine:.5f}",
+            f"at least {limits.image_cosine:g}",
+        ),
+        ("largest error", f"{quality.image_max_error:.4f}", ""),
+        (
+            "next token: KL divergence",
+            f"{quality.kl_mean:.5f}",
+            f"at most {limits.kl_mean:g}",
+        ),
+        ("its 99th percentile", f"{quality.kl_p99:.4f}", ""),
+        (
+            "same likeliest token",
+            f"{quality.top1_agreement:.1%}",
+            f"at least {limits.top1_agreement:.0%}",
+        ),
+        (
+            "perplexity: text",
+            f"{quality.text_perplexity:.3f}, original {quality.text_perplexity_original:.3f}",
+            increase,
+        ),
+        (
+            "perplexity: answers",
+            f"{quality.answer_perplexity:.3f}, original {quality.answer_perplexity_original:.3f}",
+            increase,
+        ),
+        ("size", _megabytes(size), ""),
+        ("bits a weight", f"{config.quantization.bits_per_weight:.2f}", ""),
+    )
+    table = Table("compared with the original", "", "limit")
+    for row in rows:
+        table.add_row(*row)
+    table.caption = f"{quality.pictures} pictures, {quality.tokens:,} tokens"
+    if quality.broken:
+        table.caption += "; accepted although " + "; ".join(quality.broken)
     return table
 
 

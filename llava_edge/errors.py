@@ -6,7 +6,9 @@ LlavaEdgeError
 ├── PromptError        a prompt that does not fit or names pictures that are not there
 ├── BundleError        a bundle that is missing, damaged or of another version
 ├── CheckpointError    a checkpoint that cannot be exported
-└── TrainingError      a recipe or record that cannot be trained on
+├── QualityError       a bundle that is further from its original than allowed
+├── RecordError        a LLaVA record that is broken or lacks its picture
+└── TrainingError      a recipe that cannot be trained
 """
 
 
@@ -34,5 +36,13 @@ class CheckpointError(LlavaEdgeError):
     """The checkpoint lacks tensors, has ones that do not fit, or is of an unsupported kind."""
 
 
+class QualityError(LlavaEdgeError):
+    """The bundle differs from the original more than its limits allow."""
+
+
+class RecordError(LlavaEdgeError):
+    """A record is no LLaVA sample, or lacks its picture."""
+
+
 class TrainingError(LlavaEdgeError):
-    """The recipe or a record it names cannot be trained on."""
+    """The recipe cannot be trained."""

@@ -11,10 +11,9 @@ from tiny_training import write_records
 
 from llava_edge.config import ImageConfig
 from llava_edge.prompt import PROMPTS, Message, render
+from llava_edge.records import Data, load_records
 from llava_edge.tokenizer import Tokenizer
 from llava_edge.train.dataset import IGNORE_INDEX, Encoding, RecordDataset, collate, label
-from llava_edge.train.recipe import Data
-from llava_edge.train.records import load_records
 
 IMAGE = ImageConfig(size=21, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), mode="pad")
 

@@ -14,12 +14,12 @@ from transformers import LlavaForConditionalGeneration
 from llava_edge import load
 from llava_edge.errors import PictureError, TrainingError
 from llava_edge.export.convert import export
+from llava_edge.records import load_records
 from llava_edge.train import stages
 from llava_edge.train.dataset import RecordDataset, collate
 from llava_edge.train.fit import train
 from llava_edge.train.model import AnswerLoss, build
 from llava_edge.train.recipe import load_recipe
-from llava_edge.train.records import load_records
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),  # of peft's making

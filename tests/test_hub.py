@@ -1,4 +1,4 @@
-"""A model by name comes from the hub: a server of our own that speaks its protocol stands for it."""
+"""A model by name comes from the hub, for which a server of our own stands that speaks alike."""
 
 import hashlib
 import json

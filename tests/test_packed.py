@@ -20,9 +20,11 @@ from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
 from llava_edge.export.checkpoints.packed import PackedFormat, read_packed_format, unpack
 from llava_edge.export.checkpoints.section import Section
 from llava_edge.export.convert import export
-from llava_edge.export.quantization.blocks import Blocks, dequantize, unpack as unpack_bits
+from llava_edge.export.quantization.blocks import Blocks, dequantize
+from llava_edge.export.quantization.blocks import unpack as unpack_bits
 from llava_edge.export.quantization.quantize import quantize
 
+LLAMA = Tiny()
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm"}
 
@@ -92,7 +94,7 @@ def packed_integers(values: np.ndarray[Any, Any], axis: int, bits: int) -> np.nd
 
 
 def write_gptq(
-    folder: Path, tiny: Tiny = Tiny(), *, block_size: int = 32, offset: int = 1, **config: object
+    folder: Path, tiny: Tiny = LLAMA, *, block_size: int = 32, offset: int = 1, **config: object
 ) -> Any:
     """A LLaVA whose language model's layers are packed; returns the model that it stands for."""
     model = write_llava(folder, tiny)
@@ -115,7 +117,7 @@ def write_gptq(
 
 
 @pytest.mark.parametrize(("version", "offset"), [("gptq", 1), ("gptq_v2", 0)])
-@pytest.mark.parametrize("tiny", [Tiny(), Tiny(decoder="qwen2")], ids=["llama", "qwen2"])
+@pytest.mark.parametrize("tiny", [LLAMA, Tiny(decoder="qwen2")], ids=["llama", "qwen2"])
 def test_a_quantized_llava_is_exported_as_it_is(
     tmp_path: Path, tiny: Tiny, version: str, offset: int
 ) -> None:

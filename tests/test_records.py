@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from tiny_training import write_records
 
-from llava_edge.errors import TrainingError
-from llava_edge.train.recipe import Data
-from llava_edge.train.records import load_records
+from llava_edge.errors import RecordError
+from llava_edge.records import Data, load_records
 
 
 @pytest.fixture
@@ -64,11 +63,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
 def test_a_bad_record_is_named(data: Data, change: dict[str, Any], message: str) -> None:
     rewrite(data, change)
-    with pytest.raises(TrainingError, match=f"Record 2 of .*{message}"):
+    with pytest.raises(RecordError, match=f"Record 2 of .*{message}"):
         load_records(data)
 
 
 def test_records_that_are_not_json(data: Data) -> None:
     data.records[0].write_text("[{")
-    with pytest.raises(TrainingError, match=r"records\.json cannot be read"):
+    with pytest.raises(RecordError, match=r"records\.json cannot be read"):
         load_records(data)

@@ -1,7 +1,5 @@
 """LLaVA-NeXT's tiles are those of transformers, and so are the rows that come of them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch

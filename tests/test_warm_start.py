@@ -7,9 +7,9 @@ import torch
 from tiny_training import write_recipe
 
 from llava_edge.errors import TrainingError
+from llava_edge.records import Data, LabelledBox
 from llava_edge.train.model import build
-from llava_edge.train.recipe import Data, WarmStart, load_recipe
-from llava_edge.train.records import LabelledBox
+from llava_edge.train.recipe import WarmStart, load_recipe
 from llava_edge.train.warm_start import _label_map, warm_start
 
 

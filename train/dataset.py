@@ -10,8 +10,8 @@ from torch.utils.data import Dataset
 from llava_edge.config import ImageConfig, PromptConfig
 from llava_edge.image import load_picture, preprocess
 from llava_edge.prompt import Picture, Segment, render
+from llava_edge.records import Record
 from llava_edge.tokenizer import Tokenizer
-from llava_edge.train.records import Record
 
 IGNORE_INDEX = -100  # a position whose loss is not counted
 CHARACTERS_PER_TOKEN = 4  # of English, roughly

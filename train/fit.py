@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 
 from llava_edge.errors import TrainingError
+from llava_edge.records import load_records
 from llava_edge.train import stages
 from llava_edge.train.checkpoint import load_projector, save_adapter, save_checkpoint
 from llava_edge.train.loss_plot import plot_losses
 from llava_edge.train.model import Learner, build
 from llava_edge.train.recipe import Recipe, Stage, load_recipe
-from llava_edge.train.records import load_records
 from llava_edge.train.warm_start import warm_start
 
 WRITTEN = ("warm_start", "stage1", "stage2", "adapter", "steps")  # the folders of a run

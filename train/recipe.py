@@ -7,20 +7,9 @@ from typing import Any, Literal
 
 from llava_edge.errors import TrainingError
 from llava_edge.parse import parse
+from llava_edge.records import Data
 
 PATH_KEYS = {"out", "vision_tower", "language_model", "records", "images"}
-
-
-@dataclass(frozen=True)
-class Data:
-    """Records (LLaVA JSON) and the folder that their pictures are relative to."""
-
-    records: tuple[Path, ...]
-    images: Path
-    limit: int | None = None  # of records used, the first ones
-
-    def __post_init__(self) -> None:
-        _at_least_one(limit=1 if self.limit is None else self.limit, records=len(self.records))
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from llava_edge.errors import TrainingError
+from llava_edge.records import load_records
 from llava_edge.train.dataset import RecordDataset, collate
 from llava_edge.train.model import AnswerLoss, Learner
 from llava_edge.train.recipe import Recipe, Stage
-from llava_edge.train.records import load_records
 
 TRAINED = "trained.safetensors"  # of a Trainer's checkpoint: what learns in this stage, no more
 LORA_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from llava_edge.errors import TrainingError
 from llava_edge.image import load_picture, preprocess
+from llava_edge.records import LabelledBox, Record, load_records
 from llava_edge.train.model import Learner, tower_rows
 from llava_edge.train.recipe import WarmStart
-from llava_edge.train.records import LabelledBox, Record, load_records
 
 BACKGROUND = "background"  # the word for rows in no box
 SHARPNESS = 20.0  # of the softmax over cosines

@@ -37,6 +37,7 @@ class Checkpoint:
     tokenizer: Tokenizer
     tensors: Mapping[str, LazyTensor]
     method: QuantizedBefore | None  # where the language model is quantized already
+    loads_in_transformers: bool  # as it is, with nothing beside its folder
     provenance: dict[str, str]
 
 
@@ -76,6 +77,7 @@ def open_checkpoint(
         tokenizer=source.tokenizer,
         tensors=_checked(tensors, source.config, folder),
         method=source.method,
+        loads_in_transformers=source.loads_in_transformers and adapter is None,
         provenance=provenance,
     )
 

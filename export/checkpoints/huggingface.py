@@ -11,14 +11,14 @@ from llava_edge.export.checkpoints.language_model import (
     read_named_base,
     with_head,
 )
-from llava_edge.export.checkpoints.llava_config import read_llava_config
+from llava_edge.export.checkpoints.llava_config import LlavaConfig, read_llava_config
 from llava_edge.export.checkpoints.packed import read_packed_format, unpack
 from llava_edge.export.checkpoints.preprocessing import read_image_config
 from llava_edge.export.checkpoints.section import Section
 from llava_edge.export.checkpoints.source import Source
 from llava_edge.export.checkpoints.tensor_names import respell
 from llava_edge.export.checkpoints.tokenizer_file import read_tokenizer_file
-from llava_edge.export.checkpoints.tower_config import shown
+from llava_edge.export.checkpoints.tower_config import EfficientNetLiteConfig, shown
 from llava_edge.export.checkpoints.weight_files import open_weights
 
 
@@ -45,7 +45,8 @@ def open_huggingface(folder: Path, file: Section, base: Path | None) -> Source:
             )
         tokenizer = read_tokenizer_file(folder)
         config = replace(config, text=with_head(config.text, tensors))
-        return Source(config, image, tokenizer, tensors, method)
+        own = packed is None and _is_transformers_kind(config)
+        return Source(config, image, tokenizer, tensors, method, own)
     if base is None:
         raise CheckpointError(
             f"{folder} needs the language model {named.name} as its base; give the path of "
@@ -57,4 +58,10 @@ def open_huggingface(folder: Path, file: Section, base: Path | None) -> Source:
     tokenizer = language.tokenizer or read_tokenizer_file(folder)
     config = replace(config, text=with_head(config.text, language.tensors))
     provenance = {"base": named.name, "base_sha256": named.sha256}
-    return Source(config, image, tokenizer, language.tensors | tensors, method, provenance)
+    tensors = language.tensors | tensors
+    return Source(config, image, tokenizer, tensors, method, provenance=provenance)
+
+
+def _is_transformers_kind(config: LlavaConfig) -> bool:
+    """Whether transformers builds this tower and projector by itself."""
+    return not isinstance(config.tower, EfficientNetLiteConfig) and config.projector_layers == 2

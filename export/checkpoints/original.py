@@ -65,7 +65,7 @@ def open_original(
     )
     tokenizer = _tokenizer(folder, language)
     provenance = {"vision_tower": file.text("mm_vision_tower")}
-    return Source(config, image, tokenizer, tensors, language.method, provenance)
+    return Source(config, image, tokenizer, tensors, language.method, provenance=provenance)
 
 
 def open_tower(folder: Path) -> dict[str, LazyTensor]:

@@ -18,4 +18,5 @@ class Source:
     tokenizer: Tokenizer
     tensors: dict[str, LazyTensor]
     method: QuantizedBefore | None = None  # where the language model is quantized already
+    loads_in_transformers: bool = False  # as it is, with nothing beside its folder
     provenance: dict[str, str] = field(default_factory=dict)

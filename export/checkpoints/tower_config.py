@@ -59,6 +59,7 @@ class Dinov2Config:
     trained_size: int  # of those that its positions were trained on
     patch_size: int
     hidden_size: int
+    mlp_ratio: float
     intermediate_size: int  # of SwiGLU: what its last layer takes
     num_layers: int
     num_heads: int
@@ -155,13 +156,15 @@ def _dinov2(vision: Section) -> TowerConfig:
     _check_sizes(vision, image_size=224, patch_size=14)
     hidden_size = vision.integer("hidden_size", 768)
     swiglu = vision.flag("use_swiglu_ffn", False)
-    inner = int(hidden_size * vision.number("mlp_ratio", 4))
+    ratio = vision.number("mlp_ratio", 4)
+    inner = int(hidden_size * ratio)
     image_size = vision.integer("image_size", 224)
     return Dinov2Config(
         image_size=image_size,
         trained_size=image_size,
         patch_size=vision.integer("patch_size", 14),
         hidden_size=hidden_size,
+        mlp_ratio=ratio,
         intermediate_size=(inner * 2 // 3 + 7) // 8 * 8 if swiglu else inner,
         num_layers=vision.integer("num_hidden_layers", 12),
         num_heads=vision.integer("num_attention_heads", 12),

@@ -3,7 +3,7 @@
 Operators: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx_ir as ir
@@ -14,7 +14,19 @@ from llava_edge.export.graphs.decoder_weights import DecoderWeights, Linear
 from llava_edge.export.graphs.linear import multiply
 from llava_edge.export.graphs.writer import INT32, INT64, MICROSOFT, Attribute, GraphWriter
 
+_LINEAR = {  # what is multiplied with at once: the modules of a transformers layer
+    "self_attn.qkv_proj": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "self_attn.o_proj": ("self_attn.o_proj",),
+    "mlp.gate_up_proj": ("mlp.gate_proj", "mlp.up_proj"),
+    "mlp.down_proj": ("mlp.down_proj",),
+}
 HEAD_DIM_MULTIPLE = 16  # what GroupQueryAttention with rotary embeddings asks of a head
+
+
+def linear_layers(index: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The linear layers of a decoder layer: their names, and the modules that each joins."""
+    for name, modules in _LINEAR.items():
+        yield f"layers.{index}.{name}", modules
 
 
 def write_decoder(
@@ -60,7 +72,7 @@ class _Decoder:
             update, *cache = self._attention(layer, rows)
             caches.append(cache)
             rows, residual = self._norm(f"{name}.post_attention_layernorm", residual, update)
-            update = self._mlp(f"{name}.mlp", rows)
+            update = self._mlp(layer, rows)
         rows, _ = self._norm("norm", residual, update)
         rows = graph.node("Gather", "logit_rows", rows, self._positions, attributes={"axis": 1})
         logits = multiply(graph, "lm_head", rows, self._weights.head())
@@ -76,8 +88,7 @@ class _Decoder:
     def _attention(self, layer: int, rows: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
         """Self-attention with rotary embedding and window inside -> rows, keys, values."""
         graph, config, name = self.graph, self._config, f"layers.{layer}.self_attn"
-        modules = tuple(f"{name}.{part}_proj" for part in "qkv")
-        qkv = self._linear(f"{name}.qkv_proj", rows, modules, bias=config.qkv_bias)
+        qkv = self._linear(layer, "self_attn.qkv_proj", rows, bias=config.qkv_bias)
         past = (
             graph.input(f"past_key_values.{layer}.{part}", graph.dtype, self._cache_shape)
             for part in ("key", "value")
@@ -90,8 +101,8 @@ class _Decoder:
             domain=MICROSOFT,
             attributes=self._attention_attributes(layer),
         )
-        output = f"{name}.o_proj"
-        return self._linear(output, attended, (output,), bias=config.output_bias), keys, values
+        output = self._linear(layer, "self_attn.o_proj", attended, bias=config.output_bias)
+        return output, keys, values
 
     def _normalized(self, name: str, qkv: ir.Value) -> tuple[ir.Value | None, ...]:
         """What GroupQueryAttention takes as query, key and value; joined, all three are the query.
@@ -135,17 +146,16 @@ class _Decoder:
             attributes["local_window_size"] = config.windows[layer]
         return attributes
 
-    def _mlp(self, name: str, rows: ir.Value) -> ir.Value:
+    def _mlp(self, layer: int, rows: ir.Value) -> ir.Value:
         graph, size, bias = self.graph, self._config.intermediate_size, self._config.mlp_bias
-        modules = (f"{name}.gate_proj", f"{name}.up_proj")
-        both = self._linear(f"{name}.gate_up_proj", rows, modules, bias=bias)
-        halves = graph.integers(size, size)
-        gate, up = graph.nodes("Split", modules, both, halves, attributes={"axis": -1})
+        name = f"layers.{layer}.mlp"
+        both = self._linear(layer, "mlp.gate_up_proj", rows, bias=bias)
+        halves, sizes = (f"{name}.gate", f"{name}.up"), graph.integers(size, size)
+        gate, up = graph.nodes("Split", halves, both, sizes, attributes={"axis": -1})
         sigmoid = graph.node("Sigmoid", f"{name}.sigmoid", gate)
         active = graph.node("Mul", f"{name}.silu", gate, sigmoid)
         product = graph.node("Mul", f"{name}.product", active, up)
-        output = f"{name}.down_proj"
-        return self._linear(output, product, (output,), bias=bias)
+        return self._linear(layer, "mlp.down_proj", product, bias=bias)
 
     def _norm(
         self, name: str, residual: ir.Value, update: ir.Value | None
@@ -168,10 +178,10 @@ class _Decoder:
     def _norm_weight(self, name: str) -> ir.Value:
         return self.graph.constant(f"{name}.weight", lambda: self._weights.vector(f"{name}.weight"))
 
-    def _linear(
-        self, name: str, rows: ir.Value, modules: tuple[str, ...], *, bias: bool
-    ) -> ir.Value:
-        """The products of all the modules, whose outputs lie side by side."""
+    def _linear(self, layer: int, name: str, rows: ir.Value, *, bias: bool) -> ir.Value:
+        """The products of all the modules that are joined, whose outputs lie side by side."""
+        modules = tuple(f"layers.{layer}.{module}" for module in _LINEAR[name])
+        name = f"layers.{layer}.{name}"
         products = [
             multiply(self.graph, part.name, rows, part.matrix, self._bias(part) if bias else None)
             for part in self._weights.linear(name, modules)

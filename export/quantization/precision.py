@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.quantization import nf4
-from llava_edge.export.quantization.blocks import Bits, Blocks
-from llava_edge.export.quantization.nf4 import Nf4, quantize_nf4
+from llava_edge.export.quantization.blocks import Bits, Blocks, dequantize
+from llava_edge.export.quantization.nf4 import Nf4, dequantize_nf4, quantize_nf4
 from llava_edge.export.quantization.quantize import quantize
 from llava_edge.export.quantization.schemes import Scheme
 
@@ -88,6 +88,15 @@ class Precision:
 
 
 DEFAULT = Precision()
+
+
+def dequantized(matrix: Matrix) -> NDArray[np.float32]:
+    """The [N, K] float32 matrix that a stored one stands for."""
+    if isinstance(matrix, Blocks):
+        return dequantize(matrix)
+    if isinstance(matrix, Nf4):
+        return dequantize_nf4(matrix)
+    return matrix.astype(np.float32)
 
 
 def _quantize(

@@ -1,0 +1,138 @@
+"""What a bundle is compared with its original on: conversations about pictures, and text."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from llava_edge.config import PromptConfig
+from llava_edge.image import load_picture
+from llava_edge.prompt import Message, Picture, Segment, Text, picture_first, render
+from llava_edge.records import Data, Record, load_records
+from llava_edge.tokenizer import Tokenizer
+
+QUESTIONS = (
+    "What is in the picture?",
+    "Describe the picture in detail.",
+    "Which colours do you see?",
+    "How many shapes are there, and where are they?",
+)
+ANSWER = 32  # tokens of an original's own answer
+WINDOW = 256  # tokens of a text that are looked at together
+_TEXT = Path(__file__).with_name("sample_text.txt")
+_COLOURS = ("crimson", "gold", "seagreen", "royalblue", "orchid", "sienna", "white", "black")
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A conversation, with or without a picture, or a text."""
+
+    segments: tuple[Segment, ...]
+    picture: Image.Image | None = None
+
+    def rows(self, embed: Callable[[list[int]], Floats], picture: Floats | None) -> Floats:
+        """Its inputs_embeds [S, D]: embedded ids, and the picture's rows where it stands."""
+        parts = [
+            embed(list(segment.ids)) if isinstance(segment, Text) else picture
+            for segment in self.segments
+        ]
+        return np.concatenate([part for part in parts if part is not None])
+
+    def targets(self, image_tokens: int) -> "Targets":
+        """The tokens that follow others, and the rows after which they do."""
+        places, ids, learned = [], [], []
+        length = 0
+        for segment in self.segments:
+            if isinstance(segment, Picture):
+                length += image_tokens
+                continue
+            places += range(length, length + len(segment.ids))
+            ids += segment.ids
+            learned += [segment.learned] * len(segment.ids)
+            length += len(segment.ids)
+        skip = 1 if places and places[0] == 0 else 0  # the very first token follows none
+        return Targets(
+            np.array(places[skip:]) - 1, np.array(ids[skip:]), np.array(learned[skip:], bool)
+        )
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Tokens [P], the rows that come before them, and which of them are an answer's."""
+
+    positions: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    learned: NDArray[np.bool_]
+
+
+class Original(Protocol):
+    """Whoever answers questions for which there is no answer yet."""
+
+    def encode(self, picture: Image.Image) -> Floats: ...
+    def embed(self, ids: list[int]) -> Floats: ...
+    def answer(self, rows: Floats, stop: Sequence[int], tokens: int) -> list[int]: ...
+
+
+def conversation_samples(
+    original: Original,
+    prompt: PromptConfig,
+    tokenizer: Tokenizer,
+    data: Data | None,
+    count: int,
+) -> list[Sample]:
+    """The first records of `data`, or else drawn pictures with what the original says of them.
+
+    Raises RecordError, and PictureError.
+    """
+    if data is not None:
+        limit = count if data.limit is None else min(count, data.limit)
+        records = load_records(replace(data, limit=limit))
+        return [_record_sample(record, prompt, tokenizer) for record in records]
+    stop = [id for id in map(tokenizer.token_id, prompt.stop) if id is not None]
+    samples = []
+    for number, question in enumerate(islice(cycle(QUESTIONS), count)):
+        message = Message("user", picture_first(question, prompt))
+        segments = tuple(render([message], prompt, tokenizer))
+        picture = draw_picture(number)
+        rows = Sample(segments, picture).rows(original.embed, original.encode(picture))
+        answer = Text(tuple(original.answer(rows, stop, ANSWER)), learned=True)
+        samples.append(Sample((*segments, answer), picture))
+    return samples
+
+
+def text_samples(tokenizer: Tokenizer, text: str | None = None) -> list[Sample]:
+    """A text, by default one of everyday subjects, in windows of equal length."""
+    words = _TEXT.read_text(encoding="utf-8") if text is None else text
+    ids = tokenizer.encode([(words, False)])
+    windows = (ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW))
+    return [Sample((Text(tuple(window)),)) for window in windows if len(window) > WINDOW // 2]
+
+
+def _record_sample(record: Record, prompt: PromptConfig, tokenizer: Tokenizer) -> Sample:
+    segments = tuple(render(record.messages, prompt, tokenizer))
+    return Sample(segments, load_picture(record.image) if record.image else None)
+
+
+def draw_picture(number: int) -> Image.Image:
+    """A picture of plain shapes on a gradient, always the same one for a number."""
+    random = np.random.default_rng(number)
+    width, height = (int(side) for side in random.integers(240, 640, 2))
+    across, down = np.linspace(0, 1, width), np.linspace(0, 1, height)
+    corners = random.integers(0, 256, (2, 3))
+    shade = (down[:, None] + across[None, :])[..., None] / 2
+    pixels = corners[0] * (1 - shade) + corners[1] * shade + random.normal(0, 6, (height, width, 1))
+    picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+    for colour in random.choice(_COLOURS, int(random.integers(2, 5)), replace=False):
+        size = int(random.integers(40, min(width, height) // 2))
+        left, top = int(random.integers(0, width - size)), int(random.integers(0, height - size))
+        box = (left, top, left + size, top + size)
+        (draw.ellipse, draw.rectangle)[int(random.integers(2))](box, fill=str(colour))
+    return picture
