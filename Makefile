@@ -44,5 +44,5 @@ clean:
 
 .venv/test: .venv/demo
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,train,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[calibrate,train,dev]'
 	touch $@

@@ -26,8 +26,9 @@ from llava_edge.export.checkpoints.weight_files import open_weights
 from llava_edge.export.graphs.decoder import linear_layers
 from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.reference import Reference
-from llava_edge.export.samples import Sample, conversation_samples, text_samples
+from llava_edge.export.samples import conversation_samples, text_samples
 from llava_edge.records import Data
+from llava_edge.scoring import Sample
 from llava_edge.tokenizer import Tokenizer
 
 SAMPLES = 256  # conversations, of which so many stretches are cut as are needed

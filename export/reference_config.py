@@ -21,7 +21,7 @@ def transformers_config(checkpoint: Checkpoint) -> Any:
     tiles = {"image_grid_pinpoints": [list(pair) for pair in config.grid_pinpoints]}
     return kind(
         vision_config=_vision_config(config.tower),
-        text_config=_text_config(config.text),
+        text_config=text_config(config.text),
         image_token_index=0,  # never used: pictures come as rows
         vision_feature_layer=layers[0] if len(layers) == 1 else list(layers),
         vision_feature_select_strategy="default" if config.drop_first_row else "full",
@@ -31,7 +31,8 @@ def transformers_config(checkpoint: Checkpoint) -> Any:
     )
 
 
-def _text_config(text: TextConfig) -> Any:
+def text_config(text: TextConfig) -> Any:
+    """The configuration of transformers' class for this language model alone."""
     values: dict[str, Any] = {
         "hidden_size": text.hidden_size,
         "intermediate_size": text.intermediate_size,

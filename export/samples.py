@@ -1,7 +1,7 @@
 """What a bundle is compared with its original on: conversations about pictures, and text."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Protocol
@@ -12,8 +12,9 @@ from PIL import Image, ImageDraw
 
 from llava_edge.config import PromptConfig
 from llava_edge.image import load_picture
-from llava_edge.prompt import Message, Picture, Segment, Text, picture_first, render
+from llava_edge.prompt import Message, Text, picture_first, render
 from llava_edge.records import Data, Record, load_records
+from llava_edge.scoring import Sample
 from llava_edge.tokenizer import Tokenizer
 
 QUESTIONS = (
@@ -28,48 +29,6 @@ _TEXT = Path(__file__).with_name("sample_text.txt")
 _COLOURS = ("crimson", "gold", "seagreen", "royalblue", "orchid", "sienna", "white", "black")
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A conversation, with or without a picture, or a text."""
-
-    segments: tuple[Segment, ...]
-    picture: Image.Image | None = None
-
-    def rows(self, embed: Callable[[list[int]], Floats], picture: Floats | None) -> Floats:
-        """Its inputs_embeds [S, D]: embedded ids, and the picture's rows where it stands."""
-        parts = [
-            embed(list(segment.ids)) if isinstance(segment, Text) else picture
-            for segment in self.segments
-        ]
-        return np.concatenate([part for part in parts if part is not None])
-
-    def targets(self, image_tokens: int) -> "Targets":
-        """The tokens that follow others, and the rows after which they do."""
-        places, ids, learned = [], [], []
-        length = 0
-        for segment in self.segments:
-            if isinstance(segment, Picture):
-                length += image_tokens
-                continue
-            places += range(length, length + len(segment.ids))
-            ids += segment.ids
-            learned += [segment.learned] * len(segment.ids)
-            length += len(segment.ids)
-        skip = 1 if places and places[0] == 0 else 0  # the very first token follows none
-        return Targets(
-            np.array(places[skip:]) - 1, np.array(ids[skip:]), np.array(learned[skip:], bool)
-        )
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Tokens [P], the rows that come before them, and which of them are an answer's."""
-
-    positions: NDArray[np.int64]
-    ids: NDArray[np.int64]
-    learned: NDArray[np.bool_]
 
 
 class Original(Protocol):

@@ -17,9 +17,10 @@ from llava_edge.export.graphs.decoder import linear_layers
 from llava_edge.export.progress import step_bar
 from llava_edge.export.quantization.precision import Precision, dequantized
 from llava_edge.export.reference import Reference
-from llava_edge.export.samples import Sample, conversation_samples, text_samples
+from llava_edge.export.samples import conversation_samples, text_samples
 from llava_edge.export.sensitivity_file import Sensitivity
 from llava_edge.records import Data
+from llava_edge.scoring import Sample
 from llava_edge.tokenizer import Tokenizer
 
 RECORDS = 12

@@ -18,9 +18,10 @@ from llava_edge.errors import QualityError, UsageError
 from llava_edge.export.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from llava_edge.export.progress import step_bar
 from llava_edge.export.reference import Reference
-from llava_edge.export.samples import Sample, Targets, conversation_samples, text_samples
-from llava_edge.model import Llava, load
+from llava_edge.export.samples import conversation_samples, text_samples
+from llava_edge.model import DEFAULT_CONTEXT, Llava, load
 from llava_edge.records import Data
+from llava_edge.scoring import Sample, Targets, log_softmax, losses
 from llava_edge.tokenizer import Tokenizer
 
 QUESTIONS = 8  # about drawn pictures, where no records are given
@@ -87,9 +88,10 @@ def compare(
     count = QUESTIONS if data is None else RECORDS
     samples = conversation_samples(reference, config.prompt, tokenizer, data, count)
     samples += text_samples(tokenizer)
-    expected = list(_outcomes(reference, samples, "Asking the original"))
+    context = min(config.decoder.context_length, DEFAULT_CONTEXT)
+    expected = list(_outcomes(reference, samples, "Asking the original", context))
     del reference
-    found = list(_outcomes(_Bundle(load(folder)), samples, "Asking the bundle"))
+    found = list(_outcomes(_Bundle(load(folder)), samples, "Asking the bundle", context))
     quality = _measure(expected, found, chosen)
     return replace(quality, broken=tuple(_broken(quality)))
 
@@ -131,17 +133,21 @@ class _Bundle:
         return self._model.decoder.score(rows, positions)
 
 
-def _outcomes(side: Side, samples: Sequence[Sample], about: str) -> Iterator[Outcome]:
+def _outcomes(side: Side, samples: Sequence[Sample], about: str, context: int) -> Iterator[Outcome]:
+    """What a side makes of the samples, without those that are longer than the context."""
     for sample in step_bar(about, samples):
         picture = None if sample.picture is None else side.encode(sample.picture)
         targets = sample.targets(0 if picture is None else len(picture))
-        logits = side.score(sample.rows(side.embed, picture), targets.positions.tolist())
-        yield Outcome(picture, targets, logits)
+        rows = sample.rows(side.embed, picture)
+        if len(rows) <= context:
+            yield Outcome(picture, targets, side.score(rows, targets.positions.tolist()))
 
 
 def _measure(
     expected: Sequence[Outcome], found: Sequence[Outcome], limits: QualityLimits
 ) -> Quality:
+    if not any(outcome.targets.learned.any() for outcome in expected):
+        raise UsageError("All samples are longer than the model's context; give shorter --records.")
     pairs = list(zip(expected, found, strict=True))
     pictures = [
         (original.picture, ours.picture)
@@ -168,14 +174,13 @@ def _measure(
 
 def _perplexity(outcomes: Sequence[Outcome], *, answers: bool) -> float:
     """Of the answers in all samples that have one, or of the texts, which have none."""
-    losses = []
+    found = []
     for outcome in outcomes:
-        targets = outcome.targets
-        if targets.learned.any() == answers:
-            chosen = targets.learned if answers else np.ones_like(targets.learned)
-            likelihoods = _log_softmax(outcome.logits)[np.arange(len(targets.ids)), targets.ids]
-            losses.append(-likelihoods[chosen])
-    return float(np.exp(np.concatenate(losses).mean()))
+        learned = outcome.targets.learned
+        if learned.any() == answers:
+            chosen = learned if answers else np.ones_like(learned)
+            found.append(losses(outcome.logits, outcome.targets)[chosen])
+    return float(np.exp(np.concatenate(found).mean()))
 
 
 def _cosines(a: Floats, b: Floats) -> Floats:
@@ -186,15 +191,9 @@ def _cosines(a: Floats, b: Floats) -> Floats:
 
 def _divergence(expected: Floats, found: Floats) -> Floats:
     """KL(expected || found) of each row of logits."""
-    p, q = _log_softmax(expected), _log_softmax(found)
+    p, q = log_softmax(expected), log_softmax(found)
     divergence: Floats = (np.exp(p) * (p - q)).sum(1)
     return divergence
-
-
-def _log_softmax(logits: Floats) -> Floats:
-    shifted = logits - logits.max(1, keepdims=True)
-    logs: Floats = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    return logs
 
 
 def _broken(quality: Quality) -> Iterator[str]:

@@ -117,7 +117,8 @@ class QuantizationConfig:
     head_bits: int
     embedding_bits: int
     tower: Literal["fp16", "fp32", "int8"]
-    bits_per_weight: float  # of the language model's matrices, scales and zero points included
+    weights: int  # in the language model's matrices
+    bits_per_weight: float  # of these, scales and zero points included
     eight_bit_layers: tuple[str, ...] = ()  # linear layers of 8 bits, for all others have `bits`
 
 

@@ -80,7 +80,7 @@ class DecoderWeights:
         bits = widths.most_common(1)[0][0]
         matrices = {id(m): m for m in (self._embedding(), self.head())}.values()
         every = [*(linear.matrix for linear in self._linears), *matrices]
-        size = sum(matrix.size for matrix in every)
+        count = sum(matrix.rows * matrix.columns for matrix in every)
         return QuantizationConfig(
             method=imported or self._precision.method,
             bits=bits,
@@ -88,7 +88,8 @@ class DecoderWeights:
             head_bits=self.head().bits,
             embedding_bits=self._embedding().bits,
             tower=self._precision.tower,
-            bits_per_weight=round(8 * size / sum(m.rows * m.columns for m in every), 3),
+            weights=count,
+            bits_per_weight=round(8 * sum(matrix.size for matrix in every) / count, 3),
             eight_bit_layers=tuple(
                 linear.name for linear in self._linears if bits < 8 == linear.matrix.bits
             ),

@@ -1,0 +1,233 @@
+"""What quantization costs: perplexities of bundles, and of llama.cpp's files of the same weights.
+
+    python -m llava_edge.bench.perplexity BUNDLE [BUNDLE ...] --records answers.json --images folder
+
+The first bundle is what the others are compared with: give one that is not quantized. Its vision
+tower looks at the pictures for all, so that language models alone differ. With --gguf, a float32
+file that llama.cpp's converter wrote is quantized by llama.cpp (package llama-cpp-python) and asked
+too. The text is the language reference that comes with Python.
+"""
+
+import ctypes
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pydoc_data import topics
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from llava_edge.errors import LlavaEdgeError
+from llava_edge.image import load_picture
+from llava_edge.model import load
+from llava_edge.prompt import Segment, Text, render
+from llava_edge.records import Data, load_records
+from llava_edge.scoring import Sample, losses
+
+WINDOWS, WINDOW = 16, 512  # of the text; tokens
+LLAMA_CPP = {"Q4_0": 2, "Q4_K_M": 15, "Q8_0": 7}  # llama.cpp's numbers for its file types
+
+Floats = npt.NDArray[np.float32]
+Score = Callable[[Sample, Floats | None], Floats]  # logits of a sample's targets
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Of one language model: the bytes of its weights, perplexities and their growth."""
+
+    name: str
+    megabytes: float
+    text: float
+    text_increase: float  # over the first bundle's; 0.01 is a hundredth
+    answers: float | None = None
+    answers_increase: float | None = None
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What every model is asked: windows of text, and answers with their pictures' rows."""
+
+    texts: Sequence[Sample]
+    answers: Sequence[tuple[Sample, Floats | None]]
+
+
+def compare(
+    bundles: Sequence[Path], data: Data | None, gguf: Path | None, kinds: Sequence[str]
+) -> Iterator[Perplexity]:
+    """Ask every bundle, then llama.cpp with each kind of file made of `gguf`."""
+    questions = _questions(bundles[0], data)
+    first: Perplexity | None = None
+    for bundle in bundles:
+        with _bundle(bundle) as (score, size):
+            found = _ask(bundle.name, size, score, questions, first)
+        first = first or found
+        yield found
+    for kind in kinds if gguf is not None else ():
+        with _llama_cpp(Path(gguf or ""), kind) as (score, size):
+            yield _ask(f"llama.cpp {kind}", size, score, questions, first)
+
+
+def _questions(bundle: Path, data: Data | None) -> Questions:
+    model = load(bundle)
+    text = "\n".join(topics.topics[name] for name in sorted(topics.topics))
+    ids = model.tokenizer.encode([(text[:600_000], False)])
+    step = len(ids) // WINDOWS
+    starts = range(0, step * WINDOWS, step)
+    texts = [_text(ids[start : start + WINDOW]) for start in starts]
+    answers = []
+    for record in load_records(data) if data else ():
+        segments = tuple(render(record.messages, model.config.prompt, model.tokenizer))
+        rows = model.encode_image(load_picture(record.image)).rows if record.image else None
+        answers.append((Sample(segments), rows))
+    return Questions(texts, answers)
+
+
+def _text(ids: Sequence[int]) -> Sample:
+    return Sample((Text(tuple(ids), learned=True),))
+
+
+def _ask(
+    name: str, size: int, score: Score, questions: Questions, first: Perplexity | None
+) -> Perplexity:
+    text = _perplexity(score, [(sample, None) for sample in questions.texts])
+    answers = _perplexity(score, questions.answers) if questions.answers else None
+    return Perplexity(
+        name,
+        size / 1e6,
+        text,
+        text / first.text - 1 if first else 0.0,
+        answers,
+        answers / first.answers - 1 if first and first.answers and answers else None,
+    )
+
+
+def _perplexity(score: Score, samples: Sequence[tuple[Sample, Floats | None]]) -> float:
+    found = []
+    for sample, picture in samples:
+        targets = sample.targets(0 if picture is None else len(picture))
+        found.append(losses(score(sample, picture), targets)[targets.learned])
+    return float(np.exp(np.concatenate(found).mean()))
+
+
+@contextmanager
+def _bundle(folder: Path) -> Iterator[tuple[Score, int]]:
+    model = load(folder)
+
+    def score(sample: Sample, picture: Floats | None) -> Floats:
+        model.decoder.rewind(0)
+        targets = sample.targets(0 if picture is None else len(picture))
+        rows = sample.rows(model.decoder.embed, picture)
+        return model.decoder.score(rows, targets.positions.tolist())
+
+    quantization = model.config.quantization
+    yield score, int(quantization.bits_per_weight * quantization.weights / 8)
+
+
+@contextmanager
+def _llama_cpp(gguf: Path, kind: str) -> Iterator[tuple[Score, int]]:
+    """A file of that kind in llama.cpp, fed with tokens and with the rows of pictures."""
+    try:
+        import llama_cpp as cpp
+    except ImportError as error:
+        raise LlavaEdgeError(
+            "llama.cpp is not installed; run `pip install llama-cpp-python`, which builds it."
+        ) from error
+    cpp.llama_log_set(_silent, None)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"{kind}.gguf"
+        parameters = cpp.llama_model_quantize_default_params()
+        parameters.ftype = LLAMA_CPP[kind]
+        if cpp.llama_model_quantize(str(gguf).encode(), str(path).encode(), parameters):
+            raise LlavaEdgeError(f"llama.cpp could not quantize {gguf}; give a float32 GGUF file.")
+        model = cpp.Llama(str(path), n_ctx=2048, n_batch=2048, n_ubatch=2048, verbose=False)
+        yield lambda sample, picture: _score_llama_cpp(model, sample, picture), _gguf_size(path)
+        model.close()
+
+
+def _gguf_size(path: Path) -> int:
+    import gguf
+
+    return sum(tensor.n_bytes for tensor in gguf.GGUFReader(path).tensors)
+
+
+def _score_llama_cpp(model: Any, sample: Sample, picture: Floats | None) -> Floats:
+    import llama_cpp as cpp
+
+    context = model.ctx
+    cpp.llama_memory_clear(cpp.llama_get_memory(context), True)
+    logits: list[Floats] = []
+    position = 0
+    for segment in sample.segments:
+        logits.append(_decode(cpp, context, model.n_vocab(), segment, picture, position))
+        position += len(logits[-1])
+    targets = sample.targets(0 if picture is None else len(picture))
+    every: Floats = np.concatenate(logits)
+    return every[targets.positions]
+
+
+def _decode(
+    cpp: Any, context: Any, vocabulary: int, segment: Segment, picture: Floats | None, start: int
+) -> Floats:
+    """Append a segment to the context; the logits [S, V] after each of its rows."""
+    ids = segment.ids if isinstance(segment, Text) else ()
+    rows = None if isinstance(segment, Text) else picture
+    count = len(ids) if rows is None else len(rows)
+    batch = cpp.llama_batch_init(count, 0 if rows is None else rows.shape[1], 1)
+    batch.n_tokens = count
+    if rows is not None:
+        values = np.ascontiguousarray(rows, np.float32)
+        ctypes.memmove(batch.embd, values.ctypes.data, values.nbytes)
+    for index, id in enumerate(ids):
+        batch.token[index] = id
+    for index in range(count):
+        batch.pos[index] = start + index
+        batch.n_seq_id[index] = 1
+        batch.seq_id[index][0] = 0
+        batch.logits[index] = 1
+    code = cpp.llama_decode(context, batch)
+    cpp.llama_batch_free(batch)
+    if code:
+        raise LlavaEdgeError(f"llama.cpp refused a batch of {count} rows (code {code}).")
+    pointer = cpp.llama_get_logits(context)
+    return np.ctypeslib.as_array(pointer, (count, vocabulary)).copy()
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+def _silent(*_: object) -> None:
+    """Takes llama.cpp's log, which nobody asked for."""
+
+
+def main(
+    bundles: Annotated[list[Path], typer.Argument(help="Bundles, an unquantized one first.")],
+    records: Annotated[Path | None, typer.Option(help="LLaVA records with answers.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The folder of their pictures.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The most records that are asked.")] = 100,
+    gguf: Annotated[
+        Path | None, typer.Option(help="The same weights in float32, for llama.cpp.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="What llama.cpp makes of it [default: Q4_K_M, Q4_0].")
+    ] = None,
+) -> None:
+    """Print a table of perplexities, and last one JSON line."""
+    data = Data((records,), images or records.parent, limit) if records else None
+    found = []
+    print(f"{'':28} {'MB':>7} {'text':>17} {'answers':>17}")
+    for one in compare(bundles, data, gguf, kind or ["Q4_K_M", "Q4_0"]):
+        found.append(asdict(one))
+        answers = "" if one.answers is None else _cell(one.answers, one.answers_increase)
+        print(f"{one.name:28} {one.megabytes:7.1f} {_cell(one.text, one.text_increase)} {answers}")
+    print(json.dumps(found))
+
+
+def _cell(value: float, increase: float | None) -> str:
+    return f"{value:8.4f} {increase or 0:+8.2%}"
+
+
+if __name__ == "__main__":
+    typer.run(main)

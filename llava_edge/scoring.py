@@ -1,0 +1,69 @@
+"""How likely a language model finds the tokens of a sample, and which of them follow what."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from llava_edge.prompt import Picture, Segment, Text
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A conversation, with or without a picture, or a text."""
+
+    segments: tuple[Segment, ...]
+    picture: Image.Image | None = None
+
+    def rows(self, embed: Callable[[list[int]], Floats], picture: Floats | None) -> Floats:
+        """Its inputs_embeds [S, D]: embedded ids, and the picture's rows where it stands."""
+        parts = [
+            embed(list(segment.ids)) if isinstance(segment, Text) else picture
+            for segment in self.segments
+        ]
+        return np.concatenate([part for part in parts if part is not None])
+
+    def targets(self, image_tokens: int) -> "Targets":
+        """The tokens that follow others, and the rows after which they do."""
+        places: list[int] = []
+        ids: list[int] = []
+        learned: list[bool] = []
+        length = 0
+        for segment in self.segments:
+            if isinstance(segment, Picture):
+                length += image_tokens
+                continue
+            places += range(length, length + len(segment.ids))
+            ids += segment.ids
+            learned += [segment.learned] * len(segment.ids)
+            length += len(segment.ids)
+        skip = 1 if places and places[0] == 0 else 0  # the very first token follows none
+        return Targets(
+            np.array(places[skip:]) - 1, np.array(ids[skip:]), np.array(learned[skip:], bool)
+        )
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Tokens [P], the rows that come before them, and which of them are an answer's."""
+
+    positions: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]
+    learned: npt.NDArray[np.bool_]
+
+
+def log_softmax(logits: Floats) -> Floats:
+    """Log probabilities [P, V] of logits [P, V]."""
+    shifted = logits - logits.max(1, keepdims=True)
+    logs: Floats = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return logs
+
+
+def losses(logits: Floats, targets: Targets) -> Floats:
+    """The negative log likelihood [P] of the targets, in nats."""
+    found: Floats = -log_softmax(logits)[np.arange(len(targets.ids)), targets.ids]
+    return found
