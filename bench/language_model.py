@@ -12,6 +12,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from llava_edge.cli import run
 from llava_edge.errors import UsageError
 
 
@@ -50,4 +51,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(lambda: typer.run(main))

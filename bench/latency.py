@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from PIL.Image import Image
 
+from llava_edge.cli import run
 from llava_edge.generation import Timings
 from llava_edge.image import load_picture
 from llava_edge.memory import peak_memory
@@ -82,4 +83,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(lambda: typer.run(main))

@@ -22,14 +22,15 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from llava_edge.cli import run
 from llava_edge.errors import LlavaEdgeError
 from llava_edge.image import load_picture
 from llava_edge.model import load
 from llava_edge.prompt import Segment, Text, render
 from llava_edge.records import Data, load_records
-from llava_edge.scoring import Sample, losses
+from llava_edge.scoring import Sample, Scorer, losses
 
-WINDOWS, WINDOW = 16, 512  # of the text; tokens
+WINDOWS, WINDOW = 16, 512  # of the text; tokens, where the context has room
 LLAMA_CPP = {"Q4_0": 2, "Q4_K_M": 15, "Q8_0": 7}  # llama.cpp's numbers for its file types
 
 Floats = npt.NDArray[np.float32]
@@ -78,7 +79,8 @@ def _questions(bundle: Path, data: Data | None) -> Questions:
     ids = model.tokenizer.encode([(text[:600_000], False)])
     step = len(ids) // WINDOWS
     starts = range(0, step * WINDOWS, step)
-    texts = [_text(ids[start : start + WINDOW]) for start in starts]
+    window = min(WINDOW, model.context.size)
+    texts = [_text(ids[start : start + window]) for start in starts]
     answers = []
     for record in load_records(data) if data else ():
         segments = tuple(render(record.messages, model.config.prompt, model.tokenizer))
@@ -117,12 +119,11 @@ def _perplexity(score: Score, samples: Sequence[tuple[Sample, Floats | None]]) -
 @contextmanager
 def _bundle(folder: Path) -> Iterator[tuple[Score, int]]:
     model = load(folder)
+    scorer = Scorer(model)
 
     def score(sample: Sample, picture: Floats | None) -> Floats:
-        model.decoder.rewind(0)
         targets = sample.targets(0 if picture is None else len(picture))
-        rows = sample.rows(model.decoder.embed, picture)
-        return model.decoder.score(rows, targets.positions.tolist())
+        return scorer.score(sample.rows(scorer.embed, picture), targets.positions.tolist())
 
     quantization = model.config.quantization
     yield score, int(quantization.bits_per_weight * quantization.weights / 8)
@@ -133,11 +134,11 @@ def _llama_cpp(gguf: Path, kind: str) -> Iterator[tuple[Score, int]]:
     """A file of that kind in llama.cpp, fed with tokens and with the rows of pictures."""
     try:
         import llama_cpp as cpp
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise LlavaEdgeError(
             "llama.cpp is not installed; run `pip install llama-cpp-python`, which builds it."
         ) from error
-    cpp.llama_log_set(_silent, None)
+    cpp.llama_log_set(_SILENT, None)
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"{kind}.gguf"
         parameters = cpp.llama_model_quantize_default_params()
@@ -197,9 +198,8 @@ def _decode(
     return np.ctypeslib.as_array(pointer, (count, vocabulary)).copy()
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-def _silent(*_: object) -> None:
-    """Takes llama.cpp's log, which nobody asked for."""
+# Takes llama.cpp's log, which nobody asked for.
+_SILENT = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)
 
 
 def main(
@@ -230,4 +230,4 @@ def _cell(value: float, increase: float | None) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(lambda: typer.run(main))

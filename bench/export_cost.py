@@ -1,0 +1,58 @@
+"""What an export costs: seconds, the most memory at once, and the bytes that it wrote.
+
+    python -m llava_edge.bench.export_cost CHECKPOINT [OPTION ...]
+
+Options are those of `llava-edge export`; the bundle is removed again. It is not verified, since
+that takes the original in memory.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from llava_edge.bundle import read_bundle
+from llava_edge.memory import peak_memory
+
+
+@dataclass(frozen=True)
+class ExportCost:
+    """Seconds and bytes of one export, which runs in a process of its own."""
+
+    checkpoint: str
+    options: str
+    seconds: float
+    peak_memory: int | None
+    bundle_size: int
+    bits_per_weight: float
+
+
+def measure(checkpoint: Path, options: list[str]) -> ExportCost:
+    """Export once, beside the checkpoint; raises CalledProcessError where that fails."""
+    with TemporaryDirectory(dir=checkpoint.resolve().parent) as folder:
+        out = Path(folder) / "bundle"
+        command = [sys.executable, "-m", "llava_edge", "export", str(checkpoint), str(out)]
+        start = time.perf_counter()
+        subprocess.run([*command, "--no-verify", *options], check=True)
+        seconds = time.perf_counter() - start
+        config = read_bundle(out)
+    return ExportCost(
+        checkpoint=checkpoint.name,
+        options=" ".join(options),
+        seconds=seconds,
+        peak_memory=peak_memory(of_children=True),
+        bundle_size=sum(file.size for file in config.files.values()),
+        bits_per_weight=config.quantization.bits_per_weight,
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: python -m llava_edge.bench.export_cost CHECKPOINT [OPTION ...]")
+    cost = asdict(measure(Path(sys.argv[1]), sys.argv[2:]))
+    for name, value in cost.items():
+        print(f"{name:16} {value:,.1f}" if isinstance(value, float) else f"{name:16} {value}")
+    print(json.dumps(cost))
