@@ -48,6 +48,7 @@ def original_llava(tmp_path_factory: pytest.TempPathFactory) -> Overlay:
         "tokenizers==0.15.2",
         "huggingface-hub==0.36.0",
         "peft==0.10.0",
+        "datasets==3.6.0",
     )
 
 

@@ -165,13 +165,13 @@ def test_a_bias_of_zeros_that_nobody_asked_for_is_left_out(tmp_path: Path) -> No
 def test_the_file_beside_config_json(tmp_path: Path) -> None:
     (tmp_path / "quantize_config.json").write_text('{"bits": 4, "group_size": -1}')
     silent = Section({}, "config.json")
-    assert read_packed_format(tmp_path, silent) == PackedFormat("gptq", 4, 0, 1)
+    assert read_packed_format(tmp_path, silent) == PackedFormat("gptq", 0, 1)
     (tmp_path / "quantize_config.json").unlink()
     assert read_packed_format(tmp_path, silent) is None
     (tmp_path / "quant_config.json").write_text(
         '{"w_bit": 4, "q_group_size": 64, "version": "GEMM"}'
     )
-    assert read_packed_format(tmp_path, silent) == PackedFormat("awq", 4, 64, 0)
+    assert read_packed_format(tmp_path, silent) == PackedFormat("awq", 64, 0)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_auto_rounds_own_names(tmp_path: Path, config: dict[str, object], expect
         ({**GPTQ, "desc_act": True}, "MatMulNBits takes groups of neighbours"),
         ({**GPTQ, "bits": 3}, "3 bits, but 4 and 8"),
         ({**AWQ, "version": "gemv"}, "gemv as AWQ's version"),
-        ({**AWQ, "bits": 8}, "AWQ has 4"),
+        ({**AWQ, "bits": 8}, "8 bits, but 4 are"),
         ({"quant_method": "bitsandbytes"}, "quantized by bitsandbytes"),
     ],
 )
@@ -218,12 +218,13 @@ def spoil(folder: Path, part: str, tensor: torch.Tensor | None) -> None:
 
 
 def test_broken_layers(tmp_path: Path) -> None:
-    cases = {
-        "scales": (None, "without scales"),
-        "qzeros": (torch.zeros(5, 11, dtype=torch.int32), r"qzeros in the shape \[5, 11\]"),
-    }
-    for part, (tensor, message) in cases.items():
-        folder = tmp_path / part
+    cases = (
+        ("scales", None, "without scales"),
+        ("qzeros", torch.zeros(5, 11, dtype=torch.int32), "in 11 integers, .* neither 4 nor 8"),
+        ("qzeros", torch.zeros(4, 12, dtype=torch.int32), r"qzeros in the shape \[4, 12\]"),
+    )
+    for number, (part, tensor, message) in enumerate(cases):
+        folder = tmp_path / str(number)
         folder.mkdir()
         write_gptq(folder)
         spoil(folder, part, tensor)

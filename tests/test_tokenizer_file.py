@@ -75,8 +75,7 @@ def test_sentencepiece_models_are_read_as_sentencepiece_does(
 
 @pytest.fixture(scope="module")
 def sentencepiece_model(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
-    """Folders whose tokenizer.model puts a space first or does not, as its own trainer writes "
-    "it."""
+    """Folders whose tokenizer.model, of its own trainer, puts a space first or does not."""
     folders = {prefix: tmp_path_factory.mktemp("sentencepiece") for prefix in (True, False)}
     for prefix, folder in folders.items():
         with (folder / "tokenizer.model").open("wb") as file:

@@ -30,8 +30,7 @@ class Piece:
 
 
 def build_tokenizer(pieces: Sequence[Piece], *, add_prefix_space: bool = True) -> Tokenizer:
-    """The tokenizer that transformers makes of them (`LlamaConverter`), ids in the pieces' "
-    "order."""
+    """The tokenizer of these pieces, as transformers makes it (`LlamaConverter`)."""
     vocabulary = {piece.text: id for id, piece in enumerate(pieces)}
     unknown = next((piece.text for piece in pieces if piece.kind == Kind.UNKNOWN), None)
     tokenizer = Tokenizer(

@@ -8,7 +8,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from llava_edge.config import ImageConfig, PromptConfig, QuantizedBefore
-from llava_edge.errors import CheckpointError
+from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.checkpoints.finite import only_finite
 from llava_edge.export.checkpoints.hub import find_model
 from llava_edge.export.checkpoints.huggingface import open_huggingface
@@ -85,11 +85,22 @@ def open_checkpoint(
 def _open(folder: Path, base: Path | None, vision_tower: Path | None) -> tuple[Section, Source]:
     """The folder's config.json and what the form that it tells of holds."""
     if not (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
-        return _open(base or _adapters_base(folder), None, vision_tower)
+        found = base or _adapters_base(folder)
+        if not found.is_dir():
+            raise CheckpointError(
+                f"{folder} is an adapter alone, and its base {found} is a file; give the folder of "
+                "the LLaVA that it was trained on with --base."
+            )
+        return _open(found, None, vision_tower)
     file = Section.from_file(folder / "config.json")
     if file.has("mm_vision_tower"):
         return file, open_original(folder, file, base, vision_tower)
     if file.has("vision_config"):
+        if vision_tower is not None:
+            raise UsageError(
+                f"A vision tower is given ({vision_tower}), but {folder} holds one of its own; "
+                "leave it out."
+            )
         return file, open_huggingface(folder, file, base)
     raise CheckpointError(
         f"{file.where} has neither vision_config nor mm_vision_tower, so this is no LLaVA, neither "

@@ -51,8 +51,7 @@ class GgufBase:
 
 
 def open_gguf(path: Path) -> GgufBase:
-    """Raises CheckpointError where the file is broken or holds no language model of the Llama "
-    "kind."""
+    """Raises CheckpointError where the file is broken or of an architecture not supported."""
     try:
         reader = gguf.GGUFReader(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}

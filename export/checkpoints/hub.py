@@ -9,11 +9,12 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SMALL = ["*.json", "*.jinja", "tokenizer.model", "mm_projector.bin", "non_lora_trainables.bin"]
 
 
-def find_model(name: str | Path, option: str = "") -> Path:
+def find_model(name: str | Path, option: str = "", *, weights: bool = True) -> Path:
     """The folder or file of that name, or else the hub's `org/name`, fetched with a progress bar.
 
     What was fetched before is not fetched again, and a download that broke off goes on. `option` is
-    how the caller can be told of another place. Raises CheckpointError.
+    how the caller can be told of another place; without `weights` only small files are fetched.
+    Raises CheckpointError.
     """
     path = Path(name).expanduser()
     if path.exists():
@@ -21,18 +22,25 @@ def find_model(name: str | Path, option: str = "") -> Path:
     if isinstance(name, Path) or not _NAME.fullmatch(name):
         way_out = f"give an existing one with {option}" if option else "give a checkpoint's folder"
         raise CheckpointError(f"There is no folder {name}; {way_out}, or the hub's org/name.")
-    return _fetch(name)
+    return _fetch(name, weights=weights)
 
 
-def _fetch(name: str) -> Path:
+def _fetch(name: str, *, weights: bool) -> Path:
     import huggingface_hub as hub
     from huggingface_hub import errors
 
     try:
         files = _files(name)
         offline = files is None
-        patterns = [*_SMALL, *_weights(files or [])]
-        return Path(hub.snapshot_download(name, allow_patterns=patterns, local_files_only=offline))
+        patterns = [*_SMALL, *(_weights(files or []) if weights else [])]
+        return Path(
+            hub.snapshot_download(
+                name,
+                allow_patterns=patterns,
+                ignore_patterns=["consolidated*"],  # Mistral's own copy of the same weights
+                local_files_only=offline,
+            )
+        )
     except errors.GatedRepoError:
         raise CheckpointError(
             f"{name} is only given to those who accepted its terms; do so at huggingface.co/{name} "

@@ -57,13 +57,29 @@ def read_llava_config(config: Section) -> LlavaConfig:
         drop_first_row=strategy == "default",
         projector_layers=1 if projector == "linear" else 2,
         projector_bias=config.flag("multimodal_projector_bias", True),
-        grid_pinpoints=read_grid_pinpoints(config, tower) if kind == "llava_next" else (),
+        grid_pinpoints=_tiled(config, tower, strategy) if kind == "llava_next" else (),
     )
 
 
+def _tiled(config: Section, tower: TowerConfig, strategy: str) -> tuple[tuple[int, int], ...]:
+    check_square(config, tower, drop_first_row=strategy == "default")
+    return read_grid_pinpoints(config, tower)
+
+
+def check_square(config: Section, tower: TowerConfig, *, drop_first_row: bool) -> None:
+    """Raises CheckpointError where a tile's rows are no square, so tiles do not fit together."""
+    if tower.has_class_token != drop_first_row:
+        raise CheckpointError(
+            f"{config.where} cuts pictures into tiles, but keeps the class token's row or drops "
+            "another, so that tiles do not fit together; choose another feature selection."
+        )
+
+
 def read_grid_pinpoints(config: Section, tower: TowerConfig) -> tuple[tuple[int, int], ...]:
-    """The sizes that pictures are cut into tiles from; raises CheckpointError where they do not "
-    "fit."""
+    """The (height, width) that pictures are cut into tiles at.
+
+    Raises CheckpointError where they do not fit the tower.
+    """
     value = config.values.get("image_grid_pinpoints", [list(pair) for pair in GRID_PINPOINTS])
     pairs = value if isinstance(value, list) else []
     size = tower.image_size

@@ -11,13 +11,14 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from llava_edge.config import ImageConfig
-from llava_edge.errors import CheckpointError
+from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.checkpoints.hub import find_model
 from llava_edge.export.checkpoints.language_model import LanguageModel, open_language_model
 from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
 from llava_edge.export.checkpoints.llava_config import (
     LlavaConfig,
     check_feature_layers,
+    check_square,
     read_grid_pinpoints,
 )
 from llava_edge.export.checkpoints.preprocessing import read_image_config
@@ -47,21 +48,24 @@ def open_original(
     """
     _refuse_wrapped_pictures(file)
     language = _language_model(folder, file, base)
-    own = _trained(folder)
-    tower_folder = vision_tower or find_model(file.text("mm_vision_tower"), "--vision-tower")
+    own = {} if has_weights(folder) else _trained(folder)
+    inside = any(name.startswith("vision_tower.") for name in language.tensors | own)
+    tower_folder = vision_tower or find_model(
+        file.text("mm_vision_tower"), "--vision-tower", weights=not inside
+    )
     tower = _tower(tower_folder)
     image, tiles = _image(tower_folder, tower, file)
     tower = shown(tower, image.size)
-    inside = any(name.startswith("vision_tower.") for name in language.tensors | own)
+    drop = _drops_first_row(file, tower)
     tensors = ({} if inside else open_tower(tower_folder)) | language.tensors | own
     config = LlavaConfig(
         tower=tower,
         text=language.text,
         feature_layers=_feature_layers(file, tower),
-        drop_first_row=_drops_first_row(file, tower),
+        drop_first_row=drop,
         projector_layers=_projector_layers(file),
         projector_bias=True,
-        grid_pinpoints=read_grid_pinpoints(file, tower) if tiles else (),
+        grid_pinpoints=_grid_pinpoints(file, tower, drop_first_row=drop) if tiles else (),
     )
     tokenizer = _tokenizer(folder, language)
     provenance = {"vision_tower": file.text("mm_vision_tower")}
@@ -81,6 +85,11 @@ def open_tower(folder: Path) -> dict[str, LazyTensor]:
 
 def _language_model(folder: Path, file: Section, base: Path | None) -> LanguageModel:
     if has_weights(folder):
+        if base is not None:
+            raise UsageError(
+                f"A base is given ({base}), but {folder} holds a language model of its own; "
+                "leave the base out."
+            )
         return open_language_model(folder)
     return open_language_model(base or find_model(_named_base(folder, file), "--base"))
 
@@ -93,6 +102,11 @@ def _named_base(folder: Path, file: Section) -> str:
         raise CheckpointError(
             f"{folder} holds neither a language model nor mm_projector.bin nor an adapter; give "
             "the folder of a whole checkpoint."
+        )
+    if not file.has("_name_or_path"):
+        raise CheckpointError(
+            f"{file.where} does not say which language model {folder} builds on; "
+            "name it with --base."
         )
     return file.text("_name_or_path")
 
@@ -131,6 +145,14 @@ def _image(folder: Path, tower: TowerConfig, file: Section) -> tuple[ImageConfig
         f'{file.where} gives "{aspect}" as image_aspect_ratio, but "square", "pad" and "anyres" '
         "are what export supports; choose another checkpoint."
     )
+
+
+def _grid_pinpoints(
+    file: Section, tower: TowerConfig, *, drop_first_row: bool
+) -> tuple[tuple[int, int], ...]:
+    """Here they are (width, height)."""
+    check_square(file, tower, drop_first_row=drop_first_row)
+    return tuple((height, width) for width, height in read_grid_pinpoints(file, tower))
 
 
 def _feature_layers(file: Section, tower: TowerConfig) -> tuple[int, ...]:

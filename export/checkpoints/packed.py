@@ -7,11 +7,12 @@ WQLinear_GEMM.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llava_edge.config import QuantizedBefore
 from llava_edge.errors import CheckpointError
 from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
 from llava_edge.export.checkpoints.section import Section
@@ -21,14 +22,23 @@ _FILES = ("quantize_config.json", "quantization_config.json", "quant_config.json
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")
 _AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # which column each 4 bits of an integer belong to
 _LARGEST_BLOCK = 256
+# auto-round's names for how it packs; of GPTQ's, the first alone stores zero points less one.
+_AUTO_ROUND: dict[str, tuple[QuantizedBefore, int]] = {
+    "auto_round:auto_gptq": ("gptq", 1),
+    "auto_round:gptqmodel": ("gptq", 0),
+    "auto_round": ("gptq", 0),
+    "auto_round:auto_awq": ("awq", 0),
+}
 
 
 @dataclass(frozen=True)
 class PackedFormat:
-    """How a checkpoint's integers are packed; a group of 0 is a whole column."""
+    """How a checkpoint's integers are packed; a group of 0 is a whole column.
 
-    method: Literal["gptq", "awq"]
-    bits: Bits
+    Layers may have bits and groups of their own, which their shapes tell.
+    """
+
+    method: QuantizedBefore
     group_size: int
     zero_offset: int  # what is added to the zero points on disk
 
@@ -43,7 +53,9 @@ def read_packed_format(folder: Path, config: Section) -> PackedFormat | None:
         return None
     kind = section.text("quant_method", "awq" if section.has("w_bit") else "gptq").lower()
     if "auto-round" in kind or "auto_round" in kind:
-        kind = "awq" if "awq" in section.text("packing_format", "auto_round:auto_gptq") else "gptq"
+        packing = section.choice("packing_format", tuple(_AUTO_ROUND), "auto_round:auto_gptq")
+        method, offset = _AUTO_ROUND[packing]
+        return PackedFormat(method, _group(section, "group_size"), offset)
     if kind == "awq":
         return _awq(section)
     if kind == "gptq":
@@ -88,31 +100,21 @@ class _Layer:
                 f"{folder} holds {name}.qweight without {', '.join(missing)}; fetch the whole "
                 "checkpoint."
             )
-        self._name, self._packed, self._folder = name, packed, folder
+        self._name, self._folder, self._packed = name, folder, packed
         self._parts = {part: tensor for part, tensor in parts.items() if tensor is not None}
         rows, columns = self._parts["qweight"].shape
-        each = 32 // packed.bits
+        self._bits = self._read_bits()
+        each = 32 // self._bits
         awq = packed.method == "awq"
-        inputs, outputs = (rows, columns * each) if awq else (rows * each, columns)
-        self.shape = (outputs, inputs)
-        group = packed.group_size or inputs
-        expected = {
-            "qzeros": (-(-inputs // group), outputs // each),
-            "scales": (-(-inputs // group), outputs),
-        }
-        for part, shape in expected.items():
-            if self._parts[part].shape != shape:
-                raise CheckpointError(
-                    f"{folder} holds {name}.{part} in the shape {list(self._parts[part].shape)}, "
-                    f"but {list(shape)} was expected; fetch the whole checkpoint."
-                )
+        self.shape = (columns * each, rows) if awq else (columns, rows * each)
+        self._group = self._read_group()
 
     def read(self) -> NDArray[np.float32]:
         return dequantize(self.blocks())
 
     def blocks(self) -> Blocks:
         self._check_order()
-        bits, inputs = self._packed.bits, self.shape[1]
+        bits, inputs = self._bits, self.shape[1]
         if self._packed.method == "awq":
             integers = _awq_columns(self._parts["qweight"].read())  # [K, N]
             zeros = _awq_columns(self._parts["qzeros"].read())  # [G, N]
@@ -121,9 +123,8 @@ class _Layer:
             zeros = _unpack(self._parts["qzeros"].read(), bits, axis=1)
         zeros = (zeros + np.uint8(self._packed.zero_offset)) & np.uint8(2**bits - 1)
         scales = _exact_half(self._parts["scales"].read())
-        group = self._packed.group_size or inputs
-        block = _block_size(group, self._name)
-        repeats = -(-group // block)
+        block = _block_size(self._group, self._name)
+        repeats = -(-self._group // block)
         count = -(-inputs // block)
         padded = np.pad(integers, ((0, count * block - inputs), (0, 0)))
         return from_integers(
@@ -134,32 +135,60 @@ class _Layer:
             columns=inputs,
         )
 
+    def _read_bits(self) -> Bits:
+        """By the shapes, since a few layers may have other bits than the rest."""
+        outputs, packed = self._parts["scales"].shape[-1], self._parts["qzeros"].shape[-1]
+        for bits in (4, 8):
+            if packed * 32 == outputs * bits:
+                return 4 if bits == 4 else 8
+        raise CheckpointError(
+            f"{self._folder} holds {self._name} with {outputs} outputs and zero points in {packed} "
+            "integers, which is neither 4 nor 8 bits each; give the checkpoint in 16 or 32 bits."
+        )
+
+    def _read_group(self) -> int:
+        """How many inputs share a scale."""
+        (outputs, inputs), each = self.shape, 32 // self._bits
+        count = self._parts["scales"].shape[0]
+        group = self._packed.group_size or inputs
+        if -(-inputs // group) != count and count and inputs % count == 0:
+            group = inputs // count  # a layer with groups of its own
+        expected = {
+            "qzeros": (-(-inputs // group), outputs // each),
+            "scales": (-(-inputs // group), outputs),
+        }
+        for part, shape in expected.items():
+            if self._parts[part].shape != shape:
+                found = list(self._parts[part].shape)
+                raise CheckpointError(
+                    f"{self._folder} holds {self._name}.{part} in the shape {found}, but "
+                    f"{list(shape)} was expected; fetch the whole checkpoint."
+                )
+        return group
+
     def _check_order(self) -> None:
         order = self._parts.get("g_idx")
-        group = self._packed.group_size or self.shape[1]
         if order is not None and not np.array_equal(
-            order.read(), np.arange(self.shape[1]) // group
+            order.read(), np.arange(self.shape[1]) // self._group
         ):
             raise _reordered(f"{self._folder} holds {self._name}")
 
 
 def _section(folder: Path, config: Section) -> Section | None:
-    for where in (config, *_text_sections(config)):
+    inner = [config.section("text_config")] if config.has("text_config") else []
+    for where in (config, *inner):
         if where.has("quantization_config"):
             return where.section("quantization_config")
     path = next((folder / name for name in _FILES if (folder / name).exists()), None)
     return None if path is None else Section.from_file(path)
 
 
-def _text_sections(config: Section) -> list[Section]:
-    return [config.section("text_config")] if config.has("text_config") else []
-
-
 def _gptq(section: Section) -> PackedFormat:
     if section.flag("desc_act", False):
         raise _reordered(f"{section.where} says desc_act = true, so the checkpoint holds columns")
+    _check_bits(section, "bits", (4, 8))
     second = section.text("checkpoint_format", "gptq") == "gptq_v2"
-    return PackedFormat("gptq", _bits(section, "bits"), _group(section, "group_size"), not second)
+    return PackedFormat("gptq", _group(section, "group_size"), 0 if second else 1)
 
 
 def _awq(section: Section) -> PackedFormat:
@@ -169,11 +198,9 @@ def _awq(section: Section) -> PackedFormat:
             f"{section.where} gives {version} as AWQ's version, but gemm is what export reads; "
             "save the checkpoint with that."
         )
-    bits = _bits(section, "bits" if section.has("bits") else "w_bit")
-    if bits != 4:
-        raise CheckpointError(f"{section.where} gives {bits} bits, but AWQ has 4; mend the file.")
-    group = _group(section, "group_size" if section.has("group_size") else "q_group_size")
-    return PackedFormat("awq", bits, group, 0)
+    _check_bits(section, "bits" if section.has("bits") else "w_bit", (4,))
+    group = "group_size" if section.has("group_size") else "q_group_size"
+    return PackedFormat("awq", _group(section, group), 0)
 
 
 def _reordered(what: str) -> CheckpointError:
@@ -184,14 +211,13 @@ def _reordered(what: str) -> CheckpointError:
     )
 
 
-def _bits(section: Section, key: str) -> Bits:
+def _check_bits(section: Section, key: str, supported: tuple[int, ...]) -> None:
     bits = section.integer(key)
-    if bits not in (4, 8):
+    if bits not in supported:
         raise CheckpointError(
-            f"{section.where} gives {bits} bits, but 4 and 8 are what export reads; give the "
-            "checkpoint in 16 or 32 bits."
+            f"{section.where} gives {bits} bits, but {' and '.join(map(str, supported))} are what "
+            "export reads; give the checkpoint in 16 or 32 bits."
         )
-    return 4 if bits == 4 else 8
 
 
 def _group(section: Section, key: str) -> int:

@@ -1,5 +1,6 @@
 """Tensors in files that torch has pickled, read one at a time by its weights-only loader."""
 
+import zipfile
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -39,7 +40,7 @@ def open_pickled_file(path: Path) -> dict[str, LazyTensor]:
 
 
 def _read(path: Path, name: str) -> np.ndarray[Any, Any]:
-    tensor = _load(path)[name].contiguous()
+    tensor = _load(path)[name].detach().contiguous()
     if str(tensor.dtype) == "torch.bfloat16":  # which numpy does not know by itself
         integers = tensor.view(import_module("torch").int16).numpy()
         return np.array(integers).view(ml_dtypes.bfloat16)
@@ -55,8 +56,9 @@ def _load(path: Path) -> dict[str, Any]:
             f"{path} is pickled, which only torch reads; run `pip install torch`, or convert the "
             "checkpoint to safetensors."
         ) from None
+    zipped = zipfile.is_zipfile(path)  # torch's format since 1.6; older files cannot be mapped
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing; fetch the whole checkpoint.") from None
     except Exception as error:  # torch raises many kinds on broken files and forbidden code

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from llava_edge.config import PromptConfig
 from llava_edge.errors import CheckpointError, UsageError
@@ -92,4 +92,22 @@ def _sentencepiece(path: Path) -> Tokenizer:
             "loading the tokenizer with transformers' AutoTokenizer and saving it."
         )
     pieces = [Piece(piece.piece, piece.score, piece.type) for piece in proto.pieces]
-    return build_tokenizer(pieces, add_prefix_space=proto.normalizer_spec.add_dummy_prefix)
+    tokenizer = build_tokenizer(pieces, add_prefix_space=proto.normalizer_spec.add_dummy_prefix)
+    _add_tokens(tokenizer, path.parent / "added_tokens.json")
+    return tokenizer
+
+
+def _add_tokens(tokenizer: Tokenizer, path: Path) -> None:
+    """What was added to the vocabulary later, which transformers keeps beside tokenizer.model."""
+    if not path.exists():
+        return
+    added = Section.from_file(path)
+    ids = {token: added.integer(token) for token in added.values}
+    for token in sorted(ids, key=ids.__getitem__):
+        if tokenizer.token_to_id(token) is None:
+            tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False)])
+        if tokenizer.token_to_id(token) != ids[token]:
+            raise CheckpointError(
+                f"{path} gives the token {token} the id {ids[token]}, but "
+                f"{tokenizer.token_to_id(token)} follows from tokenizer.model; fetch both anew."
+            )

@@ -1,5 +1,4 @@
-"""What config.json says of a vision tower, read strictly; silent keys take transformers' "
-"defaults."""
+"""What config.json says of a vision tower, read strictly, with transformers' defaults."""
 
 from dataclasses import dataclass, replace
 
@@ -119,8 +118,7 @@ def read_tower_config(vision: Section) -> TowerConfig:
 
 
 def shown(tower: TowerConfig, size: int) -> TowerConfig:
-    """The tower for pictures of that size; DINOv2 alone takes any, and interpolates its "
-    "positions."""
+    """The tower for pictures of that size; DINOv2 alone takes any, interpolating positions."""
     return replace(tower, image_size=size) if isinstance(tower, Dinov2Config) else tower
 
 

@@ -15,7 +15,8 @@ INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 def has_weights(folder: Path) -> bool:
     """Whether the folder holds a model's weights, not just an adapter's or a projector's."""
-    return any((folder / name).exists() for name in (*WHOLE, *INDEXES))
+    names = any((folder / name).exists() for name in (*WHOLE, *INDEXES))
+    return names or _only_safetensors(folder) is not None
 
 
 def open_weights(folder: Path) -> dict[str, LazyTensor]:
@@ -28,6 +29,9 @@ def open_weights(folder: Path) -> dict[str, LazyTensor]:
             return open_file(folder / whole)
         if (folder / index).exists():
             return _open_shards(folder / index)
+    only = _only_safetensors(folder)
+    if only is not None:
+        return open_file(only)
     raise CheckpointError(
         f"{folder} holds none of {', '.join((*WHOLE, *INDEXES))}; give the folder of a whole "
         "checkpoint."
@@ -37,6 +41,12 @@ def open_weights(folder: Path) -> dict[str, LazyTensor]:
 def open_file(path: Path) -> dict[str, LazyTensor]:
     """Open one file by its kind; raises CheckpointError."""
     return open_pickled_file(path) if path.suffix == ".bin" else open_safetensors_file(path)
+
+
+def _only_safetensors(folder: Path) -> Path | None:
+    """The one file of weights, whatever it is called: AutoGPTQ's is gptq_model-4bit-128g."""
+    found = [p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter_model")]
+    return found[0] if len(found) == 1 else None
 
 
 def _open_shards(index: Path) -> dict[str, LazyTensor]:
