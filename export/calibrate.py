@@ -4,7 +4,7 @@ auto-round (SignRound, arXiv 2309.05516) learns which way each weight is rounded
 rows of pictures and text as the runtime feeds them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ import torch
 import transformers
 from auto_round import AutoRound
 from auto_round.logger import logger
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from llava_edge.errors import UsageError
@@ -24,33 +25,50 @@ from llava_edge.export.checkpoints.packed import PackedFormat, unpack
 from llava_edge.export.checkpoints.tensor_names import respell
 from llava_edge.export.checkpoints.weight_files import open_weights
 from llava_edge.export.graphs.decoder import linear_layers
+from llava_edge.export.graphs.vision import image_tokens
 from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.reference import Reference
 from llava_edge.export.samples import conversation_samples, text_samples
-from llava_edge.records import Data
+from llava_edge.records import Record
 from llava_edge.scoring import Sample
 from llava_edge.tokenizer import Tokenizer
 
-SAMPLES = 256  # conversations, of which so many stretches are cut as are needed
+SAMPLES = 512  # conversations at most
 WINDOWS = 64  # stretches of tokens that are learned from
-WINDOW = 256  # tokens, and a picture's more
+WINDOW = 256  # tokens of a stretch, and as many more as a picture has
+LONGEST = 1024  # tokens of a stretch, whatever a picture has
 ITERATIONS = 200  # for each layer
 
 
 @contextmanager
 def calibrated(
-    checkpoint: Checkpoint, precision: Precision, data: Data | None = None
+    checkpoint: Checkpoint, precision: Precision, records: Sequence[Record] | None, scratch: Path
 ) -> Iterator[dict[str, LazyTensor]]:
-    """The checkpoint's tensors, those of the decoder's 4-bit layers quantized.
+    """The checkpoint's tensors, those of the decoder's 4-bit layers tuned.
 
-    They lie in a temporary folder, which is gone afterwards. `data` are records to learn from,
-    instead of drawn pictures that the original describes.
+    `records` are learned from, instead of drawn pictures that the original describes. What is tuned
+    lies in a folder in `scratch`, which is gone afterwards.
     """
     logger.setLevel("ERROR")
+    with TemporaryDirectory(dir=scratch) as folder:
+        _tune(checkpoint, precision, records, folder)
+        found = next(path.parent for path in Path(folder).rglob("config.json"))
+        packed = PackedFormat("gptq", precision.blocks, 1)
+        tensors = unpack(respell(open_weights(found), found), packed, found)
+        tuned = {name: tensor for name, tensor in tensors.items() if tensor.blocks is not None}
+        yield {**checkpoint.tensors, **tuned}
+
+
+def _tune(
+    checkpoint: Checkpoint, precision: Precision, records: Sequence[Record] | None, folder: str
+) -> None:
+    """Write the language model in GPTQ's format, its layers learned one after the other."""
     reference, tokenizer = Reference(checkpoint), Tokenizer(checkpoint.tokenizer)
-    samples = conversation_samples(reference, checkpoint.prompt, tokenizer, data, SAMPLES)
-    samples += text_samples(tokenizer)
-    windows = _windows(reference, samples)
+    windows = _windows(
+        reference,
+        _samples(reference, checkpoint, tokenizer, records),
+        min(WINDOW + image_tokens(checkpoint.config), LONGEST),
+    )
     tuner = AutoRound(
         _language_model(reference),
         transformers.PreTrainedTokenizerFast(tokenizer_object=checkpoint.tokenizer),
@@ -66,14 +84,18 @@ def calibrated(
         enable_torch_compile=False,
         amp=reference.model.dtype != torch.float32,
     )
-    with TemporaryDirectory(prefix="llava-edge-") as folder:
-        tuner.quantize_and_save(folder, format="auto_gptq")
-        del tuner, reference
-        found = next(path.parent for path in Path(folder).rglob("config.json"))
-        packed = PackedFormat("gptq", 4, precision.blocks, 1)
-        tensors = unpack(respell(open_weights(found), found), packed, found)
-        tuned = {name: tensor for name, tensor in tensors.items() if tensor.blocks is not None}
-        yield {**checkpoint.tensors, **tuned}
+    tuner.quantize_and_save(folder, format="auto_gptq")
+
+
+def _samples(
+    reference: Reference,
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    records: Sequence[Record] | None,
+) -> Iterator[Sample]:
+    """A text first, so that pictures are not all that is learned from."""
+    yield from text_samples(tokenizer)
+    yield from conversation_samples(reference, checkpoint.prompt, tokenizer, records, SAMPLES)
 
 
 def _language_model(reference: Reference) -> Any:
@@ -103,18 +125,23 @@ def _kept(checkpoint: Checkpoint, precision: Precision) -> Iterator[str]:
                 yield from (f"model.layers.{index}.{module}" for module in modules)
 
 
-def _windows(reference: Reference, samples: Sequence[Sample]) -> list[dict[str, Tensor]]:
-    """All samples' rows, one after the other, cut into stretches of equal length."""
-    pictures = [s.picture if s.picture is None else reference.encode(s.picture) for s in samples]
-    length = WINDOW + max((len(picture) for picture in pictures if picture is not None), default=0)
-    pairs = zip(samples, pictures, strict=True)
-    rows = np.concatenate([sample.rows(reference.embed, picture) for sample, picture in pairs])
-    if len(rows) < length:
+def _windows(
+    reference: Reference, samples: Iterable[Sample], length: int
+) -> list[dict[str, Tensor]]:
+    """The rows of samples, one after the other, cut into stretches of equal length."""
+    parts: list[NDArray[np.float32]] = []
+    for sample in samples:
+        picture = None if sample.picture is None else reference.encode(sample.picture)
+        parts.append(sample.rows(reference.embed, picture))
+        if sum(map(len, parts)) >= WINDOWS * length:
+            break
+    rows = np.concatenate(parts)
+    count = min(WINDOWS, len(rows) // length)
+    if not count:
         raise UsageError(
             f"The samples have {len(rows)} tokens, but calibration learns from stretches of "
             f"{length}; give more with --records."
         )
-    count = min(WINDOWS, len(rows) // length)
     ids = torch.arange(length)[None] % 7  # never the same twice in a row, which would mean padding
     stretches = torch.from_numpy(rows[: count * length]).to(reference.model.dtype)
     return [{"input_ids": ids, "inputs_embeds": part[None]} for part in stretches.split(length)]

@@ -57,8 +57,7 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def _remove_remains(out: Path) -> None:
-    """Of runs that ended without a chance to clean up; a bundle that one had set aside is put "
-    "back."""
+    """Of runs that had no chance to clean up; a bundle that one had set aside is put back."""
     for path in out.parent.glob(f".{glob.escape(out.name)}.*.*"):
         number, kind = path.name.removeprefix(f".{out.name}.").split(".", 1)
         if kind not in ("tmp", "old") or not number.isdigit() or _is_running(int(number)):
@@ -70,6 +69,8 @@ def _remove_remains(out: Path) -> None:
 
 
 def _is_running(process: int) -> bool:
+    if process == os.getpid():  # left by a run in a container, where all have the same number
+        return False
     if sys.platform == "win32":  # where asking would stop the process
         return True
     try:

@@ -1,5 +1,6 @@
 """The original that a bundle is judged by: transformers' own model, with a checkpoint's weights."""
 
+import sys
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -8,19 +9,20 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from llava_edge.config import TensorRef, TilesConfig
+from llava_edge.errors import CheckpointError
 from llava_edge.export.checkpoints.checkpoint import Checkpoint
 from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
 from llava_edge.export.progress import step_bar
 from llava_edge.export.reference_config import transformers_config
-from llava_edge.image import preprocess
+from llava_edge.image import PictureSource, load_picture, preprocess
 from llava_edge.memory import available_memory
 from llava_edge.tiles import cut
 
 Floats = NDArray[np.float32]
+UNKNOWN = 8 * 2**30  # bytes of memory, where the system does not say how many are free
 
 
 class Reference:
@@ -28,12 +30,13 @@ class Reference:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = _load(checkpoint, _dtype(checkpoint)).eval().to(self._device)
+        self._device, dtype = _placed(checkpoint)
+        self.model = _load(checkpoint, dtype).eval().to(self._device)
 
     @torch.no_grad()
-    def encode(self, picture: Image.Image) -> Floats:
+    def encode(self, source: PictureSource) -> Floats:
         """Image embeddings [T, D] of a picture."""
+        picture = load_picture(source)
         config = self._checkpoint.config
         options: dict[str, Any] = {}
         if config.grid_pinpoints:
@@ -84,19 +87,20 @@ class Reference:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, self.model.dtype)
 
 
-def _dtype(checkpoint: Checkpoint) -> torch.dtype:
-    """float32 where it fits with some room, else bfloat16."""
+def _placed(checkpoint: Checkpoint) -> tuple[str, torch.dtype]:
+    """A GPU that holds it in 16 bits, else the CPU; float32 where that fits with some room."""
     weights = sum(prod(tensor.shape) for tensor in checkpoint.tensors.values())
-    free = available_memory()
-    if torch.cuda.is_available():
-        free = torch.cuda.mem_get_info()[0]
-    fits = free is None or 5 * weights < free
-    return torch.float32 if fits else torch.bfloat16
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
+    device = "cuda" if 2.5 * weights < free else "cpu"
+    if device == "cpu":
+        free = available_memory() or UNKNOWN
+    return device, torch.float32 if 5 * weights < free else torch.bfloat16
 
 
 def _load(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
     tiles = bool(checkpoint.config.grid_pinpoints)
     kind = (
         transformers.LlavaNextForConditionalGeneration
@@ -104,7 +108,13 @@ def _load(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
         else transformers.LlavaForConditionalGeneration
     )
     if checkpoint.loads_in_transformers:
-        return kind.from_pretrained(checkpoint.folder, dtype=dtype)
+        try:
+            return kind.from_pretrained(checkpoint.folder, dtype=dtype)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"transformers cannot open {checkpoint.folder} ({' '.join(str(error).split())}); "
+                "fetch the checkpoint anew, or leave it unverified."
+            ) from error
     tensors = step_bar("Reading the original", checkpoint.tensors.items())
     state = {_on_disk(name): _read(tensor, dtype) for name, tensor in tensors}
     config = transformers_config(checkpoint)

@@ -1,8 +1,6 @@
 """What a bundle is compared with its original on: conversations about pictures, and text."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import cycle, islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from llava_edge.config import PromptConfig
-from llava_edge.image import load_picture
+from llava_edge.export.progress import step_bar
+from llava_edge.image import PictureSource
 from llava_edge.prompt import Message, Text, picture_first, render
-from llava_edge.records import Data, Record, load_records
+from llava_edge.records import Record
 from llava_edge.scoring import Sample
 from llava_edge.tokenizer import Tokenizer
 
@@ -34,7 +33,7 @@ Floats = NDArray[np.float32]
 class Original(Protocol):
     """Whoever answers questions for which there is no answer yet."""
 
-    def encode(self, picture: Image.Image) -> Floats: ...
+    def encode(self, source: PictureSource) -> Floats: ...
     def embed(self, ids: list[int]) -> Floats: ...
     def answer(self, rows: Floats, stop: Sequence[int], tokens: int) -> list[int]: ...
 
@@ -43,27 +42,23 @@ def conversation_samples(
     original: Original,
     prompt: PromptConfig,
     tokenizer: Tokenizer,
-    data: Data | None,
+    records: Sequence[Record] | None,
     count: int,
-) -> list[Sample]:
-    """The first records of `data`, or else drawn pictures with what the original says of them.
-
-    Raises RecordError, and PictureError.
-    """
-    if data is not None:
-        limit = count if data.limit is None else min(count, data.limit)
-        records = load_records(replace(data, limit=limit))
-        return [_record_sample(record, prompt, tokenizer) for record in records]
+) -> Iterator[Sample]:
+    """The first of the records, or else drawn pictures with what the original says of them."""
+    if records is not None:
+        for record in records[:count]:
+            yield Sample(tuple(render(record.messages, prompt, tokenizer)), record.image)
+        return
     stop = [id for id in map(tokenizer.token_id, prompt.stop) if id is not None]
-    samples = []
-    for number, question in enumerate(islice(cycle(QUESTIONS), count)):
+    for number in step_bar("Asking about drawn pictures", range(count)):
+        question = QUESTIONS[number % len(QUESTIONS)]
         message = Message("user", picture_first(question, prompt))
         segments = tuple(render([message], prompt, tokenizer))
         picture = draw_picture(number)
         rows = Sample(segments, picture).rows(original.embed, original.encode(picture))
         answer = Text(tuple(original.answer(rows, stop, ANSWER)), learned=True)
-        samples.append(Sample((*segments, answer), picture))
-    return samples
+        yield Sample((*segments, answer), picture)
 
 
 def text_samples(tokenizer: Tokenizer, text: str | None = None) -> list[Sample]:
@@ -72,11 +67,6 @@ def text_samples(tokenizer: Tokenizer, text: str | None = None) -> list[Sample]:
     ids = tokenizer.encode([(words, False)])
     windows = (ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW))
     return [Sample((Text(tuple(window)),)) for window in windows if len(window) > WINDOW // 2]
-
-
-def _record_sample(record: Record, prompt: PromptConfig, tokenizer: Tokenizer) -> Sample:
-    segments = tuple(render(record.messages, prompt, tokenizer))
-    return Sample(segments, load_picture(record.image) if record.image else None)
 
 
 def draw_picture(number: int) -> Image.Image:

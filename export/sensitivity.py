@@ -19,7 +19,7 @@ from llava_edge.export.quantization.precision import Precision, dequantized
 from llava_edge.export.reference import Reference
 from llava_edge.export.samples import conversation_samples, text_samples
 from llava_edge.export.sensitivity_file import Sensitivity
-from llava_edge.records import Data
+from llava_edge.records import Record
 from llava_edge.scoring import Sample
 from llava_edge.tokenizer import Tokenizer
 
@@ -38,14 +38,18 @@ class _Prompt:
 
 
 @torch.no_grad()
-def measure(checkpoint: Checkpoint, precision: Precision, data: Data | None = None) -> Sensitivity:
-    """Quantize each linear layer alone, by the method of `precision`.
+def measure(
+    checkpoint: Checkpoint, precision: Precision, records: Sequence[Record] | None = None
+) -> Sensitivity:
+    """Quantize each linear layer alone, as `precision` says.
 
-    `data` are records to measure on, instead of drawn pictures that the original describes.
+    `records` are measured on, instead of drawn pictures that the original describes.
     """
     reference, tokenizer = Reference(checkpoint), Tokenizer(checkpoint.tokenizer)
-    samples = conversation_samples(reference, checkpoint.prompt, tokenizer, data, RECORDS)
-    samples += text_samples(tokenizer)[:TEXTS]
+    samples = [
+        *conversation_samples(reference, checkpoint.prompt, tokenizer, records, RECORDS),
+        *text_samples(tokenizer)[:TEXTS],
+    ]
     language = reference.model.model.language_model
     layers = language.layers
     prompts = [_prompt(reference, sample) for sample in samples]
@@ -57,7 +61,7 @@ def measure(checkpoint: Checkpoint, precision: Precision, data: Data | None = No
                 divergence[name] = _divergence(reference, prompts, index)
         prompts = [_advanced(prompt, layers[index], index) for prompt in prompts]
     tokens = sum(len(prompt.positions) for prompt in prompts)
-    return Sensitivity(precision.method, precision.blocks, tokens, divergence)
+    return Sensitivity(precision.scheme, precision.blocks, tokens, divergence)
 
 
 def _prompt(reference: Reference, sample: Sample) -> _Prompt:

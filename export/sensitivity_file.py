@@ -17,7 +17,7 @@ FILE = "sensitivity.json"  # beside a checkpoint, which then needs not be measur
 class Sensitivity:
     """KL divergence from the original, in nats a token, with one linear layer alone at 4 bits."""
 
-    method: str
+    scheme: str  # how integers and scales were found
     block_size: int
     tokens: int  # that were compared
     divergence: dict[str, float]

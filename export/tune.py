@@ -1,59 +1,75 @@
 """What asks the original before a bundle is written: mixed precision, and calibration."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from llava_edge.errors import UsageError
 from llava_edge.export.checkpoints.checkpoint import Checkpoint
 from llava_edge.export.quantization.precision import Precision
-from llava_edge.records import Data
+from llava_edge.export.sensitivity_file import (
+    FILE,
+    Sensitivity,
+    choose_eight_bits,
+    read_sensitivity,
+)
+from llava_edge.extras import needed_by
+from llava_edge.records import Record
 
 
 @contextmanager
 def tuned(
-    checkpoint: Checkpoint, precision: Precision, mixed_share: float | None, data: Data | None
+    checkpoint: Checkpoint,
+    precision: Precision,
+    mixed_share: float | None,
+    records: Sequence[Record] | None,
+    scratch: Path,
 ) -> Iterator[tuple[Checkpoint, Precision]]:
     """A checkpoint and a precision with what --mixed and --quantize calibrated make of them.
 
-    `mixed_share` is the most of the weights that keep 8 bits; None is not mixed. Raises UsageError
-    where a library that this needs is missing.
+    `mixed_share` is the most of the weights that keep 8 bits; None is not mixed. Raises
+    LlavaEdgeError where a library that this needs is missing.
     """
     if mixed_share is not None:
-        precision = _mixed(checkpoint, precision, mixed_share, data)
+        sensitivity = _sensitivity(checkpoint, precision, records)
+        chosen = choose_eight_bits(sensitivity, checkpoint, mixed_share)
+        precision = replace(precision, eight_bits=chosen)
     if precision.method != "calibrated":
         yield checkpoint, precision
         return
-    with _needs("--quantize calibrated", "calibrate"):
+    with needed_by("--quantize calibrated", "calibrate"):
         from llava_edge.export.calibrate import calibrated
-    with calibrated(checkpoint, precision, data) as tensors:
+    with calibrated(checkpoint, precision, records, scratch) as tensors:
         yield replace(checkpoint, tensors=tensors), precision
 
 
-def _mixed(
-    checkpoint: Checkpoint, precision: Precision, share: float, data: Data | None
-) -> Precision:
-    """Keep 8 bits where the checkpoint's own file, or else a measurement now, says they gain "
-    "most."""
-    from llava_edge.export.sensitivity_file import FILE, choose_eight_bits, read_sensitivity
+def check_tunable(checkpoint: Checkpoint, precision: Precision, mixed_share: float | None) -> None:
+    """Raise UsageError for what cannot be tuned as the options say."""
+    if mixed_share is not None and precision.method in ("nf4", "none"):
+        raise UsageError(
+            f'--mixed keeps 8 bits where 4 hurt most, but "{precision.method}" does not have both; '
+            "choose kquant, rtn or calibrated."
+        )
+    option = "--mixed" if mixed_share is not None else "--quantize calibrated"
+    if checkpoint.method and (mixed_share is not None or precision.method == "calibrated"):
+        raise UsageError(
+            f"{option} chooses how weights are rounded, but those of {checkpoint.folder} were "
+            f"quantized before ({checkpoint.method}) and stay as they are; leave it out, or give "
+            "the checkpoint in 16 or 32 bits."
+        )
 
+
+def _sensitivity(
+    checkpoint: Checkpoint, precision: Precision, records: Sequence[Record] | None
+) -> Sensitivity:
+    """The file beside the checkpoint, where it was measured as is quantized now, or measured."""
     path = checkpoint.folder / FILE
     if path.exists():
-        sensitivity = read_sensitivity(path)
-    else:
-        with _needs("--mixed", "verify"):
-            from llava_edge.export.sensitivity import measure
-        sensitivity = measure(checkpoint, precision, data)
-    return replace(precision, eight_bits=choose_eight_bits(sensitivity, checkpoint, share))
-
-
-@contextmanager
-def _needs(option: str, extra: str) -> Iterator[None]:
-    """Say which extra to install where a library that it brings is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"{option} needs {error.name}, which is not installed; "
-            f"run `pip install 'llava-edge[{extra}]'`."
-        ) from error
+        found = read_sensitivity(path)
+        if (found.scheme, found.block_size) == (precision.scheme, precision.blocks):
+            return found
+    with needed_by("--mixed", "verify"):
+        from llava_edge.export.sensitivity import measure
+    measured: Sensitivity = measure(checkpoint, precision, records)
+    return measured

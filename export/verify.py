@@ -3,32 +3,32 @@
 The same pictures and prompts go through transformers and through the bundle's own runtime.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from llava_edge.bundle import find_bundle, read_bundle, rewrite_bundle_json, verify_once
-from llava_edge.config import BundleConfig, Quality, QualityLimits, QuantizationConfig
-from llava_edge.errors import QualityError, UsageError
+from llava_edge.config import BundleConfig, Quality, QualityLimits
+from llava_edge.errors import BundleError, UsageError
 from llava_edge.export.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from llava_edge.export.graphs.vision import image_tokens
+from llava_edge.export.limits import check_names, choose_limits
 from llava_edge.export.progress import step_bar
 from llava_edge.export.reference import Reference
 from llava_edge.export.samples import conversation_samples, text_samples
-from llava_edge.model import DEFAULT_CONTEXT, Llava, load
-from llava_edge.records import Data
-from llava_edge.scoring import Sample, Targets, log_softmax, losses
+from llava_edge.image import PictureSource
+from llava_edge.model import DEFAULT_CONTEXT, load
+from llava_edge.records import Data, Record, load_records
+from llava_edge.scoring import Sample, Scorer, Targets, log_softmax, losses
 from llava_edge.tokenizer import Tokenizer
 
 QUESTIONS = 8  # about drawn pictures, where no records are given
 RECORDS = 32  # of those given that are looked at
-# What is stored as it is must come out as it went in; 4 bits may move a small model this far.
-EXACT = QualityLimits(0.999, 0.01, 0.98, 0.02)
-QUANTIZED = QualityLimits(0.99, 0.25, 0.5, 0.3)
 
 Floats = NDArray[np.float32]
 
@@ -36,7 +36,7 @@ Floats = NDArray[np.float32]
 class Side(Protocol):
     """Either of the two that are compared."""
 
-    def encode(self, picture: Image.Image) -> Floats: ...
+    def encode(self, source: PictureSource) -> Floats: ...
     def embed(self, ids: list[int]) -> Floats: ...
     def score(self, rows: Floats, positions: Sequence[int]) -> Floats: ...
 
@@ -50,6 +50,19 @@ class Outcome:
     logits: Floats
 
 
+@dataclass(frozen=True)
+class Difference:
+    """Between two outcomes of a sample, for each of its P targets and its picture's T rows."""
+
+    cosines: Floats  # [T]
+    largest_error: float
+    divergence: Floats  # [P], in nats
+    agreed: NDArray[np.bool_]  # [P]
+    losses: Floats  # [P], in nats
+    losses_original: Floats  # [P]
+    learned: NDArray[np.bool_]  # [P]
+
+
 def verify(
     bundle: Path | str | None,
     against: Path | str,
@@ -58,79 +71,86 @@ def verify(
     vision_tower: Path | str | None = None,
     data: Data | None = None,
     limits: Mapping[str, float] | None = None,
+    accept: bool = False,
 ) -> BundleConfig:
     """Compare a bundle with its checkpoint and write what was found into its bundle.json.
 
     `data` are records to compare on, instead of drawn pictures that the original describes.
-    `limits` replace those of QualityLimits by name; `quality.broken` says which are not kept.
+    `limits` replace those of QualityLimits by name; `quality.broken` says which are not kept, and
+    `accept` is written beside them. Raises BundleError, CheckpointError, RecordError, UsageError.
     """
+    check_names(limits or {})
+    records = None if data is None else load_records(data)
     folder = find_bundle(bundle)
     config = read_bundle(folder)
+    if "cpu" not in config.devices:
+        raise UsageError(
+            f"{folder} has graphs for gpu alone, but it is the CPU's that are compared; "
+            "export it with --devices cpu,gpu."
+        )
     verify_once(folder, config)
     opened = open_checkpoint(
         against, base=base, vision_tower=vision_tower, prompt=config.prompt.name
     )
-    quality = compare(folder, config, opened, data, limits or {})
-    return rewrite_bundle_json(folder, replace(config, quality=quality))
+    quality = compare(folder, config, opened, records, limits or {})
+    config = replace(config, quality=replace(quality, accepted=accept))
+    try:
+        return rewrite_bundle_json(folder, config)
+    except OSError as error:
+        raise BundleError(
+            f"What was measured could not be written into {folder} ({error}); make that possible."
+        ) from error
 
 
 def compare(
     folder: Path,
     config: BundleConfig,
     checkpoint: Checkpoint,
-    data: Data | None,
+    records: Sequence[Record] | None,
     limits: Mapping[str, float],
 ) -> Quality:
     """Measure how far a bundle is from its original, each loaded when the other is gone."""
+    _check_sizes(folder, config, checkpoint)
     chosen = choose_limits(config.quantization, limits)
-    tokenizer = Tokenizer(checkpoint.tokenizer)
-    reference = Reference(checkpoint)
-    count = QUESTIONS if data is None else RECORDS
-    samples = conversation_samples(reference, config.prompt, tokenizer, data, count)
-    samples += text_samples(tokenizer)
-    context = min(config.decoder.context_length, DEFAULT_CONTEXT)
-    expected = list(_outcomes(reference, samples, "Asking the original", context))
-    del reference
-    found = list(_outcomes(_Bundle(load(folder)), samples, "Asking the bundle", context))
-    quality = _measure(expected, found, chosen)
+    with TemporaryDirectory(prefix="llava-edge-") as scratch:
+        differences = _differences(folder, config, checkpoint, records, Path(scratch))
+    quality = _quality(differences, chosen)
     return replace(quality, broken=tuple(_broken(quality)))
 
 
-def refuse_broken(config: BundleConfig, *, accept: bool) -> None:
-    """Raise QualityError where a limit is broken, unless that is accepted."""
-    quality = config.quality
-    if quality is None or not quality.broken or accept:
-        return
-    raise QualityError(
-        f"The bundle differs from its original more than allowed ({'; '.join(quality.broken)}); "
-        "choose another --quantize or --mixed, or keep it all the same with --accept."
-    )
+def _differences(
+    folder: Path,
+    config: BundleConfig,
+    checkpoint: Checkpoint,
+    records: Sequence[Record] | None,
+    scratch: Path,
+) -> list[Difference]:
+    tokenizer = Tokenizer(checkpoint.tokenizer)
+    context = min(config.decoder.context_length, DEFAULT_CONTEXT)
+    reference = Reference(checkpoint)
+    count = QUESTIONS if records is None else RECORDS
+    conversations = conversation_samples(reference, config.prompt, tokenizer, records, count)
+    samples = [*conversations, *text_samples(tokenizer)]
+    expected = _on_disk(_outcomes(reference, samples, "Asking the original", context), scratch)
+    del reference
+    found = _outcomes(Scorer(load(folder)), samples, "Asking the bundle", context)
+    return [_difference(*pair) for pair in zip(expected, found, strict=True)]
 
 
-def choose_limits(quantization: QuantizationConfig, limits: Mapping[str, float]) -> QualityLimits:
-    """The usual limits for a quantization, with those named instead; raises UsageError."""
-    known = [field.name for field in fields(QualityLimits)]
-    if unknown := sorted(set(limits) - set(known)):
-        raise UsageError(f"There is no limit {unknown[0]}; name one of {', '.join(known)}.")
-    exact = quantization.method == "none" and quantization.head_bits >= 16
-    return replace(EXACT if exact and quantization.tower != "int8" else QUANTIZED, **limits)
-
-
-class _Bundle:
-    """The runtime, asked as the original is."""
-
-    def __init__(self, model: Llava) -> None:
-        self._model = model
-
-    def encode(self, picture: Image.Image) -> Floats:
-        return self._model.vision.encode(picture).rows
-
-    def embed(self, ids: list[int]) -> Floats:
-        return self._model.decoder.embed(ids)
-
-    def score(self, rows: Floats, positions: Sequence[int]) -> Floats:
-        self._model.decoder.rewind(0)
-        return self._model.decoder.score(rows, positions)
+def _check_sizes(folder: Path, config: BundleConfig, checkpoint: Checkpoint) -> None:
+    text, decoder = checkpoint.config.text, config.decoder
+    pairs = {
+        "number of layers": (decoder.num_layers, text.num_layers),
+        "hidden size": (decoder.hidden_size, text.hidden_size),
+        "vocabulary": (decoder.vocab_size, text.vocab_size),
+        "number of image tokens": (config.vision.image_tokens, image_tokens(checkpoint.config)),
+    }
+    for name, (ours, theirs) in pairs.items():
+        if ours != theirs:
+            raise UsageError(
+                f"{folder} was not exported from {checkpoint.folder}, since its {name} is "
+                f"{ours:,} and the checkpoint's is {theirs:,}; give the one that it came from."
+            )
 
 
 def _outcomes(side: Side, samples: Sequence[Sample], about: str, context: int) -> Iterator[Outcome]:
@@ -143,44 +163,57 @@ def _outcomes(side: Side, samples: Sequence[Sample], about: str, context: int) -
             yield Outcome(picture, targets, side.score(rows, targets.positions.tolist()))
 
 
-def _measure(
-    expected: Sequence[Outcome], found: Sequence[Outcome], limits: QualityLimits
-) -> Quality:
-    if not any(outcome.targets.learned.any() for outcome in expected):
+def _on_disk(outcomes: Iterable[Outcome], folder: Path) -> list[Outcome]:
+    """The same, their logits in files: for a large vocabulary they are gigabytes."""
+    kept = []
+    for number, outcome in enumerate(outcomes):
+        path = folder / f"{number}.npy"
+        np.save(path, outcome.logits)
+        kept.append(replace(outcome, logits=np.load(path, mmap_mode="r")))
+    return kept
+
+
+def _difference(expected: Outcome, found: Outcome) -> Difference:
+    cosines, largest = np.empty(0, np.float32), 0.0
+    if expected.picture is not None and found.picture is not None:
+        cosines = _cosines(expected.picture, found.picture)
+        largest = float(np.abs(expected.picture - found.picture).max())
+    return Difference(
+        cosines=cosines,
+        largest_error=largest,
+        divergence=_divergence(expected.logits, found.logits),
+        agreed=expected.logits.argmax(1) == found.logits.argmax(1),
+        losses=losses(found.logits, found.targets),
+        losses_original=losses(expected.logits, expected.targets),
+        learned=found.targets.learned,
+    )
+
+
+def _quality(differences: Sequence[Difference], limits: QualityLimits) -> Quality:
+    if not any(one.learned.any() for one in differences):
         raise UsageError("All samples are longer than the model's context; give shorter --records.")
-    pairs = list(zip(expected, found, strict=True))
-    pictures = [
-        (original.picture, ours.picture)
-        for original, ours in pairs
-        if original.picture is not None and ours.picture is not None
-    ]
-    divergences = np.concatenate([_divergence(a.logits, b.logits) for a, b in pairs])
-    agreed = np.concatenate([a.logits.argmax(1) == b.logits.argmax(1) for a, b in pairs])
+    texts = [one for one in differences if not one.learned.any()]
+    answers = [one for one in differences if one.learned.any()]
+    divergence = np.concatenate([one.divergence for one in differences])
+    pictures = [one for one in differences if len(one.cosines)]
     return Quality(
         pictures=len(pictures),
-        tokens=len(divergences),
-        image_cosine=float(np.mean([_cosines(a, b).mean() for a, b in pictures] or [1.0])),
-        image_max_error=float(max((np.abs(a - b).max() for a, b in pictures), default=0.0)),
-        kl_mean=float(divergences.mean()),
-        kl_p99=float(np.quantile(divergences, 0.99)),
-        top1_agreement=float(agreed.mean()),
-        text_perplexity=_perplexity(found, answers=False),
-        text_perplexity_original=_perplexity(expected, answers=False),
-        answer_perplexity=_perplexity(found, answers=True),
-        answer_perplexity_original=_perplexity(expected, answers=True),
+        tokens=len(divergence),
+        image_cosine=float(np.mean([one.cosines.mean() for one in pictures] or [1.0])),
+        image_max_error=max(one.largest_error for one in differences),
+        kl_mean=float(divergence.mean()),
+        kl_p99=float(np.quantile(divergence, 0.99)),
+        top1_agreement=float(np.concatenate([one.agreed for one in differences]).mean()),
+        text_perplexity=_perplexity(one.losses for one in texts),
+        text_perplexity_original=_perplexity(one.losses_original for one in texts),
+        answer_perplexity=_perplexity(one.losses[one.learned] for one in answers),
+        answer_perplexity_original=_perplexity(one.losses_original[one.learned] for one in answers),
         limits=limits,
     )
 
 
-def _perplexity(outcomes: Sequence[Outcome], *, answers: bool) -> float:
-    """Of the answers in all samples that have one, or of the texts, which have none."""
-    found = []
-    for outcome in outcomes:
-        learned = outcome.targets.learned
-        if learned.any() == answers:
-            chosen = learned if answers else np.ones_like(learned)
-            found.append(losses(outcome.logits, outcome.targets)[chosen])
-    return float(np.exp(np.concatenate(found).mean()))
+def _perplexity(losses: Iterable[Floats]) -> float:
+    return float(np.exp(np.concatenate(list(losses)).mean()))
 
 
 def _cosines(a: Floats, b: Floats) -> Floats:

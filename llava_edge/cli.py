@@ -2,8 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from enum import StrEnum
 from json import dumps
@@ -15,8 +14,9 @@ import typer
 from llava_edge import __version__
 from llava_edge.config import DeviceName
 from llava_edge.errors import LlavaEdgeError, UsageError
+from llava_edge.extras import needed_by
 from llava_edge.memory import peak_memory
-from llava_edge.records import Data
+from llava_edge.records import Data, load_records
 
 app = typer.Typer(
     name="llava-edge",
@@ -63,12 +63,17 @@ AcceptOption = Annotated[
 
 
 def main() -> None:
-    """Run the command line; what the user can mend ends in one line and exit code 1 (2: usage)."""
+    """Run `llava-edge`."""
+    run(app)
+
+
+def run(command: Callable[[], object]) -> None:
+    """Run a command line; what the user can mend ends in one line and exit code 1 (2: usage)."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a console that lacks a character
     try:
-        app()
+        command()
     except LlavaEdgeError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
@@ -199,7 +204,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Turn a LLaVA checkpoint into a bundle."""
-    with _extra("export"):
+    with needed_by("`llava-edge export`", "export"):
         from llava_edge.export import convert
         from llava_edge.export.quantization.precision import Precision
     start = time.perf_counter()
@@ -245,23 +250,25 @@ def verify(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
 ) -> None:
     """Compare a bundle with its checkpoint, on the same pictures and prompts."""
-    with _extra("verify"):
-        from llava_edge.export import verify as verification
+    with needed_by("`llava-edge verify`", "verify"):
+        from llava_edge.export.verify import verify as compare
     from llava_edge.describe import print_quality
+    from llava_edge.export.limits import refuse_broken
 
-    config = verification.verify(
+    config = compare(
         bundle,
         against,
         base=base,
         vision_tower=vision_tower,
         data=_data(records, images),
         limits=_limits(limit),
+        accept=accept,
     )
     if json and config.quality is not None:
         typer.echo(dumps(asdict(config.quality)))
     else:
         print_quality(config)
-    verification.refuse_broken(config, accept=accept)
+    refuse_broken(config)
 
 
 @app.command()
@@ -278,14 +285,17 @@ def sensitivity(
     images: ImagesOption = None,
 ) -> None:
     """Measure what 4 bits cost in each linear layer, for --mixed."""
-    with _extra("verify"):
+    with needed_by("`llava-edge sensitivity`", "verify"):
         from llava_edge.export.checkpoints.checkpoint import open_checkpoint
         from llava_edge.export.quantization.precision import Precision
         from llava_edge.export.sensitivity import measure
         from llava_edge.export.sensitivity_file import write_sensitivity
-    opened = open_checkpoint(checkpoint, base=base, vision_tower=vision_tower)
+    if not out.resolve().parent.is_dir():
+        raise UsageError(f"{out} cannot be written, since its folder is missing; make it first.")
+    data = _data(records, images)
     precision = Precision(method=quantize.value, block_size=block_size)
-    found = measure(opened, precision, _data(records, images))
+    opened = open_checkpoint(checkpoint, base=base, vision_tower=vision_tower)
+    found = measure(opened, precision, data and load_records(data))
     write_sensitivity(out, found)
     for name, divergence in sorted(found.divergence.items(), key=lambda item: -item[1])[:10]:
         typer.echo(f"{divergence:.5f}  {name}")
@@ -299,7 +309,7 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Begin anew over an old run.")] = False,
 ) -> None:
     """Train projector and language model in two stages."""
-    with _extra("train"):
+    with needed_by("`llava-edge train`", "train"):
         from llava_edge.train import fit
     out = fit.train(recipe, resume=resume, force=force)
     typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
@@ -334,15 +344,3 @@ def _devices(listed: str) -> tuple[DeviceName, ...]:
     if not wanted <= set(get_args(DeviceName)):
         raise UsageError(f'The devices are "{listed}"; give cpu, gpu or cpu,gpu.')
     return tuple(name for name in get_args(DeviceName) if name in wanted)
-
-
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Say which extra to install where a library that it brings is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise LlavaEdgeError(
-            f"`llava-edge {name}` needs {error.name}, which is not installed; "
-            f"run `pip install 'llava-edge[{name}]'`."
-        ) from error

@@ -112,14 +112,14 @@ class QuantizationConfig:
     """How the weights were stored; "gptq" and "awq" were quantized before they were exported."""
 
     method: Literal["kquant", "rtn", "nf4", "calibrated", "gptq", "awq", "none"]
-    bits: int  # of the decoder's linear layers
+    bits: int  # of the decoder's linear layers, but for `eight_bit_layers`
     block_size: int
     head_bits: int
     embedding_bits: int
     tower: Literal["fp16", "fp32", "int8"]
     weights: int  # in the language model's matrices
     bits_per_weight: float  # of these, scales and zero points included
-    eight_bit_layers: tuple[str, ...] = ()  # linear layers of 8 bits, for all others have `bits`
+    eight_bit_layers: tuple[str, ...] = ()  # where others have fewer
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,8 @@ class Quality:
     answer_perplexity: float  # of answers about pictures
     answer_perplexity_original: float
     limits: QualityLimits
-    broken: tuple[str, ...] = ()  # the limits that are not kept, which was accepted
+    broken: tuple[str, ...] = ()  # the limits that are not kept
+    accepted: bool = False  # although limits are broken
 
 
 @dataclass(frozen=True)

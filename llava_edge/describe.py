@@ -10,6 +10,7 @@ from rich.table import Table
 from llava_edge.bundle import find_bundle, read_bundle, verify_checksums
 from llava_edge.config import BundleConfig, Quality, QuantizationConfig
 from llava_edge.model import DEFAULT_CONTEXT
+from llava_edge.tiles import most_rows
 
 PROGRAM = 110 * 10**6  # bytes: Python and its libraries
 REPACKED = 1.2  # bytes in memory for one in a file, since onnxruntime packs weights its own way
@@ -58,7 +59,7 @@ def _about(folder: Path, config: BundleConfig, memory: Memory) -> Table:
         "bundle": f"{config.name} ({folder})",
         "format": f"version {config.format_version}, prompts as {config.prompt.name}",
         "vision tower": f"{config.vision.model_type}, {image.size} x {image.size} pixels "
-        f"({image.mode}) to {config.vision.image_tokens} image tokens",
+        f"({image.mode}) to {_image_tokens(config)} image tokens",
         "language model": f"{decoder.num_layers} layers of {decoder.hidden_size}, "
         f"{decoder.num_heads} heads ({decoder.num_kv_heads} for keys and values), "
         f"{decoder.vocab_size:,} tokens, context {decoder.context_length:,}",
@@ -121,7 +122,8 @@ def _quality(config: BundleConfig, quality: Quality) -> Table:
         table.add_row(*row)
     table.caption = f"{quality.pictures} pictures, {quality.tokens:,} tokens"
     if quality.broken:
-        table.caption += "; accepted although " + "; ".join(quality.broken)
+        verdict = "accepted although" if quality.accepted else "not accepted, since"
+        table.caption += f"; {verdict} {'; '.join(quality.broken)}"
     return table
 
 
@@ -133,6 +135,14 @@ def _quantization(quantization: QuantizationConfig) -> str:
         + f", head {quantization.head_bits}, embedding {quantization.embedding_bits}, together "
         f"{quantization.bits_per_weight:.2f} bits a weight; vision tower {quantization.tower}"
     )
+
+
+def _image_tokens(config: BundleConfig) -> str:
+    """Of one picture; where it is cut into tiles, of the largest."""
+    vision = config.vision
+    if vision.tiles is None:
+        return str(vision.image_tokens)
+    return f"up to {most_rows(vision.image_tokens, vision.image, vision.tiles):,}"
 
 
 def _files(config: BundleConfig) -> Table:

@@ -4,13 +4,17 @@ import sys
 from pathlib import Path
 
 
-def peak_memory() -> int | None:
-    """The peak resident size in bytes, or None where the system does not say (Windows)."""
+def peak_memory(*, of_children: bool = False) -> int | None:
+    """The peak resident size in bytes, or None where the system does not say (Windows).
+
+    Of this process, or of the largest of those that it started and that have ended.
+    """
     try:
         import resource
     except ImportError:
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    who = resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF
+    peak = resource.getrusage(who).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
@@ -25,7 +29,10 @@ def available_memory() -> int | None:
         return None
     group = Path("/sys/fs/cgroup")
     try:
-        left = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        used = int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used -= int(stat.get("inactive_file", 0))  # pages of files, given up when they are needed
+        left = int((group / "memory.max").read_text()) - used
     except (OSError, ValueError):  # no cgroup v2, or "max"
         return free
     return min(free, left)

@@ -134,7 +134,9 @@ def render(
     Raises PromptError where the roles do not alternate, beginning with the user.
     """
     builder = _Builder(tokenizer)
-    builder.add(prompt.bos + prompt.system if first else prompt.turn_separator)
+    if first:
+        builder.add_token(prompt.bos)
+    builder.add(prompt.system if first else prompt.turn_separator)
     for position, message in enumerate(messages):
         expected = ("user", "assistant")[position % 2]
         if message.role != expected:
@@ -170,6 +172,13 @@ class _Builder:
             self._learned = learned
         if text:
             self._run.append((text, trusted))
+
+    def add_token(self, token: str) -> None:
+        """A token by itself, so that what follows is encoded as the beginning of a text."""
+        id = self._tokenizer.token_id(token) if token else None
+        if id is not None:
+            self._flush()
+            self._segments.append(Text((id,)))
 
     def add_message(self, text: str) -> None:
         before, *rest = text.split(IMAGE)

@@ -1,12 +1,13 @@
 """How likely a language model finds the tokens of a sample, and which of them follow what."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from llava_edge.image import PictureSource
+from llava_edge.model import Llava
 from llava_edge.prompt import Picture, Segment, Text
 
 Floats = npt.NDArray[np.float32]
@@ -17,7 +18,7 @@ class Sample:
     """A conversation, with or without a picture, or a text."""
 
     segments: tuple[Segment, ...]
-    picture: Image.Image | None = None
+    picture: PictureSource | None = None
 
     def rows(self, embed: Callable[[list[int]], Floats], picture: Floats | None) -> Floats:
         """Its inputs_embeds [S, D]: embedded ids, and the picture's rows where it stands."""
@@ -45,6 +46,26 @@ class Sample:
         return Targets(
             np.array(places[skip:]) - 1, np.array(ids[skip:]), np.array(learned[skip:], bool)
         )
+
+
+class Scorer:
+    """A bundle that is asked how likely something is, rather than to answer."""
+
+    def __init__(self, model: Llava) -> None:
+        self._model = model
+
+    def encode(self, source: PictureSource) -> Floats:
+        """Image embeddings [T, D] of a picture."""
+        return self._model.encode_image(source).rows
+
+    def embed(self, ids: list[int]) -> Floats:
+        """The language model's own rows [S, D] for ids."""
+        return self._model.decoder.embed(ids)
+
+    def score(self, rows: Floats, positions: Sequence[int]) -> Floats:
+        """The logits [P, V] after the rows [S, D] at `positions`."""
+        self._model.decoder.rewind(0)
+        return self._model.decoder.score(rows, positions)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,13 @@ def assemble(
     return np.concatenate([whole, ended])
 
 
+def most_rows(image_tokens: int, image: ImageConfig, tiles: TilesConfig) -> int:
+    """The rows T' of the largest picture, at `image_tokens` rows for each view."""
+    side = math.isqrt(image_tokens)
+    grids = [(height // image.size, width // image.size) for height, width in tiles.grid_pinpoints]
+    return image_tokens + max(height * side * (width * side + 1) for height, width in grids)
+
+
 def best_size(picture: Size, tiles: TilesConfig) -> Size:
     """The size at which most of the picture's pixels are kept, and of those the least is wasted."""
     height, width = picture

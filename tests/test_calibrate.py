@@ -8,15 +8,15 @@ import pytest
 import torch
 from tiny import Tiny, write_llava
 
-from llava_edge.errors import UsageError
+from llava_edge.errors import LlavaEdgeError, UsageError
 from llava_edge.export import calibrate
 from llava_edge.export.calibrate import calibrated
 from llava_edge.export.checkpoints.checkpoint import open_checkpoint
 from llava_edge.export.convert import export
 from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.reference import Reference
-from llava_edge.export.samples import conversation_samples
-from llava_edge.prompt import CHATML, Text
+from llava_edge.export.samples import draw_picture
+from llava_edge.prompt import Text
 from llava_edge.scoring import Sample
 from llava_edge.tokenizer import Tokenizer
 
@@ -34,13 +34,16 @@ def test_layers_come_closer_on_what_they_see(tmp_path: Path) -> None:
     """The tuned matrix, fed with what the layer sees, is nearer to the original's output."""
     write_llava(tmp_path, Tiny(decoder="qwen2"))
     checkpoint = open_checkpoint(tmp_path)
-    with calibrated(checkpoint, Precision("calibrated")) as tensors:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with calibrated(checkpoint, Precision("calibrated"), None, scratch) as tensors:
         assert tensors.keys() == checkpoint.tensors.keys()
         packed = [name for name, tensor in tensors.items() if tensor.blocks is not None]
         assert len(packed) == 2 * 7 and all("language_model.layers." in name for name in packed)
         blocks = tensors[NAME].blocks
         assert blocks is not None and (blocks().bits, blocks().block_size) == (4, 32)
         tuned = tensors[NAME].read()
+    assert not list(scratch.iterdir())
     original = checkpoint.tensors[NAME].read()
     assert 0 < np.abs(tuned - original).max() < np.abs(original).max() / 4
 
@@ -66,11 +69,11 @@ def test_pictures_are_among_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     checkpoint = open_checkpoint(tmp_path)
     reference = Reference(checkpoint)
     tokenizer = Tokenizer(checkpoint.tokenizer)
-    samples = conversation_samples(reference, CHATML, tokenizer, None, 12)
-    windows = calibrate._windows(reference, samples)
+    samples = calibrate._samples(reference, checkpoint, tokenizer, None)
+    windows = calibrate._windows(reference, samples, 300)
     rows = torch.cat([window["inputs_embeds"][0] for window in windows]).numpy()
-    assert {window["inputs_embeds"].shape[1] for window in windows} == {calibrate.WINDOW + 36}
-    picture: Any = reference.encode(samples[0].picture)  # type: ignore[arg-type]
+    assert {window["inputs_embeds"].shape[1] for window in windows} == {300}
+    picture: Any = reference.encode(draw_picture(0))
     start = next(i for i in range(len(rows)) if np.array_equal(rows[i], picture[0]))
     np.testing.assert_array_equal(rows[start : start + 36], picture)
 
@@ -79,7 +82,7 @@ def test_too_few_samples(tmp_path: Path) -> None:
     write_llava(tmp_path)
     reference = Reference(open_checkpoint(tmp_path))
     with pytest.raises(UsageError, match=r"The samples have 3 tokens, .* stretches of 256"):
-        calibrate._windows(reference, [Sample((Text((1, 2, 3)),))])
+        calibrate._windows(reference, [Sample((Text((1, 2, 3)),))], 256)
 
 
 def test_auto_round_is_named_where_it_is_missing(
@@ -88,6 +91,6 @@ def test_auto_round_is_named_where_it_is_missing(
     write_llava(tmp_path / "checkpoint")
     monkeypatch.setitem(__import__("sys").modules, "auto_round", None)
     monkeypatch.delitem(__import__("sys").modules, "llava_edge.export.calibrate")
-    with pytest.raises(UsageError, match=r"pip install 'llava-edge\[calibrate\]'"):
+    with pytest.raises(LlavaEdgeError, match=r"pip install 'llava-edge\[calibrate\]'"):
         export(tmp_path / "checkpoint", tmp_path / "b", precision=Precision("calibrated"))
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint"}

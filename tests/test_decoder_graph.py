@@ -91,6 +91,20 @@ def test_logits_and_greedy_steps_are_those_of_transformers(tmp_path: Path, tiny:
     assert sessions.greedy(rows, 16, cached=False) == expected
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("tied", [True, False])
+def test_sixteen_bits_are_stored_as_they_are(
+    tmp_path: Path, dtype: torch.dtype, tied: bool
+) -> None:
+    model = write_llava(tmp_path / "checkpoint", Tiny(dtype=dtype, tied=tied)).float()
+    config = export(tmp_path / "checkpoint", tmp_path / "bundle", precision=EXACT)
+    assert (config.quantization.bits, config.quantization.head_bits) == (16, 16)
+    assert config.decoder.embedding.data.dtype == str(dtype).removeprefix("torch.")
+    judge, sessions = Judge(model), Sessions(tmp_path / "bundle")
+    expected = judge.logits(config.vision.image_tokens)
+    np.testing.assert_allclose(sessions.logits(prompt_rows(sessions, judge)), expected, atol=1e-3)
+
+
 def test_a_prompt_may_come_in_pieces(tmp_path: Path) -> None:
     judge = Judge(write_llava(tmp_path / "checkpoint"))
     export(tmp_path / "checkpoint", tmp_path / "bundle", precision=EXACT)

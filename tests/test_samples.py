@@ -15,7 +15,7 @@ from llava_edge.export.samples import (
     text_samples,
 )
 from llava_edge.prompt import CHATML, PROMPTS
-from llava_edge.records import Data
+from llava_edge.records import Data, load_records
 from llava_edge.tokenizer import Tokenizer
 
 PICTURE = np.full((5, 2), -1, np.float32)
@@ -38,7 +38,8 @@ def test_a_text_is_cut_into_windows() -> None:
 def test_records_keep_their_answers(tmp_path: Path) -> None:
     write_records(tmp_path)
     data = Data((tmp_path / "records.json",), tmp_path / "pictures")
-    samples = conversation_samples(Silent(), CHATML, Tokenizer(tokenizer()), data, 3)
+    records = load_records(data)
+    samples = list(conversation_samples(Silent(), CHATML, Tokenizer(tokenizer()), records, 3))
     assert len(samples) == 3
     assert all(sample.targets(5).learned.any() for sample in samples)
 
@@ -60,7 +61,7 @@ class Silent:
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_questions_are_answered_by_the_original(prompt: str) -> None:
     tok = Tokenizer(tokenizer(prompt))
-    samples = conversation_samples(Silent(), PROMPTS[prompt], tok, None, 6)
+    samples = list(conversation_samples(Silent(), PROMPTS[prompt], tok, None, 6))
     assert len(samples) == 6
     for sample in samples:
         targets = sample.targets(len(PICTURE))

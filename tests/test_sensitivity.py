@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_the_worst_layer_is_found(measured: Sensitivity) -> None:
     assert len(measured.divergence) == 2 * 4
     assert max(measured.divergence, key=measured.divergence.__getitem__) == SPOILED
     assert all(value > 0 for value in measured.divergence.values())
-    assert (measured.method, measured.block_size) == ("kquant", 32)
+    assert (measured.scheme, measured.block_size) == ("kquant", 32)
 
 
 @pytest.mark.parametrize("tiny", [Tiny(decoder="qwen2", window=5), Tiny(decoder="smollm3")])
@@ -117,10 +118,13 @@ def test_a_file_beside_the_checkpoint_is_used(
     turned = {name: 1 / value for name, value in measured.divergence.items()}
     write_sensitivity(copy / FILE, Sensitivity("kquant", 32, 9, turned))
     assert read_sensitivity(copy / FILE).divergence == turned
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)  # nothing is measured
-    config = export(copy, tmp_path / "bundle", mixed_share=0.3)
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "torch", None)  # nothing is measured
+        config = export(copy, tmp_path / "bundle", mixed_share=0.3)
     assert config.quantization.eight_bit_layers
     assert SPOILED not in config.quantization.eight_bit_layers
+    config = export(copy, tmp_path / "other", precision=Precision(block_size=16), mixed_share=0.3)
+    assert SPOILED in config.quantization.eight_bit_layers
 
 
 def test_a_file_that_does_not_fit(
@@ -131,7 +135,7 @@ def test_a_file_that_does_not_fit(
         CheckpointError, match="measured on 1 linear layers, but the checkpoint has 8"
     ):
         choose_eight_bits(part, checkpoint, 0.5)
-    for content in ("{", json.dumps({"method": "kquant"})):
+    for content in ("{", json.dumps({"scheme": "kquant"})):
         (tmp_path / FILE).write_text(content)
         with pytest.raises(CheckpointError, match="cannot be read as a sensitivity"):
             read_sensitivity(tmp_path / FILE)

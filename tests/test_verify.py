@@ -19,15 +19,11 @@ from llava_edge.config import BundleConfig, QuantizationConfig
 from llava_edge.errors import BundleError, QualityError, UsageError
 from llava_edge.export import verify as verification
 from llava_edge.export.convert import Check, export
+from llava_edge.export.limits import EXACT as EXACT_LIMITS
+from llava_edge.export.limits import QUANTIZED, choose_limits, refuse_broken
 from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.verify import (
-    EXACT as EXACT_LIMITS,
-)
-from llava_edge.export.verify import (
-    QUANTIZED,
     Outcome,
-    choose_limits,
-    refuse_broken,
     verify,
 )
 from llava_edge.records import Data
@@ -89,8 +85,10 @@ def test_an_original_of_other_weights_is_noticed(
     assert config.quality is not None
     assert len(config.quality.broken) >= 3
     with pytest.raises(QualityError, match=r"image_cosine is .*, at least 0\.99 was expected"):
-        refuse_broken(config, accept=False)
-    refuse_broken(config, accept=True)
+        refuse_broken(config)
+    assert "not accepted" in run("inspect", bundle).stdout
+    refuse_broken(verify(bundle, other, accept=True))
+    assert "accepted although" in run("inspect", bundle).stdout
 
 
 def test_a_broken_limit_leaves_no_bundle(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -149,7 +147,9 @@ def test_the_figures_are_what_they_are_called() -> None:
     random = np.random.default_rng(0)
     a, b = random.normal(size=(2, 50, 7))
     expected = [outcome(a, True), outcome(b, False)]
-    quality = verification._measure(expected, [outcome(b, True), outcome(b, False)], QUANTIZED)
+    found = [outcome(b, True), outcome(b, False)]
+    differences = [verification._difference(*pair) for pair in zip(expected, found, strict=True)]
+    quality = verification._quality(differences, QUANTIZED)
     p, q = (torch.tensor(x).log_softmax(-1) for x in (a, b))
     kl = torch.nn.functional.kl_div(q, p, log_target=True, reduction="none").sum(1)
     both = torch.cat([kl, torch.zeros(50)])
@@ -158,12 +158,12 @@ def test_the_figures_are_what_they_are_called() -> None:
     agreement = (p.argmax(1) == q.argmax(1)).double().mean().item()
     assert quality.top1_agreement == pytest.approx((agreement + 1) / 2)
     ids = torch.arange(50) % 3
-    for found, logs in (
+    for perplexity, logs in (
         (quality.answer_perplexity, q),
         (quality.answer_perplexity_original, p),
         (quality.text_perplexity, q),
     ):
-        assert found == pytest.approx(
+        assert perplexity == pytest.approx(
             torch.nn.functional.nll_loss(logs, ids).exp().item(), rel=1e-4
         )
     assert (quality.image_cosine, quality.image_max_error) == (1.0, 0.0)

@@ -1,9 +1,8 @@
-"""The decoder's weights, read, quantized and appended to `weights.bin` as the graphs ask for "
-"them."""
+"""The decoder's weights, read, quantized and appended to `weights.bin` when a graph asks."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mode
 
 import numpy as np
 
@@ -72,19 +71,17 @@ class DecoderWeights:
         return EmbeddingConfig(16 if half else 32, 1, parts, None, None)
 
     def quantization(self, imported: QuantizedBefore | None) -> QuantizationConfig:
-        """How what was given out is stored; `imported` where the checkpoint was quantized "
-        "before."""
-        widths: Counter[int] = Counter()
-        for linear in self._linears:
-            widths[linear.matrix.bits] += linear.matrix.rows * linear.matrix.columns
-        bits = widths.most_common(1)[0][0]
+        """How what was given out is stored; `imported` if the checkpoint was quantized before."""
+        bits = min(linear.matrix.bits for linear in self._linears)
+        fewest = [linear.matrix for linear in self._linears if linear.matrix.bits == bits]
+        block_size = mode(matrix.block_size for matrix in fewest)
         matrices = {id(m): m for m in (self._embedding(), self.head())}.values()
         every = [*(linear.matrix for linear in self._linears), *matrices]
         count = sum(matrix.rows * matrix.columns for matrix in every)
         return QuantizationConfig(
             method=imported or self._precision.method,
             bits=bits,
-            block_size=self._precision.blocks,
+            block_size=block_size,
             head_bits=self.head().bits,
             embedding_bits=self._embedding().bits,
             tower=self._precision.tower,

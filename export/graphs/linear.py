@@ -53,6 +53,11 @@ class StoredMatrix:
         return self.parts.bits if isinstance(self.parts, StoredBlocks) else 4
 
     @property
+    def block_size(self) -> int:
+        """Neighbours in a row that share a scale."""
+        return 1 if isinstance(self.parts, TensorRef) else self.parts.block_size
+
+    @property
     def size(self) -> int:
         """In bytes, with what belongs to the blocks."""
         parts = self.parts

@@ -42,8 +42,7 @@ def hidden_states(
 def patches(
     graph: VisionWriter, name: str, pixels: ir.Value, size: int, channels: int, *, bias: bool
 ) -> ir.Value:
-    """The convolution `name` with its own size as stride: pixels [n, 3, H, W] -> [n, patches, "
-    "C]."""
+    """The convolution `name`, its size its stride: pixels [n, 3, H, W] -> [n, patches, C]."""
     kernel = graph.weight(f"{name}.weight", lambda: graph.read(f"{name}.weight"))
     inputs = [pixels, kernel, graph.vector(f"{name}.bias")] if bias else [pixels, kernel]
     side = (size, size)

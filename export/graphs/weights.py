@@ -1,5 +1,4 @@
-"""`weights.bin`: each tensor is made and appended once, and referred to by all graphs that use "
-"it."""
+"""`weights.bin`: each tensor is made and appended once, however many graphs refer to it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -49,11 +49,6 @@ class Precision:
         for name, bits in (("head", self.head_bits), ("embedding", self.embedding_bits)):
             if bits is not None and bits not in get_args(TableBits):
                 raise UsageError(f"{name} bits are {bits}; choose 4, 8 or 16.")
-        if self.eight_bits and self.method in ("nf4", "none"):
-            raise UsageError(
-                f'Mixed precision keeps 8 bits where 4 hurt most, but "{self.method}" does not '
-                "have both; choose kquant, rtn or calibrated."
-            )
 
     @property
     def blocks(self) -> int:
@@ -67,7 +62,7 @@ class Precision:
         if self.method == "nf4":
             return quantize_nf4(matrix, self.blocks)
         bits: Bits = 8 if name in self.eight_bits else 4
-        return _quantize(name, matrix, bits, self.blocks, self._scheme)
+        return _quantize(name, matrix, bits, self.blocks, self.scheme)
 
     def table(
         self, name: str, matrix: NDArray[Any], bits: TableBits | None
@@ -80,10 +75,11 @@ class Precision:
         if bits == 16:
             return matrix if matrix.itemsize == 2 else matrix.astype(np.float16)
         block_size = BLOCK_SIZE if self.method in ("nf4", "none") else self.blocks
-        return _quantize(name, matrix, bits, block_size, self._scheme)
+        return _quantize(name, matrix, bits, block_size, self.scheme)
 
     @property
-    def _scheme(self) -> Scheme:
+    def scheme(self) -> Scheme:
+        """How integers and scales are found, where nothing else has tuned them."""
         return "rtn" if self.method == "rtn" else "kquant"
 
 
