@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from llava_edge.errors import UsageError
 from llava_edge.export.checkpoints.checkpoint import Checkpoint
 from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
-from llava_edge.export.checkpoints.packed import PackedFormat, unpack
+from llava_edge.export.checkpoints.packed import read_packed_format, unpack
+from llava_edge.export.checkpoints.section import Section
 from llava_edge.export.checkpoints.tensor_names import respell
 from llava_edge.export.checkpoints.weight_files import open_weights
 from llava_edge.export.graphs.decoder import linear_layers
@@ -53,7 +54,8 @@ def calibrated(
     with TemporaryDirectory(dir=scratch) as folder:
         _tune(checkpoint, precision, records, folder)
         found = next(path.parent for path in Path(folder).rglob("config.json"))
-        packed = PackedFormat("gptq", precision.blocks, 1)
+        packed = read_packed_format(found, Section.from_file(found / "config.json"))
+        assert packed is not None
         tensors = unpack(respell(open_weights(found), found), packed, found)
         tuned = {name: tensor for name, tensor in tensors.items() if tensor.blocks is not None}
         yield {**checkpoint.tensors, **tuned}
@@ -62,7 +64,7 @@ def calibrated(
 def _tune(
     checkpoint: Checkpoint, precision: Precision, records: Sequence[Record] | None, folder: str
 ) -> None:
-    """Write the language model in GPTQ's format, its layers learned one after the other."""
+    """Write the language model's integers, its layers learned one after the other."""
     reference, tokenizer = Reference(checkpoint), Tokenizer(checkpoint.tokenizer)
     windows = _windows(
         reference,
@@ -84,7 +86,7 @@ def _tune(
         enable_torch_compile=False,
         amp=reference.model.dtype != torch.float32,
     )
-    tuner.quantize_and_save(folder, format="auto_gptq")
+    tuner.quantize_and_save(folder, format="auto_round")  # whose zero points can be 0
 
 
 def _samples(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from llava_edge import __version__, load, terminal
+from llava_edge.bundle import read_bundle
 
 QUESTION = "What is in the picture?"
 
@@ -168,6 +169,51 @@ def test_usage_that_typer_refuses(arguments: list[str]) -> None:
     result = run(*arguments)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
+
+
+def test_export_does_as_it_is_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = "--quantize rtn --block-size 16 --head-bits 4 --embedding-bits 16 --tower int8"
+    options += " --devices gpu --mixed --mixed-share 0.4 --prompt chatml --no-verify"
+    result = run("export", tiny_checkpoint, out, *options.split())
+    assert result.returncode == 0, result.stderr
+    quantization = read_bundle(out).quantization
+    assert (quantization.method, quantization.block_size) == ("rtn", 16)
+    assert (quantization.head_bits, quantization.embedding_bits) == (4, 16)
+    assert quantization.tower == "int8" and quantization.eight_bit_layers
+    assert not (out / "decoder.cpu.onnx").exists() and (out / "decoder.gpu.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--block-size 33", "choose one of 16, 32, 64"),
+        ("--head-bits 5", "choose 4, 8 or 16"),
+        ("--devices tpu", "give cpu, gpu or cpu,gpu"),
+        ("--devices gpu --verify", "leave out --verify"),
+        ("--limit kl=1", "There is no limit kl"),
+        ("--limit kl_mean", "NAME=VALUE"),
+        ("--images .", "give --records too"),
+        ("--quantize nf4 --mixed", "does not have both"),
+        ("--vision-tower .", "holds one of its own"),
+    ],
+)
+def test_export_refuses_at_once(
+    tiny_checkpoint: Path, tmp_path: Path, options: str, said: str
+) -> None:
+    result = run("export", tiny_checkpoint, tmp_path / "out", *options.split())
+    assert said in refusal(result, code=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sensitivity(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    nowhere = run("sensitivity", tiny_checkpoint, tmp_path / "no" / "sensitivity.json")
+    assert "its folder is missing" in refusal(nowhere, code=2)
+    out = tmp_path / "sensitivity.json"
+    result = run("sensitivity", tiny_checkpoint, out, "--block-size", 16)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(out.read_text())["block_size"] == 16
+    assert str(out) in result.stdout.splitlines()[-1]
 
 
 def test_export_and_its_missing_extra(tiny_checkpoint: Path, tmp_path: Path) -> None:

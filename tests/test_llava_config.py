@@ -55,6 +55,7 @@ def test_what_is_said_counts() -> None:
         ({"vision_feature_layer": 13}, "it has 13 to choose from"),
         ({"vision_feature_layer": [-2, "-3"]}, "list of whole numbers"),
         ({**NEXT, "image_grid_pinpoints": [[336, 600]]}, "multiples of the tower's 336 pixels"),
+        ({**NEXT, "vision_feature_select_strategy": "full"}, "tiles do not fit together"),
         ({**NEXT, "image_grid_pinpoints": "(1x1)"}, r"a list of \[height, width\]"),
         ({**NEXT, "image_grid_pinpoints": []}, r"a list of \[height, width\]"),
     ],

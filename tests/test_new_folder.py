@@ -87,6 +87,13 @@ def test_what_another_run_is_writing_is_left_alone(tmp_path: Path) -> None:
     assert not busy.exists()
 
 
+def test_remains_of_a_process_of_the_same_number_are_removed(tmp_path: Path) -> None:
+    """In a container every run may have the same number."""
+    (tmp_path / f".bundle.{os.getpid()}.tmp").mkdir()
+    check_target(tmp_path / "bundle", force=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_memory_is_one_sentence(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

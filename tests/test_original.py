@@ -14,11 +14,12 @@ from sessions import EXACT, Sessions
 from tiny import tokenizer
 
 from llava_edge import load
-from llava_edge.errors import CheckpointError
+from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.checkpoints.checkpoint import open_checkpoint
 from llava_edge.export.convert import export
 
 BEFORE, AFTER = [1, 7, 30], [100, 9, 280]  # as in write_original.py
+PICTURES = ["wide", "tall", "small"]
 FORMS = ["linear", "mlp3", "anyres", "stage1", "lora"]
 
 
@@ -27,7 +28,9 @@ def written(
     original_llava: Overlay, photo: Image.Image, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     folder = tmp_path_factory.mktemp("original")
-    photo.crop((0, 0, 200, 90)).save(folder / "picture.png")
+    photo.crop((0, 0, 200, 90)).save(folder / "wide.png")
+    photo.crop((0, 0, 70, 210)).save(folder / "tall.png")
+    photo.resize((17, 17)).save(folder / "small.png")
     original_llava.run("write_original.py", folder)
     for name in ("linear", "mlp3", "anyres", "vicuna"):  # the others have their base's
         tokenizer("vicuna_v1").save(str(folder / name / "tokenizer.json"))
@@ -36,16 +39,19 @@ def written(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_it_computes(written: Path, tmp_path: Path, form: str) -> None:
+    """Image embeddings and logits, for pictures of several shapes."""
     bundle = tmp_path / "bundle"
     config = export(written / form, bundle, precision=EXACT, devices=("cpu",))
     assert config.prompt.name == ("mistral" if form == "anyres" else "vicuna_v1")
-    with np.load(written / form / "expected.npz") as expected:
-        picture = load(bundle).encode_image(written / "picture.png").rows
-        np.testing.assert_allclose(picture, expected["image_embeds"], atol=1e-4)
-        sessions = Sessions(bundle)
-        table = sessions.embedding_table()
-        rows = np.concatenate([table[BEFORE], picture, table[AFTER]])
-        np.testing.assert_allclose(sessions.logits(rows), expected["logits"], atol=1e-3)
+    model, sessions = load(bundle), Sessions(bundle)
+    table = sessions.embedding_table()
+    for picture in PICTURES:
+        with np.load(written / form / f"{picture}.npz") as expected:
+            found = model.encode_image(written / f"{picture}.png").rows
+            np.testing.assert_allclose(found, expected["image_embeds"], atol=1e-4)
+            rows = np.concatenate([table[BEFORE], found, table[AFTER]])
+            sessions.forget()
+            np.testing.assert_allclose(sessions.logits(rows), expected["logits"], atol=1e-3)
 
 
 @pytest.fixture
@@ -96,6 +102,7 @@ def test_select_feature_and_layer(copy: Path) -> None:
         ("mlp3", {"mm_vision_select_layer": None}, "mm_vision_select_layer"),
         ("mlp3", {"mm_vision_select_layer": 9}, "has 4 to choose from"),
         ("anyres", {"mm_patch_merge_type": "flat"}, '"flat" as mm_patch_merge_type'),
+        ("anyres", {"mm_vision_select_feature": "cls_patch"}, "tiles do not fit together"),
         ("anyres", {"image_grid_pinpoints": [[31, 60]]}, "multiples of the tower's 30"),
         ("mlp3", {"hidden_size": 64}, r"misshapes .* instead of"),
     ],
@@ -106,6 +113,29 @@ def test_what_is_not_supported_is_refused(
     edit_config(copy / form, **changes)
     with pytest.raises(CheckpointError, match=message):
         open_checkpoint(copy / form)
+
+
+def test_a_projector_beside_a_whole_model_is_not_its_own(copy: Path) -> None:
+    """Stage 1's file is left behind in the folder that stage 2 began from."""
+    shutil.copy(copy / "stage1" / "mm_projector.bin", copy / "anyres")
+    name = "multi_modal_projector.linear_1.weight"
+    before = open_checkpoint(copy / "anyres").tensors[name].read()
+    whole = load_file(copy / "anyres" / "model.safetensors")
+    np.testing.assert_array_equal(before, whole["model.mm_projector.0.weight"].numpy())
+
+
+def test_what_a_whole_model_needs_not_be_told(copy: Path) -> None:
+    with pytest.raises(UsageError, match="leave the base out"):
+        open_checkpoint(copy / "anyres", base=copy / "vicuna")
+
+
+def test_no_base_is_named(copy: Path) -> None:
+    path = copy / "stage1" / "config.json"
+    content = json.loads(path.read_text())
+    del content["_name_or_path"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="name it with --base"):
+        open_checkpoint(copy / "stage1")
 
 
 def test_neither_weights_nor_projector(copy: Path) -> None:

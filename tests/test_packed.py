@@ -1,5 +1,6 @@
 """GPTQ and AWQ integers become blocks, bit for bit."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sessions import Sessions
 from test_decoder_graph import Judge, prompt_rows
 from tiny import Tiny, write_llava
 
-from llava_edge.errors import CheckpointError
+from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.checkpoints.checkpoint import open_checkpoint
 from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
 from llava_edge.export.checkpoints.packed import PackedFormat, read_packed_format, unpack
@@ -22,6 +23,7 @@ from llava_edge.export.checkpoints.section import Section
 from llava_edge.export.convert import export
 from llava_edge.export.quantization.blocks import Blocks, dequantize
 from llava_edge.export.quantization.blocks import unpack as unpack_bits
+from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.quantization.quantize import quantize
 
 LLAMA = Tiny()
@@ -70,6 +72,36 @@ def assert_same_product(path: Path, config: dict[str, object]) -> None:
     tolerance = 1e-4 if packed.method == "gptq" else 3e-3  # AutoAWQ's expectation is in float16
     np.testing.assert_allclose(multiply(rows, blocks), expected, atol=tolerance)
     np.testing.assert_allclose(rows @ weight.read().T, expected, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("module", "packing", "lowest"),
+    [
+        ("qlinear_torch_zp", "auto_round:auto_gptq", 1),  # which cannot hold a zero point of 0
+        ("qlinear_torch", "auto_round:gptqmodel", 0),
+        ("qlinear_torch", "auto_round", 0),
+    ],
+)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_what_auto_round_packed(module: str, packing: str, lowest: int, bits: int) -> None:
+    extension = importlib.import_module(f"auto_round_extension.torch.{module}")
+    random = torch.Generator().manual_seed(0)
+    zeros = torch.randint(lowest, 2**bits, (64, 3), generator=random)
+    scales = (torch.rand(64, 3, generator=random) + 0.1).half().float()
+    integers = torch.randint(0, 2**bits, (64, 96), generator=random)
+    linear = torch.nn.Linear(96, 64, bias=False)
+    groups = (integers.view(64, 3, 32) - zeros[..., None]) * scales[..., None]
+    linear.weight.data = groups.view(64, 96)
+    layer = extension.QuantLinear(bits, 32, 96, 64, False)
+    layer.device = linear.weight.device  # as its exporter says it
+    layer.pack(linear, scales, zeros)
+    config = {"quant_method": "auto-round", "packing_format": packing, "group_size": 32}
+    section = Section({"quantization_config": config}, "config.json")
+    packed = read_packed_format(Path(), section)
+    assert packed is not None
+    tensors = {f"layer.{name}": lazy(part.numpy()) for name, part in layer.state_dict().items()}
+    weight = unpack(tensors, packed, Path())["layer.weight"]
+    np.testing.assert_array_equal(weight.read(), linear.weight.detach().numpy())
 
 
 def pack(blocks: Blocks, offset: int = 1) -> dict[str, torch.Tensor]:
@@ -160,6 +192,35 @@ def test_a_bias_of_zeros_that_nobody_asked_for_is_left_out(tmp_path: Path) -> No
     save_file({**load_file(path), name: torch.ones(96)}, path)
     with pytest.raises(CheckpointError, match="has the unknown"):
         open_checkpoint(tmp_path)
+
+
+def test_layers_of_other_bits_and_groups(tmp_path: Path) -> None:
+    """A recipe may spare some layers; their shapes tell."""
+    write_gptq(tmp_path)
+    path = tmp_path / "model.safetensors"
+    matrix = np.random.default_rng(0).normal(size=(96, 160)).astype(np.float32)
+    blocks = quantize(matrix, 8, 16)
+    stem = "language_model.model.layers.0.mlp.down_proj"
+    parts = {f"{stem}.{part}": tensor for part, tensor in pack(blocks).items()}
+    save_file({**load_file(path), **parts}, path, {"format": "pt"})
+    config = export(tmp_path, tmp_path / "bundle")
+    assert (config.quantization.bits, config.quantization.block_size) == (4, 32)
+    assert config.quantization.eight_bit_layers == ("layers.0.mlp.down_proj",)
+    weight = open_checkpoint(tmp_path).tensors["language_model.layers.0.mlp.down_proj.weight"]
+    np.testing.assert_array_equal(weight.read(), dequantize(blocks))
+
+
+def test_weights_under_autogptqs_name(tmp_path: Path) -> None:
+    write_gptq(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "gptq_model-4bit-32g.safetensors")
+    assert open_checkpoint(tmp_path).method == "gptq"
+
+
+@pytest.mark.parametrize("tuning", [{"mixed_share": 0.2}, {"precision": Precision("calibrated")}])
+def test_what_was_quantized_before_is_not_tuned(tmp_path: Path, tuning: dict[str, Any]) -> None:
+    write_gptq(tmp_path / "checkpoint")
+    with pytest.raises(UsageError, match=r"quantized before \(gptq\) and stay as they are"):
+        export(tmp_path / "checkpoint", tmp_path / "bundle", **tuning)
 
 
 def test_the_file_beside_config_json(tmp_path: Path) -> None:

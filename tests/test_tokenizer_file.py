@@ -1,5 +1,7 @@
 """A tokenizer must be there, fit the embedding table and know the prompt format's tokens."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,20 @@ def sentencepiece_model(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, 
                 minloglevel=2,
             )
     return folders
+
+
+def test_tokens_that_were_added_later(
+    sentencepiece_model: dict[bool, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(sentencepiece_model[True], tmp_path / "copy"))
+    added = {"<|im_end|>": 341, "<|im_start|>": 340, "<s>": 1}
+    (folder / "added_tokens.json").write_text(json.dumps(added))
+    tokenizer = read_tokenizer_file(folder)
+    assert {token: tokenizer.token_to_id(token) for token in added} == added
+    assert tokenizer.encode("<|im_end|>", add_special_tokens=False).ids == [341]
+    (folder / "added_tokens.json").write_text('{"<|im_end|>": 350}')
+    with pytest.raises(CheckpointError, match="the id 350, but 340 follows"):
+        read_tokenizer_file(folder)
 
 
 def test_other_sentencepiece_models_are_refused(tmp_path: Path) -> None:

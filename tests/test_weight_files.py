@@ -90,6 +90,17 @@ def test_pickled_weights_are_read(tmp_path: Path, dtype: torch.dtype) -> None:
         np.testing.assert_array_equal(read.astype(np.float32), expected.float().numpy())
 
 
+def test_what_was_still_trained_is_read(tmp_path: Path) -> None:
+    torch.save({"a": torch.nn.Parameter(torch.ones(2))}, tmp_path / "pytorch_model.bin")
+    np.testing.assert_array_equal(open_weights(tmp_path)["a"].read(), [1, 1])
+
+
+def test_pickles_of_before_torch_1_6(tmp_path: Path) -> None:
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"a": torch.arange(3.0)}, path, _use_new_zipfile_serialization=False)
+    np.testing.assert_array_equal(open_weights(tmp_path)["a"].read(), [0, 1, 2])
+
+
 def test_pickled_shards(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "one.bin")
     torch.save({"b": torch.ones(3)}, tmp_path / "two.bin")

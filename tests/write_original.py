@@ -2,7 +2,8 @@
 
     python write_original.py FOLDER
 
-Each checkpoint's folder receives expected.npz: image embeddings and logits for a prompt.
+Each checkpoint's folder receives, for each of the folder's pictures, an .npz of its name: image
+embeddings, and logits for a prompt.
 """
 
 import sys
@@ -41,7 +42,7 @@ SIZES = {
 }
 IMAGE = -200  # the original's place for a picture
 PROMPT = [1, 7, 30, IMAGE, 100, 9, 280]
-PINPOINTS = [[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE]]
+PINPOINTS = [[SIDE, 2 * SIDE], [3 * SIDE, SIDE], [2 * SIDE, 2 * SIDE]]  # (width, height)
 
 
 def randomize(module):
@@ -98,7 +99,13 @@ def projector_of(model):
     return {k: v.detach() for k, v in model.named_parameters() if "mm_projector" in k}
 
 
-def expect(model, folder, picture):
+def expect(model, folder):
+    for path in folder.parent.glob("*.png"):
+        picture = Image.open(path).convert("RGB")
+        np.savez(folder / f"{path.stem}.npz", **asked(model, picture))
+
+
+def asked(model, picture):
     processor = model.get_vision_tower().image_processor
     if getattr(model.config, "image_aspect_ratio", None) == "anyres":
         images = [process_anyres_image(picture, processor, model.config.image_grid_pinpoints)]
@@ -113,18 +120,14 @@ def expect(model, folder, picture):
         logits = model(inputs_embeds=rows).logits
     before = PROMPT.index(IMAGE)
     after = len(PROMPT) - before - 1
-    np.savez(
-        folder / "expected.npz",
-        image_embeds=rows[0, before : rows.shape[1] - after].numpy(),
-        logits=logits[0].numpy(),
-    )
+    image_embeds = rows[0, before : rows.shape[1] - after]
+    return {"image_embeds": image_embeds.numpy(), "logits": logits[0].numpy()}
 
 
 def main(folder):
     torch.manual_seed(0)
     tower = folder / "tower"
     write_tower(tower)
-    picture = Image.open(folder / "picture.png").convert("RGB")
 
     for name, projector in (("linear", "linear"), ("mlp3", "mlp3x_gelu")):
         model = fresh(projector, tower)
@@ -135,13 +138,13 @@ def main(folder):
             model.save_pretrained(
                 folder / name, state_dict=rest, safe_serialization=False, max_shard_size="200KB"
             )
-        expect(model, folder / name, picture)
+        expect(model, folder / name)
 
     model = fresh("mlp2x_gelu", tower, LlavaMistralForCausalLM, LlavaMistralConfig, "spatial_unpad")
     model.config.image_aspect_ratio = "anyres"
     model.config.image_grid_pinpoints = PINPOINTS
     model.save_pretrained(folder / "anyres")
-    expect(model, folder / "anyres", picture)
+    expect(model, folder / "anyres")
 
     base = LlamaForCausalLM(LlamaConfig(**SIZES)).eval()
     randomize(base)
@@ -153,7 +156,7 @@ def main(folder):
     stage1 = folder / "stage1"
     model.config.save_pretrained(stage1)
     torch.save(projector_of(model), stage1 / "mm_projector.bin")
-    expect(model, stage1, picture)
+    expect(model, stage1)
 
     lora = LoraConfig(
         r=3, lora_alpha=7, target_modules=find_all_linear_names(model), task_type="CAUSAL_LM"
@@ -166,7 +169,7 @@ def main(folder):
     model.config.save_pretrained(folder_lora)
     peft.save_pretrained(folder_lora, state_dict=trained)
     torch.save(rest, folder_lora / "non_lora_trainables.bin")
-    expect(peft.merge_and_unload(), folder_lora, picture)
+    expect(peft.merge_and_unload(), folder_lora)
 
 
 def randomize_lora(peft):
