@@ -68,7 +68,7 @@ def _answer(model: Llava, picture: Image, run: int, prompt: str, tokens: int) ->
 
 def main(
     bundle: Annotated[
-        Path | None, typer.Argument(help="The bundle's folder [default: the demo's].")
+        Path | None, typer.Argument(help="The bundle's folder.", show_default="the demo's")
     ] = None,
     image: Annotated[Path, typer.Option(help="A picture.")] = Path("photo.jpg"),
     prompt: Annotated[str, typer.Option(help="What is asked.")] = "Describe the picture in detail.",

@@ -211,7 +211,8 @@ def main(
         Path | None, typer.Option(help="The same weights in float32, for llama.cpp.")
     ] = None,
     kind: Annotated[
-        list[str] | None, typer.Option(help="What llama.cpp makes of it [default: Q4_K_M, Q4_0].")
+        list[str] | None,
+        typer.Option(help="What llama.cpp makes of it.", show_default="Q4_K_M, Q4_0"),
     ] = None,
 ) -> None:
     """Print a table of perplexities, and last one JSON line."""

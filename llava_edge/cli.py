@@ -49,7 +49,8 @@ RecordsOption = Annotated[
     Path | None, typer.Option(help="LLaVA records to measure on, instead of drawn pictures.")
 ]
 ImagesOption = Annotated[
-    Path | None, typer.Option(help="The folder of the records' pictures [default: the records'].")
+    Path | None,
+    typer.Option(help="The folder of the records' pictures.", show_default="the records'"),
 ]
 LimitOption = Annotated[
     list[str] | None,
@@ -100,7 +101,7 @@ def options(
 @app.command()
 def chat(
     bundle: Annotated[
-        Path | None, typer.Option(help="The bundle's folder [default: the demo's].")
+        Path | None, typer.Option(help="The bundle's folder.", show_default="the demo's")
     ] = None,
     image: Annotated[
         list[Path] | None, typer.Option(help="A picture to talk about; may be repeated.")
@@ -140,7 +141,7 @@ def chat(
 @app.command()
 def inspect(
     bundle: Annotated[
-        Path | None, typer.Argument(help="The bundle's folder [default: the demo's].")
+        Path | None, typer.Argument(help="The bundle's folder.", show_default="the demo's")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
 ) -> None:
@@ -169,13 +170,13 @@ def export(
         Quantize, typer.Option(help="How the language model's weights are stored.")
     ] = Quantize.kquant,
     block_size: Annotated[
-        int | None, typer.Option(help="Weights that share a scale [default: 32, nf4: 64].")
+        int | None, typer.Option(help="Weights that share a scale.", show_default="32, nf4: 64")
     ] = None,
     head_bits: Annotated[
-        int | None, typer.Option(help="Of the language model's head: 4, 8 or 16 [default: 8].")
+        int | None, typer.Option(help="Of the language model's head: 4, 8 or 16.", show_default="8")
     ] = None,
     embedding_bits: Annotated[
-        int | None, typer.Option(help="Of the embedding table: 4, 8 or 16 [default: 8].")
+        int | None, typer.Option(help="Of the embedding table: 4, 8 or 16.", show_default="8")
     ] = None,
     mixed: Annotated[
         bool, typer.Option("--mixed", help="Keep 8 bits in the layers that 4 hurt most.")
@@ -188,13 +189,14 @@ def export(
     ] = Tower.fp16,
     devices: Annotated[str, typer.Option(help="What to write graphs for.")] = "cpu,gpu",
     prompt: Annotated[
-        str | None, typer.Option(help="The prompt format [default: the checkpoint's].")
+        str | None, typer.Option(help="The prompt format.", show_default="the checkpoint's")
     ] = None,
     verify: Annotated[
         bool | None,
         typer.Option(
             "--verify/--no-verify",
-            help="Compare the bundle with the checkpoint [default: where torch is installed].",
+            help="Compare the bundle with the checkpoint.",
+            show_default="where torch is installed",
         ),
     ] = None,
     records: RecordsOption = None,
