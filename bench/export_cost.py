@@ -52,7 +52,10 @@ def measure(checkpoint: Path, options: list[str]) -> ExportCost:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit("usage: python -m llava_edge.bench.export_cost CHECKPOINT [OPTION ...]")
-    cost = asdict(measure(Path(sys.argv[1]), sys.argv[2:]))
+    try:
+        cost = asdict(measure(Path(sys.argv[1]), sys.argv[2:]))
+    except subprocess.CalledProcessError as error:  # which has said why
+        sys.exit(error.returncode)
     for name, value in cost.items():
         print(f"{name:16} {value:,.1f}" if isinstance(value, float) else f"{name:16} {value}")
     print(json.dumps(cost))

@@ -91,7 +91,7 @@ def export(
     records = None if data is None else load_records(data)
     opened = open_checkpoint(checkpoint, base=base, vision_tower=vision_tower, prompt=prompt)
     _check_heads(opened.config.text)
-    check_tunable(opened, precision, mixed_share)
+    check_tunable(opened, precision, mixed=mixed_share is not None)
     check = check or AUTOMATIC
     verified = _is_verified(check, opened, devices)
     with new_folder(out) as folder:

@@ -44,15 +44,15 @@ def tuned(
         yield replace(checkpoint, tensors=tensors), precision
 
 
-def check_tunable(checkpoint: Checkpoint, precision: Precision, mixed_share: float | None) -> None:
+def check_tunable(checkpoint: Checkpoint, precision: Precision, *, mixed: bool) -> None:
     """Raise UsageError for what cannot be tuned as the options say."""
-    if mixed_share is not None and precision.method in ("nf4", "none"):
+    if mixed and precision.method in ("nf4", "none"):
         raise UsageError(
             f'--mixed keeps 8 bits where 4 hurt most, but "{precision.method}" does not have both; '
             "choose kquant, rtn or calibrated."
         )
-    option = "--mixed" if mixed_share is not None else "--quantize calibrated"
-    if checkpoint.method and (mixed_share is not None or precision.method == "calibrated"):
+    option = "--mixed" if mixed else "--quantize calibrated"
+    if checkpoint.method and (mixed or precision.method == "calibrated"):
         raise UsageError(
             f"{option} chooses how weights are rounded, but those of {checkpoint.folder} were "
             f"quantized before ({checkpoint.method}) and stay as they are; leave it out, or give "

@@ -292,11 +292,13 @@ def sensitivity(
         from llava_edge.export.quantization.precision import Precision
         from llava_edge.export.sensitivity import measure
         from llava_edge.export.sensitivity_file import write_sensitivity
+        from llava_edge.export.tune import check_tunable
     if not out.resolve().parent.is_dir():
         raise UsageError(f"{out} cannot be written, since its folder is missing; make it first.")
     data = _data(records, images)
     precision = Precision(method=quantize.value, block_size=block_size)
     opened = open_checkpoint(checkpoint, base=base, vision_tower=vision_tower)
+    check_tunable(opened, precision, mixed=True)
     found = measure(opened, precision, data and load_records(data))
     write_sensitivity(out, found)
     for name, divergence in sorted(found.divergence.items(), key=lambda item: -item[1])[:10]:

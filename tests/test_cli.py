@@ -210,6 +210,8 @@ def test_sensitivity(tiny_checkpoint: Path, tmp_path: Path) -> None:
     nowhere = run("sensitivity", tiny_checkpoint, tmp_path / "no" / "sensitivity.json")
     assert "its folder is missing" in refusal(nowhere, code=2)
     out = tmp_path / "sensitivity.json"
+    useless = run("sensitivity", tiny_checkpoint, out, "--quantize", "nf4")
+    assert "does not have both" in refusal(useless, code=2) and not out.exists()
     result = run("sensitivity", tiny_checkpoint, out, "--block-size", 16)
     assert result.returncode == 0, result.stderr
     assert json.loads(out.read_text())["block_size"] == 16
