@@ -69,24 +69,31 @@ class _Decoder:
         for layer in range(config.num_layers):
             name = f"layers.{layer}"
             rows, residual = self._norm(f"{name}.input_layernorm", residual, update)
-            update, *cache = self._attention(layer, rows)
+            attended, *cache = self._attention(layer, rows)
             caches.append(cache)
+            if layer == config.num_layers - 1:  # its keys and values are all that others need
+                attended, residual = self._logit_rows(attended), self._logit_rows(residual)
+            update = self._linear(layer, "self_attn.o_proj", attended, bias=config.output_bias)
             rows, residual = self._norm(f"{name}.post_attention_layernorm", residual, update)
             update = self._mlp(layer, rows)
         rows, _ = self._norm("norm", residual, update)
-        rows = graph.node("Gather", "logit_rows", rows, self._positions, attributes={"axis": 1})
         logits = multiply(graph, "lm_head", rows, self._weights.head())
         graph.float_output(logits, "logits", (1, "logit_rows", config.vocab_size))
         for layer, cache in enumerate(caches):
             for part, value in zip(("key", "value"), cache, strict=True):
                 graph.output(value, f"present.{layer}.{part}", self._cache_shape)
 
+    def _logit_rows(self, rows: ir.Value) -> ir.Value:
+        """Rows [1, S, K] -> [1, P, K], those that logits are asked for."""
+        name = f"{rows.name}.logit_rows"
+        return self.graph.node("Gather", name, rows, self._positions, attributes={"axis": 1})
+
     @property
     def _cache_shape(self) -> tuple[int | str, ...]:
         return (1, self._config.num_kv_heads, "cache_length", self._config.head_dim)
 
     def _attention(self, layer: int, rows: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
-        """Self-attention with rotary embedding and window inside -> rows, keys, values."""
+        """Attention with rotary embedding and window inside -> what o_proj takes, keys, values."""
         graph, config, name = self.graph, self._config, f"layers.{layer}.self_attn"
         qkv = self._linear(layer, "self_attn.qkv_proj", rows, bias=config.qkv_bias)
         past = (
@@ -101,8 +108,7 @@ class _Decoder:
             domain=MICROSOFT,
             attributes=self._attention_attributes(layer),
         )
-        output = self._linear(layer, "self_attn.o_proj", attended, bias=config.output_bias)
-        return output, keys, values
+        return attended, keys, values
 
     def _normalized(self, name: str, qkv: ir.Value) -> tuple[ir.Value | None, ...]:
         """What GroupQueryAttention takes as query, key and value; joined, all three are the query.
