@@ -8,7 +8,6 @@ file that llama.cpp's converter wrote is quantized by llama.cpp (package llama-c
 too. The text is the language reference that comes with Python.
 """
 
-import ctypes
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,22 +15,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from pydoc_data import topics
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import typer
 
+from llava_edge.bench.llama_cpp import LlamaCpp, quantize
 from llava_edge.cli import run
-from llava_edge.errors import LlavaEdgeError
 from llava_edge.image import load_picture
 from llava_edge.model import load
-from llava_edge.prompt import Segment, Text, render
+from llava_edge.prompt import Text, render
 from llava_edge.records import Data, load_records
 from llava_edge.scoring import Sample, Scorer, losses
 
 WINDOWS, WINDOW = 16, 512  # of the text; tokens, where the context has room
-LLAMA_CPP = {"Q4_0": 2, "Q4_K_M": 15, "Q8_0": 7}  # llama.cpp's numbers for its file types
 
 Floats = npt.NDArray[np.float32]
 Score = Callable[[Sample, Floats | None], Floats]  # logits of a sample's targets
@@ -79,7 +77,7 @@ def _questions(bundle: Path, data: Data | None) -> Questions:
     ids = model.tokenizer.encode([(text[:600_000], False)])
     step = len(ids) // WINDOWS
     starts = range(0, step * WINDOWS, step)
-    window = min(WINDOW, model.context.size)
+    window = min(WINDOW, model.decoder.context)
     texts = [_text(ids[start : start + window]) for start in starts]
     answers = []
     for record in load_records(data) if data else ():
@@ -132,20 +130,9 @@ def _bundle(folder: Path) -> Iterator[tuple[Score, int]]:
 @contextmanager
 def _llama_cpp(gguf: Path, kind: str) -> Iterator[tuple[Score, int]]:
     """A file of that kind in llama.cpp, fed with tokens and with the rows of pictures."""
-    try:
-        import llama_cpp as cpp
-    except ModuleNotFoundError as error:
-        raise LlavaEdgeError(
-            "llama.cpp is not installed; run `pip install llama-cpp-python`, which builds it."
-        ) from error
-    cpp.llama_log_set(_SILENT, None)
     with TemporaryDirectory() as folder:
-        path = Path(folder) / f"{kind}.gguf"
-        parameters = cpp.llama_model_quantize_default_params()
-        parameters.ftype = LLAMA_CPP[kind]
-        if cpp.llama_model_quantize(str(gguf).encode(), str(path).encode(), parameters):
-            raise LlavaEdgeError(f"llama.cpp could not quantize {gguf}; give a float32 GGUF file.")
-        model = cpp.Llama(str(path), n_ctx=2048, n_batch=2048, n_ubatch=2048, verbose=False)
+        path = quantize(gguf, kind, Path(folder))
+        model = LlamaCpp(path, context=2048, batch=2048)
         yield lambda sample, picture: _score_llama_cpp(model, sample, picture), _gguf_size(path)
         model.close()
 
@@ -156,50 +143,16 @@ def _gguf_size(path: Path) -> int:
     return sum(tensor.n_bytes for tensor in gguf.GGUFReader(path).tensors)
 
 
-def _score_llama_cpp(model: Any, sample: Sample, picture: Floats | None) -> Floats:
-    import llama_cpp as cpp
-
-    context = model.ctx
-    cpp.llama_memory_clear(cpp.llama_get_memory(context), True)
-    logits: list[Floats] = []
-    position = 0
+def _score_llama_cpp(model: LlamaCpp, sample: Sample, picture: Floats | None) -> Floats:
+    model.forget()
+    logits = []
     for segment in sample.segments:
-        logits.append(_decode(cpp, context, model.n_vocab(), segment, picture, position))
-        position += len(logits[-1])
+        given = list(segment.ids) if isinstance(segment, Text) else picture
+        assert given is not None  # a sample with a picture comes with its rows
+        logits.append(model.read(given, every=True).copy())
     targets = sample.targets(0 if picture is None else len(picture))
     every: Floats = np.concatenate(logits)
     return every[targets.positions]
-
-
-def _decode(
-    cpp: Any, context: Any, vocabulary: int, segment: Segment, picture: Floats | None, start: int
-) -> Floats:
-    """Append a segment to the context; the logits [S, V] after each of its rows."""
-    ids = segment.ids if isinstance(segment, Text) else ()
-    rows = None if isinstance(segment, Text) else picture
-    count = len(ids) if rows is None else len(rows)
-    batch = cpp.llama_batch_init(count, 0 if rows is None else rows.shape[1], 1)
-    batch.n_tokens = count
-    if rows is not None:
-        values = np.ascontiguousarray(rows, np.float32)
-        ctypes.memmove(batch.embd, values.ctypes.data, values.nbytes)
-    for index, id in enumerate(ids):
-        batch.token[index] = id
-    for index in range(count):
-        batch.pos[index] = start + index
-        batch.n_seq_id[index] = 1
-        batch.seq_id[index][0] = 0
-        batch.logits[index] = 1
-    code = cpp.llama_decode(context, batch)
-    cpp.llama_batch_free(batch)
-    if code:
-        raise LlavaEdgeError(f"llama.cpp refused a batch of {count} rows (code {code}).")
-    pointer = cpp.llama_get_logits(context)
-    return np.ctypeslib.as_array(pointer, (count, vocabulary)).copy()
-
-
-# Takes llama.cpp's log, which nobody asked for.
-_SILENT = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)
 
 
 def main(

@@ -22,7 +22,8 @@ from llava_edge.export.progress import step_bar
 from llava_edge.export.reference import Reference
 from llava_edge.export.samples import conversation_samples, text_samples
 from llava_edge.image import PictureSource
-from llava_edge.model import DEFAULT_CONTEXT, load
+from llava_edge.memory import DEFAULT_CONTEXT
+from llava_edge.model import load
 from llava_edge.records import Data, Record, load_records
 from llava_edge.scoring import Sample, Scorer, Targets, log_softmax, losses
 from llava_edge.tokenizer import Tokenizer

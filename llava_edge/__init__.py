@@ -9,11 +9,15 @@ from llava_edge.errors import (
     PromptError,
     QualityError,
     RecordError,
+    StateError,
     TrainingError,
     UsageError,
 )
 from llava_edge.generation import Piece, Timings
 from llava_edge.model import Llava, load
+from llava_edge.options import Options
+from llava_edge.sampling import TokenLogprob
+from llava_edge.stream import Stream
 from llava_edge.vision import ImageEmbeddings
 
 __version__ = "0.1.0"
@@ -25,12 +29,16 @@ __all__ = [
     "ImageEmbeddings",
     "Llava",
     "LlavaEdgeError",
+    "Options",
     "PictureError",
     "Piece",
     "PromptError",
     "QualityError",
     "RecordError",
+    "StateError",
+    "Stream",
     "Timings",
+    "TokenLogprob",
     "TrainingError",
     "UsageError",
     "load",

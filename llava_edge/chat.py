@@ -1,12 +1,17 @@
 """Chat: a conversation whose KV cache is continued, so that only what is new is prefilled."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llava_edge.context import Item
-from llava_edge.generation import Piece
-from llava_edge.sampling import Sampler
+from llava_edge.context import Context, Item
+from llava_edge.generation import Answer, Pieces
+from llava_edge.interrupt import Interrupt
+from llava_edge.options import DEFAULTS, Options
+from llava_edge.saved_chat import read_chat, write_chat
+from llava_edge.stream import Stream
+from llava_edge.turn import Turn
 
 if TYPE_CHECKING:
     from llava_edge.model import Images, Llava
@@ -19,64 +24,86 @@ class Chat:
         chat.answer("What is this?", image="photo.jpg")
         chat.answer("And what colour is it?")
 
-    Several conversations may take turns on one model; each then reads its history anew.
+    Each conversation has a KV cache of its own, so several may go on beside each other.
     """
 
     def __init__(self, model: "Llava") -> None:
         self._model = model
-        self._items: list[Item] = []
+        self._turns: list[Turn] = []
+        self._context: Context | None = None
+        self.forgotten = 0  # turns, where the context was full and `when_full` is "shift"
 
-    def stream(
-        self,
-        prompt: str,
-        image: "Images" = None,
-        *,
-        max_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-    ) -> Iterator[Piece]:
+    def stream(self, prompt: str, image: "Images" = None, options: Options = DEFAULTS) -> Stream:
         """Answer the next turn piece by piece; takes and raises what Llava.stream does.
 
         When the iteration is given up, what was said so far stays in the conversation; before the
-        first piece, or where an error is raised, the turn leaves no trace.
+        first word, or where an error is raised, the turn leaves no trace.
         """
-        model = self._model
-        sampler = Sampler(temperature=temperature, top_p=top_p, seed=seed)
-        start = time.perf_counter()
-        turn = model.items(prompt, image, first=not self._items)
-        items = [*self._items, *self._end_of_answer(), *turn]
-        seconds = time.perf_counter() - start if image is not None else 0.0
-        pieces = model.generate(items, sampler, max_tokens=max_tokens, encode_seconds=seconds)
-        return self._keep(items, pieces)
+        model, start = self._model, time.perf_counter()
+        interrupt = Interrupt(options.timeout)
+        prompt, pictures = model.encode(prompt, image, options)
+        turns = [*self._turns, Turn(prompt, pictures)]
+        items = self._items(turns)
+        while len(turns) > 1 and options.when_full == "shift" and self._is_tight(items, options):
+            turns = turns[1:]
+            items = self._items(turns)
+        seconds = time.perf_counter() - start if pictures else 0.0
+        answer = model.begin(items, options, encode_seconds=seconds)
+        return Stream(self._pieces(turns, answer, options, interrupt), interrupt)
 
-    def answer(
-        self,
-        prompt: str,
-        image: "Images" = None,
-        *,
-        max_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-    ) -> str:
+    def answer(self, prompt: str, image: "Images" = None, options: Options = DEFAULTS) -> str:
         """Answer the next turn: the joined pieces of `stream`."""
-        pieces = self.stream(
-            prompt, image, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed
-        )
-        return "".join(piece.text for piece in pieces)
+        return self.stream(prompt, image, options).text()
 
     def reset(self) -> None:
         """Begin anew, without the turns so far."""
-        self._items = []
+        self._turns = []
 
-    def _keep(self, items: list[Item], pieces: Iterator[Piece]) -> Iterator[Piece]:
-        for piece in pieces:
-            self._items = items  # grows by the answer's ids
+    def save(self, path: Path | str) -> None:
+        """Write the conversation with its KV cache to a file, for Llava.load_chat."""
+        numbers = self._own_context().cache.numbers()
+        write_chat(Path(path), self._model.fingerprint, self._turns, numbers)
+
+    def restore(self, path: Path | str) -> None:
+        """Go on with a saved conversation; raises StateError where that is not possible."""
+        context = self._own_context()
+        turns, numbers = read_chat(Path(path), self._model.fingerprint, context.cache.shape)
+        self._turns = turns
+        context.restore(self._items(turns), numbers)
+
+    def _pieces(
+        self, turns: list[Turn], answer: Answer, options: Options, interrupt: Interrupt
+    ) -> Pieces:
+        turns[-1] = Turn(turns[-1].prompt, turns[-1].pictures, answer.ids)
+
+        def forget() -> list[Item] | None:
+            if options.when_full == "error" or len(turns) == 1:
+                return None
+            del turns[0]
+            self.forgotten += 1
+            return self._items([*turns[:-1], Turn(turns[-1].prompt, turns[-1].pictures)])
+
+        for piece in answer.pieces(self._own_context(), interrupt, forget):
+            if self._turns is not turns and (answer.ids or piece.finish == "stop"):
+                self.forgotten += len(self._turns) + 1 - len(turns)
+                self._turns = turns
             yield piece
 
-    def _end_of_answer(self) -> list[int]:
-        """What the prompt format writes after the answer before."""
-        if not self._items:
-            return []
-        return self._model.tokenizer.encode([(self._model.config.prompt.assistant_suffix, True)])
+    def _items(self, turns: Sequence[Turn]) -> list[Item]:
+        """A conversation as the model reads it."""
+        model = self._model
+        end = model.tokenizer.encode([(model.config.prompt.assistant_suffix, True)])
+        items: list[Item] = []
+        for turn in turns:
+            items += model.items(turn.prompt, turn.pictures, first=not items)
+            items += [*turn.answer, *end] if turn is not turns[-1] else turn.answer
+        return items
+
+    def _is_tight(self, items: Sequence[Item], options: Options) -> bool:
+        """Whether less than a quarter of the context, or than what is asked for, is left."""
+        size = self._model.decoder.context
+        return len(items) + min(options.max_tokens, size // 4) > size
+
+    def _own_context(self) -> Context:
+        self._context = self._context or Context(self._model.decoder)
+        return self._context

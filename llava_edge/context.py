@@ -1,51 +1,84 @@
 """What the language model has read so far, and how little of a new prompt it still has to read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
+from threading import Lock
 
 import numpy as np
 
 from llava_edge.decoder import Decoder, Floats
+from llava_edge.interrupt import Interrupt
+from llava_edge.kv_cache import Numbers
 from llava_edge.vision import ImageEmbeddings
+
+CHUNK = 128  # tokens that are prefilled at once: enough for full speed, few enough to be stopped
 
 ImageRow = tuple[ImageEmbeddings, int]
 Item = int | ImageRow  # a token: an id, or a row of a picture
 
 
 class Context:
-    """The items in a decoder's KV cache; a prompt that begins with them is not prefilled again."""
+    """The items in a KV cache of its own; a prompt that begins with them is not prefilled again."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
-        self._items: list[Item] = []
-        self.run = 0  # counts prompts: tells an answer that another one has begun
+        self.cache = decoder.new_cache()
+        self.items: list[Item] = []
+        self.logits = np.empty(0, dtype=np.float32)
 
     @property
     def size(self) -> int:
         """The most items that it holds."""
         return self._decoder.context
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self.run += 1
-        self._items = []
+    def known(self, items: Sequence[Item]) -> int:
+        """How many of a prompt's first items need not be read, since they have been.
 
-    def fill(self, items: Sequence[Item]) -> tuple[Floats, int]:
-        """Hold just these items; return the logits [V] after the last, and how many were new."""
-        self.run += 1
-        known = min(_common(self._items, items), len(items) - 1)  # logits need one row at least
-        self._items = self._items[:known]
-        self._decoder.rewind(known)
-        logits = self._decoder.prefill(self._rows(items[known:]))
-        self._items.extend(items[known:])
-        return logits, len(items) - known
+        Two at least are: one for its logits, and a lone row is computed by another kernel, whose
+        rounding differs, so that an answer would depend on what was asked before.
+        """
+        return min(_common(self.items, items), max(len(items) - 2, 0))
 
-    def push(self, id: int) -> Floats:
-        """Append an id; return the logits [V] after it."""
-        self._decoder.rewind(len(self._items))  # an interrupt may have come between the next two
-        logits = self._decoder.step(id)
-        self._items.append(id)
+    def prefill(self, items: Sequence[Item], interrupt: Interrupt | None = None) -> Iterator[int]:
+        """Read what is new of a prompt, chunk by chunk -> how many items are read after each.
+
+        In the end `logits` [V] are those after the last. Raises Interrupted; what was read until
+        then is kept.
+        """
+        known = self.known(items)
+        self.cut(known)
+        for start, end in _chunks(known, len(items)):
+            rows = self._rows(items[start:end])
+            self.logits = self._decoder.read(self.cache, rows, interrupt=interrupt)[0]
+            self.items.extend(items[start:end])
+            yield end
+
+    def read(self, ids: Sequence[int], interrupt: Interrupt | None = None) -> Floats:
+        """Append ids -> the logits [len(ids), V] after each of them."""
+        self.cut(len(self.items))
+        rows, every = self._decoder.embed(ids), range(len(ids))
+        logits = self._decoder.read(self.cache, rows, every, interrupt)
+        self.items.extend(ids)
         return logits
+
+    def forget(self, count: int) -> None:
+        """Take back the last `count` ids, whose keys and values stay until others come."""
+        del self.items[len(self.items) - count :]
+
+    def keep(self, id: int) -> None:
+        """Take an id that was forgotten, and just here, for read after all."""
+        self.items.append(id)
+
+    def cut(self, length: int) -> None:
+        """Forget all but the first `length` items."""
+        self.cache.rewind(length)
+        del self.items[length:]
+
+    def restore(self, items: Sequence[Item], numbers: Numbers) -> None:
+        """Hold what another context's cache held, which were the first of these items."""
+        self.cache.restore(numbers)
+        self.items = list(items[: self.cache.length])
 
     def _rows(self, items: Sequence[Item]) -> Floats:
         """The rows [S, D] of ids and pictures, in their order."""
@@ -56,6 +89,35 @@ class Context:
             else:
                 parts += [item[0].rows[item[1]][None] for item in group if isinstance(item, tuple)]
         return np.concatenate(parts)
+
+
+class Contexts:
+    """Lends contexts to answers; the last one that came back is kept for the next prompt."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._lock = Lock()
+        self._kept: Context | None = None
+
+    @contextmanager
+    def lend(self) -> Iterator[Context]:
+        """The kept context, or a new one while that is lent."""
+        with self._lock:
+            context, self._kept = self._kept, None
+        context = context or Context(self._decoder)
+        try:
+            yield context
+        finally:
+            with self._lock:
+                self._kept = context
+
+
+def _chunks(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Of CHUNK items; a lone last one joins the chunk before it."""
+    while end - start > CHUNK + 1:
+        yield start, start + CHUNK
+        start += CHUNK
+    yield start, end
 
 
 def _common(old: Sequence[Item], new: Sequence[Item]) -> int:

@@ -1,13 +1,10 @@
-"""Decoder: prefill, step and rewind over a KV cache that stays in place."""
+"""Decoder: the language model of a bundle, from rows of inputs_embeds to logits."""
 
-import math
-import mmap
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +12,18 @@ import numpy.typing as npt
 from llava_edge.config import DecoderConfig
 from llava_edge.devices import Device, open_graph
 from llava_edge.embedding import EmbeddingTable
-from llava_edge.errors import BundleError, LlavaEdgeError, UsageError
+from llava_edge.errors import BundleError
+from llava_edge.fair_lock import FairLock
+from llava_edge.interrupt import Interrupt, Interrupted
+from llava_edge.kv_cache import KVCache, new_cache
 
 if TYPE_CHECKING:
     import onnxruntime
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
+
+KEPT_ROWS = 16  # a call of more rows is rare, and its binding is cheap beside it
 
 
 @dataclass(frozen=True)
@@ -30,106 +32,118 @@ class _Call:
 
     binding: "onnxruntime.IOBinding"
     inputs_embeds: Floats  # [1, S, D]
+    seqlens_k: npt.NDArray[np.int32]  # [1]
+    total_sequence_length: npt.NDArray[np.int32]  # []
     logit_positions: Integers  # [P]
     logits: Floats  # [1, P, V]
 
 
 class Decoder:
-    """The language model of a bundle, fed with rows of inputs_embeds.
-
-    The KV cache is one buffer [layers, 2, kv_heads, context, head_dim] which the graph reads as
-    past and writes as present. Its pages are taken from the system as tokens come.
-    Logits that are returned are overwritten by the next call.
-    """
+    """The decoder graph, which reads rows into any of its KV caches, one call at a time."""
 
     def __init__(
         self, graph: Path, weights: Path, config: DecoderConfig, device: Device, *, context: int
     ) -> None:
-        self.context = context
-        self.length = 0  # tokens in the cache
+        self.context = context  # the most tokens that a cache holds
         self._config = config
+        self._device = device
         self._embedding = EmbeddingTable(
             weights,
             config.embedding,
             vocab_size=config.vocab_size,
             hidden_size=config.hidden_size,
         )
-        self._session = open_graph(graph, device, spin=True)
+        self._session = open_graph(graph, device, often=True)
         self._check_graph(graph)
-        self._kv = _allocate(config, context)
-        self._seqlens_k = np.zeros(1, dtype=np.int32)
-        self._total_sequence_length = np.zeros((), dtype=np.int32)
-        self._step = self._bind(1, 1)
+        self._turn = FairLock()
+        self._calls: WeakKeyDictionary[KVCache, dict[tuple[int, int], _Call]] = WeakKeyDictionary()
 
-    def embed(self, ids: list[int]) -> Floats:
+    def embed(self, ids: Sequence[int]) -> Floats:
         """The language model's own rows [S, D] for ids."""
         return self._embedding.rows(ids)
 
-    def prefill(self, inputs_embeds: Floats) -> Floats:
-        """Append rows [S, D] to the cache; return the logits [V] after the last of them."""
-        rows = len(inputs_embeds)
-        call = self._step if rows == 1 else self._bind(rows, 1)
-        logits: Floats = self._run(call, inputs_embeds, [rows - 1])[0]
-        return logits
+    def new_cache(self) -> KVCache:
+        """An empty KV cache; it may be kept, rewound and continued as long as the decoder lives."""
+        return new_cache(self._config, self.context, self._device)
 
-    def score(self, inputs_embeds: Floats, positions: Sequence[int]) -> Floats:
-        """Append rows [S, D] to the cache; return the logits [P, V] after those at `positions`."""
-        call = self._bind(len(inputs_embeds), len(positions))
-        return self._run(call, inputs_embeds, positions)
+    def read(
+        self,
+        cache: KVCache,
+        rows: Floats,
+        positions: Sequence[int] | None = None,
+        interrupt: Interrupt | None = None,
+    ) -> Floats:
+        """Append rows [S, D] to a cache -> the logits [P, V] after those at `positions`.
 
-    def step(self, id: int) -> Floats:
-        """Append one token to the cache; return the logits [V] after it."""
-        return self.prefill(self.embed([id]))
-
-    def rewind(self, length: int) -> None:
-        """Forget all but the first `length` tokens; what lies behind them is overwritten."""
-        if not 0 <= length <= self.length:
-            raise UsageError(
-                f"The KV cache holds {self.length} tokens and cannot be rewound to {length}; "
-                "give a length that it has had."
-            )
-        self.length = length
-
-    def _run(self, call: _Call, inputs_embeds: Floats, positions: Sequence[int]) -> Floats:
-        total = self.length + len(inputs_embeds)
-        call.inputs_embeds[0] = inputs_embeds
+        By default after the last one. They are overwritten by the next call with this cache.
+        Raises Interrupted, and leaves the cache as it was, where the answer has been ended.
+        """
+        positions = (len(rows) - 1,) if positions is None else positions
+        total = cache.length + len(rows)
+        padding = self._padding(cache, len(rows))
+        call = self._call(cache, len(rows) + padding, len(positions))
+        call.inputs_embeds[0, : len(rows)] = rows
         call.logit_positions[:] = positions
-        self._seqlens_k[0] = total - 1
-        self._total_sequence_length[...] = total
-        self._session.run_with_iobinding(call.binding)
-        self.length = total
+        call.seqlens_k[0] = total + padding - 1
+        call.total_sequence_length[...] = total + padding
+        with self._turn:
+            self._run(call.binding, interrupt)
+        cache.length = total
         logits: Floats = call.logits[0]
         return logits
 
-    def _bind(self, rows: int, logit_rows: int) -> _Call:
+    def _padding(self, cache: KVCache, rows: int) -> int:
+        """How many rows of anything to add, which later rows overwrite in the cache.
+
+        MatMulNBits computes rows in pairs and a lone one by another kernel, which rounds
+        differently. In pairs a row's result is the same bits whatever is read with it, so an
+        answer depends neither on what was asked before nor on how a prompt was cut in chunks.
+        """
+        return rows % 2 if rows > 1 and cache.length + rows < self.context else 0
+
+    def _run(self, binding: "onnxruntime.IOBinding", interrupt: Interrupt | None) -> None:
+        if interrupt is None:
+            self._session.run_with_iobinding(binding)
+            return
+        try:
+            self._session.run_with_iobinding(binding, interrupt.run_options)
+        except Exception as error:  # onnxruntime's errors share no narrower base
+            if interrupt.reason is None:
+                raise
+            raise Interrupted from error
+
+    def _call(self, cache: KVCache, rows: int, logit_rows: int) -> _Call:
+        """The binding for a cache and these sizes, kept where it will be wanted again."""
+        kept = self._calls.setdefault(cache, {})
+        if (rows, logit_rows) in kept:
+            return kept[rows, logit_rows]
+        call = self._bind(cache, rows, logit_rows)
+        if rows <= KEPT_ROWS:
+            kept[rows, logit_rows] = call
+        return call
+
+    def _bind(self, cache: KVCache, rows: int, logit_rows: int) -> _Call:
         config = self._config
         call = _Call(
             binding=self._session.io_binding(),
-            inputs_embeds=np.empty((1, rows, config.hidden_size), dtype=np.float32),
+            inputs_embeds=np.zeros((1, rows, config.hidden_size), dtype=np.float32),
+            seqlens_k=np.empty(1, dtype=np.int32),
+            total_sequence_length=np.empty((), dtype=np.int32),
             logit_positions=np.empty(logit_rows, dtype=np.int64),
             logits=np.empty((1, logit_rows, config.vocab_size), dtype=np.float32),
         )
         inputs: dict[str, npt.NDArray[np.generic]] = {
             "inputs_embeds": call.inputs_embeds,
-            "seqlens_k": self._seqlens_k,
-            "total_sequence_length": self._total_sequence_length,
+            "seqlens_k": call.seqlens_k,
+            "total_sequence_length": call.total_sequence_length,
             "logit_positions": call.logit_positions,
-            **{f"past_key_values.{name}": tensor for name, tensor in self._layers()},
-        }
-        outputs = {
-            "logits": call.logits,
-            **{f"present.{name}": tensor for name, tensor in self._layers()},
         }
         for name, array in inputs.items():
             call.binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in outputs.items():
-            call.binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        logits = call.logits
+        call.binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
+        cache.bind(call.binding)
         return call
-
-    def _layers(self) -> Iterator[tuple[str, Floats]]:
-        for layer in range(self._config.num_layers):
-            for half, name in enumerate(("key", "value")):
-                yield f"{layer}.{name}", self._kv[layer, half][None]  # [1, kv_heads, L, head_dim]
 
     def _check_graph(self, graph: Path) -> None:
         """The graph must have the shapes of bundle.json, since it is handed bare memory."""
@@ -156,20 +170,3 @@ class Decoder:
                 f"The graph {graph} and its bundle.json differ in {names[0]}; "
                 "export the bundle again."
             )
-
-
-def _allocate(config: DecoderConfig, context: int) -> Floats:
-    """Zeroed memory that the system hands out page by page, as the cache fills."""
-    shape = (config.num_layers, 2, config.num_kv_heads, context, config.head_dim)
-    size = 4 * math.prod(shape)
-    try:
-        memory = mmap.mmap(-1, size)
-    except (OSError, OverflowError) as error:
-        raise LlavaEdgeError(
-            f"A KV cache for {context:,} tokens takes {size / 2**30:.1f} GiB, which this machine "
-            "does not give; load the bundle with a smaller context."
-        ) from error
-    if sys.platform == "linux":  # a huge page would hand out a head's memory at once
-        with suppress(OSError):  # a kernel without huge pages
-            memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(memory, dtype=np.float32).reshape(shape)

@@ -1,7 +1,7 @@
 """`llava-edge inspect`: what a bundle is, what it will take, and whether its files are whole."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -9,20 +9,8 @@ from rich.table import Table
 
 from llava_edge.bundle import find_bundle, read_bundle, verify_checksums
 from llava_edge.config import BundleConfig, Quality, QuantizationConfig
-from llava_edge.model import DEFAULT_CONTEXT
+from llava_edge.memory import DEFAULT_CONTEXT, Memory, expected_memory
 from llava_edge.tiles import most_rows
-
-PROGRAM = 110 * 10**6  # bytes: Python and its libraries
-REPACKED = 1.2  # bytes in memory for one in a file, since onnxruntime packs weights its own way
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a bundle takes once loaded, in bytes; the KV cache takes its share as it fills."""
-
-    loaded: int
-    kv_cache_per_token: int
-    kv_cache: int  # at the context that `load` gives by default
 
 
 def describe(bundle: Path | None, *, as_json: bool) -> None:
@@ -38,18 +26,6 @@ def describe(bundle: Path | None, *, as_json: bool) -> None:
     console.print(_about(folder, config, memory))
     console.print(_files(config))
     print_quality(config)
-
-
-def expected_memory(config: BundleConfig) -> Memory:
-    """Estimate from the sizes of files and cache; what a run holds beside them is small."""
-    size = sum(record.size for record in config.files.values())
-    decoder = config.decoder
-    per_token = 2 * 4 * decoder.num_layers * decoder.num_kv_heads * decoder.head_dim
-    return Memory(
-        loaded=PROGRAM + int(REPACKED * size),
-        kv_cache_per_token=per_token,
-        kv_cache=per_token * min(decoder.context_length, DEFAULT_CONTEXT),
-    )
 
 
 def _about(folder: Path, config: BundleConfig, memory: Memory) -> Table:

@@ -6,6 +6,7 @@ LlavaEdgeError
 ├── PromptError        a prompt that does not fit or names pictures that are not there
 ├── BundleError        a bundle that is missing, damaged or of another version
 ├── CheckpointError    a checkpoint that cannot be exported
+├── StateError         a saved conversation that is damaged or belongs to another bundle
 ├── QualityError       a bundle that is further from its original than allowed
 ├── RecordError        a LLaVA record that is broken or lacks its picture
 └── TrainingError      a recipe that cannot be trained
@@ -34,6 +35,10 @@ class BundleError(LlavaEdgeError):
 
 class CheckpointError(LlavaEdgeError):
     """The checkpoint lacks tensors, has ones that do not fit, or is of an unsupported kind."""
+
+
+class StateError(LlavaEdgeError):
+    """The saved conversation is damaged, of another bundle or version, or too long."""
 
 
 class QualityError(LlavaEdgeError):

@@ -1,13 +1,22 @@
 """Items in, pieces of text with their timings out: the one loop behind every answer."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Literal
 
+from llava_edge.constraint import Constraint
 from llava_edge.context import Context, Item
-from llava_edge.errors import UsageError
-from llava_edge.sampling import Sampler
+from llava_edge.decoder import Floats
+from llava_edge.interrupt import Interrupt, Interrupted
+from llava_edge.lookup import Reader
+from llava_edge.options import Options
+from llava_edge.sampling import Sampler, TokenLogprob, log_probabilities
+from llava_edge.stop_strings import StopStrings
 from llava_edge.tokenizer import TextStream, Tokenizer
+
+# A stop token or string or a whole form; max_tokens; a full context; Stream.cancel; the deadline.
+Finish = Literal["stop", "length", "context", "cancelled", "timeout"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +27,8 @@ class Timings:
     prefill_seconds: float
     ttft_seconds: float  # from the call to the first token
     prompt_tokens: int  # with the conversation before it and the image tokens
-    prefilled_tokens: int  # those that were not in the KV cache yet
+    cached_tokens: int  # those of them that the KV cache held already
+    prefilled_tokens: int  # those that have been read so far
     image_tokens: int
     generated_tokens: int
     tokens_per_second: float  # of the tokens after the first, 0 where there are none
@@ -26,10 +36,27 @@ class Timings:
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of an answer; the pieces' texts joined are the answer, the last timings final."""
+    """A piece of an answer; the pieces' texts joined are the answer, the last timings final.
+
+    While a long prompt is read, pieces without text tell how far that is.
+    """
 
     text: str
     timings: Timings
+    finish: Finish | None = None  # why the answer ends, in the last piece
+    logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens since the piece before, if asked for
+
+
+Pieces = Generator[Piece, None, None]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What ids mean: to the tokenizer, and to the model, which may know more of them."""
+
+    tokenizer: Tokenizer
+    size: int  # of the logits
+    stop: frozenset[int]  # ids that end an answer
 
 
 class _Clock:
@@ -40,12 +67,15 @@ class _Clock:
         self._encode_seconds = encode_seconds
         self._prompt_tokens = len(items)
         self._image_tokens = sum(isinstance(item, tuple) for item in items)
-        self._prefilled_tokens = 0
+        self._cached_tokens = self._prefilled_tokens = 0
         self._prefilled = self._first = self._start
 
+    def begin(self, cached: int) -> None:
+        self._cached_tokens = cached
+
     def prefilled(self, tokens: int) -> None:
-        self._prefilled_tokens = tokens
-        self._prefilled = time.perf_counter()
+        self._prefilled_tokens = tokens - self._cached_tokens
+        self._prefilled = self._first = time.perf_counter()
 
     def first(self) -> None:
         self._first = time.perf_counter()
@@ -57,6 +87,7 @@ class _Clock:
             prefill_seconds=self._prefilled - self._start,
             ttft_seconds=self._encode_seconds + self._first - self._start,
             prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
             prefilled_tokens=self._prefilled_tokens,
             image_tokens=self._image_tokens,
             generated_tokens=generated,
@@ -64,40 +95,96 @@ class _Clock:
         )
 
 
-def generate(
-    items: list[Item],
-    *,
-    context: Context,
-    tokenizer: Tokenizer,
-    stop: frozenset[int],
-    sampler: Sampler,
-    max_tokens: int,
-    encode_seconds: float,
-) -> Iterator[Piece]:
-    """Answer the prompt `items`, which grow by the answer's ids (without the stop token).
+class Answer:
+    """One answer in the making: `ids` grows by what is answered, without the stop token."""
 
-    Ends at a stop token, after `max_tokens`, or when the context is full. Raises UsageError when
-    another answer was begun meanwhile, since both use the one KV cache.
-    """
-    clock = _Clock(items, encode_seconds)
-    text = TextStream(tokenizer)
-    logits, new = context.fill(items)
-    run = context.run
-    clock.prefilled(new)
-    id = sampler(logits)
-    clock.first()
-    generated = 0
-    while id not in stop:
-        items.append(id)
-        generated += 1
-        if words := text.push(id):
-            yield Piece(words, clock.timings(generated))
-        if generated == max_tokens or len(items) > context.size:
-            break
-        if context.run != run:
-            raise UsageError(
-                "Another answer was begun before this one had ended; "
-                "finish or close one before the next, or load the bundle twice."
-            )
-        id = sampler(context.push(id))
-    yield Piece(text.flush(), clock.timings(generated))
+    def __init__(
+        self,
+        prompt: list[Item],
+        options: Options,
+        vocabulary: Vocabulary,
+        constraint: Constraint | None,
+        encode_seconds: float,
+    ) -> None:
+        self.ids: list[int] = []
+        self._prompt = prompt
+        self._options = options
+        self._vocabulary = vocabulary
+        self._constraint = constraint
+        written = [item for item in prompt if isinstance(item, int)]
+        self._sampler = Sampler(options, written, vocab_size=vocabulary.size)
+        self._text = TextStream(vocabulary.tokenizer)
+        self._stops = StopStrings(options.stop)
+        self._clock = _Clock(prompt, encode_seconds)
+        self._logprobs: list[TokenLogprob] = []
+
+    def pieces(
+        self,
+        context: Context,
+        interrupt: Interrupt,
+        make_room: Callable[[], list[Item] | None] = lambda: None,
+    ) -> Pieces:
+        """Read the prompt and answer it, until the answer ends or is ended by the interrupt.
+
+        Where the context is full, `make_room` gives a shorter prompt to go on after, or None.
+        """
+        finish: Finish | None = None
+        try:
+            yield from self._read_prompt(context, interrupt)
+            finish = yield from self._say(context, interrupt, make_room)
+        except Interrupted:
+            finish = interrupt.reason
+        finally:
+            interrupt.close()
+        rest = self._stops.push(self._text.flush()) + self._stops.flush()
+        yield self._piece(rest, finish)
+
+    def _read_prompt(self, context: Context, interrupt: Interrupt) -> Pieces:
+        self._clock.begin(context.known(self._prompt))
+        for read in context.prefill(self._prompt, interrupt):
+            self._clock.prefilled(read)
+            if read < len(self._prompt):
+                yield self._piece("")
+
+    def _say(
+        self,
+        context: Context,
+        interrupt: Interrupt,
+        make_room: Callable[[], list[Item] | None],
+    ) -> Generator[Piece, None, Finish]:
+        """Choose id after id."""
+        logits = context.logits
+        reader = Reader(context, interrupt, guesses=self._options.speculate)
+        while (id := self._choose(logits)) not in self._vocabulary.stop:
+            self.ids.append(id)
+            if words := self._stops.push(self._text.push(id)):
+                yield self._piece(words)
+            if self._stops.found or (self._constraint is not None and self._constraint.ended):
+                return "stop"
+            if len(self.ids) == self._options.max_tokens:
+                return "length"
+            if len(self._prompt) + len(self.ids) <= context.size:
+                logits = reader.after(id)
+            elif (shorter := make_room()) is not None:
+                self._prompt = shorter
+                list(context.prefill([*shorter, *self.ids], interrupt))
+                logits = context.logits
+                reader = Reader(context, interrupt, guesses=self._options.speculate)
+            else:
+                return "context"
+        return "stop"
+
+    def _choose(self, logits: Floats) -> int:
+        constraint = self._constraint
+        id = self._sampler(logits, constraint.allowed() if constraint else None)
+        if not self.ids:
+            self._clock.first()
+        if constraint is not None:
+            constraint.push(id)
+        if (count := self._options.logprobs) is not None:
+            self._logprobs.append(log_probabilities(logits, id, count))
+        return id
+
+    def _piece(self, text: str, finish: Finish | None = None) -> Piece:
+        logprobs, self._logprobs = tuple(self._logprobs), []
+        return Piece(text, self._clock.timings(len(self.ids)), finish, logprobs)

@@ -1,50 +1,68 @@
 """Llava: tokenizer, vision encoder and decoder of a bundle, joined."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from llava_edge import bundle as bundles
 from llava_edge.chat import Chat
 from llava_edge.config import BundleConfig
-from llava_edge.context import Context, Item
+from llava_edge.constraint import Constraint, Grammars
+from llava_edge.context import Contexts, Item
 from llava_edge.decoder import Decoder
-from llava_edge.devices import Device, choose
-from llava_edge.errors import BundleError, PromptError, UsageError
-from llava_edge.generation import Piece, generate
+from llava_edge.devices import Device, candidates, works
+from llava_edge.errors import BundleError, LlavaEdgeError, PromptError
+from llava_edge.generation import Answer, Pieces, Vocabulary
 from llava_edge.image import PictureSource
+from llava_edge.interrupt import Interrupt
+from llava_edge.memory import fitting_context, release_unused
+from llava_edge.options import DEFAULTS, Options
 from llava_edge.prompt import IMAGE, Message, Picture, Segment, picture_first, render
-from llava_edge.sampling import Sampler
+from llava_edge.stream import Stream
 from llava_edge.tokenizer import Tokenizer
-from llava_edge.vision import ImageEmbeddings, VisionEncoder
-
-DEFAULT_CONTEXT = 4096  # tokens, where the model can take as many
+from llava_edge.vision import IMAGE_CACHE, ImageEmbeddings, VisionEncoder
 
 Image = PictureSource | ImageEmbeddings
 Images = Image | list[Image] | tuple[Image, ...] | None
 
 
 def load(
-    bundle: Path | str | None = None, device: str = "auto", *, context: int | None = None
+    bundle: Path | str | None = None,
+    device: str = "auto",
+    *,
+    context: int | None = None,
+    image_cache: int = IMAGE_CACHE,
 ) -> "Llava":
-    """Load a bundle (the demo's where none is named) to run on `device`: "auto" or "cpu".
+    """Load a bundle (the demo's where none is named) to run on `device`.
 
         model = load()
         model.answer("What is in the picture?", image="photo.jpg")
 
-    `context` is the most tokens that a conversation may hold. Raises BundleError where the bundle
-    is missing, damaged or of another format version.
+    "auto" takes a GPU where one is installed and runs the whole graph, else the CPU; `model.device`
+    says which, and `model.notes` what a user should know. `context` is the most tokens that a
+    conversation may hold, by default 4,096 where model and memory allow it. `image_cache` bytes of
+    image embeddings are remembered. Raises BundleError where the bundle is missing, damaged or of
+    another format version, UsageError and LlavaEdgeError where it cannot run as asked.
     """
     path = bundles.find_bundle(bundle)
     config = bundles.read_bundle(path)
     bundles.verify_once(path, config)
-    return Llava.from_path(path, config, choose(device), _context(context, config))
+    size, *notes = fitting_context(config, context)
+    chosen = _choose(path, config, device)
+    return Llava.from_path(
+        path,
+        config,
+        chosen,
+        size,
+        image_cache=image_cache,
+        notes=tuple(note for note in (*notes, chosen.note) if note),
+    )
 
 
 @dataclass(frozen=True)
 class Llava:
-    """A loaded bundle. It answers one prompt at a time, and is not for several threads at once."""
+    """A loaded bundle. It may be used from several threads; their answers take turns."""
 
     path: Path
     config: BundleConfig
@@ -52,32 +70,39 @@ class Llava:
     tokenizer: Tokenizer
     vision: VisionEncoder
     decoder: Decoder
-    context: Context
-    stop: frozenset[int]
+    contexts: Contexts
+    vocabulary: Vocabulary
+    grammars: Grammars
+    notes: tuple[str, ...] = ()  # what a user should know about how it runs
 
     @classmethod
-    def from_path(cls, path: Path, config: BundleConfig, device: Device, context: int) -> "Llava":
+    def from_path(
+        cls,
+        path: Path,
+        config: BundleConfig,
+        device: Device,
+        context: int,
+        *,
+        image_cache: int = IMAGE_CACHE,
+        notes: tuple[str, ...] = (),
+    ) -> "Llava":
         """Open the graphs of a bundle whose files were checked."""
-        if device.graph not in config.devices:
-            raise BundleError(
-                f"The bundle {path} was exported for {' and '.join(config.devices)} only; export "
-                f"it again with --devices {device.graph}."
-            )
         tokenizer = Tokenizer.from_file(path / bundles.TOKENIZER_JSON)
-        decoder = Decoder(
-            path / bundles.decoder_onnx(device.graph),
-            path / bundles.WEIGHTS_BIN,
-            config.decoder,
-            device,
-            context=context,
-        )
+        stop, size = _stop_ids(config, tokenizer), config.decoder.vocab_size
+        weights = path / bundles.WEIGHTS_BIN
+        graph = path / bundles.decoder_onnx(device.graph)
+        release_unused()
+        decoder = Decoder(graph, weights, config.decoder, device, context=context)
+        release_unused()
         vision = VisionEncoder(
             path / bundles.vision_onnx(device.graph),
-            path / bundles.WEIGHTS_BIN,
+            weights,
             config.vision,
             device,
             hidden_size=config.decoder.hidden_size,
+            cache_bytes=image_cache,
         )
+        release_unused()
         return cls(
             path=path,
             config=config,
@@ -85,113 +110,139 @@ class Llava:
             tokenizer=tokenizer,
             vision=vision,
             decoder=decoder,
-            context=Context(decoder),
-            stop=_stop_ids(config, tokenizer),
+            contexts=Contexts(decoder),
+            vocabulary=Vocabulary(tokenizer, size, stop),
+            grammars=Grammars(tokenizer, vocab_size=size, stop=stop),
+            notes=notes,
         )
 
-    def stream(
-        self,
-        prompt: str,
-        image: Images = None,
-        *,
-        max_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-    ) -> Iterator[Piece]:
+    def stream(self, prompt: str, image: Images = None, options: Options = DEFAULTS) -> Stream:
         """Answer a prompt piece by piece.
 
-        A picture stands before the words, or where they say `<image>`; several pictures (a list)
-        need a place each. Raises PictureError, and PromptError where the prompt does not fit.
-        """
-        sampler = Sampler(temperature=temperature, top_p=top_p, seed=seed)
-        start = time.perf_counter()
-        items = self.items(prompt, image)
-        self.context.clear()  # the same work, and so the same answer, whatever was asked before
-        seconds = time.perf_counter() - start if image is not None else 0.0
-        return self.generate(items, sampler, max_tokens=max_tokens, encode_seconds=seconds)
+            for piece in model.stream("What is this?", "photo.jpg", Options(max_tokens=40)):
+                print(piece.text, end="", flush=True)
 
-    def answer(
-        self,
-        prompt: str,
-        image: Images = None,
-        *,
-        max_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-    ) -> str:
+        A picture stands before the words, or where they say `<image>`; several pictures (a list)
+        need a place each. What the prompt before began with is not read again. Raises PictureError,
+        and PromptError where the prompt does not fit.
+        """
+        start, interrupt = time.perf_counter(), Interrupt(options.timeout)
+        prompt, pictures = self.encode(prompt, image, options)
+        seconds = time.perf_counter() - start if pictures else 0.0
+        answer = self.begin(self.items(prompt, pictures), options, encode_seconds=seconds)
+        return Stream(self._pieces(answer, interrupt), interrupt)
+
+    def answer(self, prompt: str, image: Images = None, options: Options = DEFAULTS) -> str:
         """Answer a prompt: the joined pieces of `stream`."""
-        pieces = self.stream(
-            prompt, image, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed
-        )
-        return "".join(piece.text for piece in pieces)
+        return self.stream(prompt, image, options).text()
 
     def chat(self) -> Chat:
         """Begin a conversation."""
         return Chat(self)
 
-    def encode_image(self, image: PictureSource) -> ImageEmbeddings:
-        """Encode a picture once, to be given as `image` to several prompts."""
-        return self.vision.encode(image)
+    def load_chat(self, path: Path | str) -> Chat:
+        """Go on with a conversation that Chat.save wrote; raises StateError."""
+        chat = Chat(self)
+        chat.restore(path)
+        return chat
 
-    def items(self, prompt: str, image: Images = None, *, first: bool = True) -> list[Item]:
-        """Render a user's turn with its pictures; `first=False` continues a conversation."""
-        pictures = _as_list(image)
-        if len(pictures) == 1:
+    def encode_image(
+        self, image: PictureSource, image_tokens: int | None = None
+    ) -> ImageEmbeddings:
+        """Encode a picture once, to be given as `image` to several prompts.
+
+        With `image_tokens`, only so many of its rows are kept (see reduction.diverse).
+        """
+        embeddings = self.vision.encode(image)
+        return embeddings if image_tokens is None else embeddings.reduced(image_tokens)
+
+    def encode(
+        self, prompt: str, image: Images, options: Options
+    ) -> tuple[str, tuple[ImageEmbeddings, ...]]:
+        """A user's words, with `<image>` where pictures stand, and these pictures encoded."""
+        given = _as_list(image)
+        if len(given) == 1:
             prompt = picture_first(prompt, self.config.prompt)
-        if (places := prompt.count(IMAGE)) != len(pictures):
+        if (places := prompt.count(IMAGE)) != len(given):
             raise PromptError(
-                f"The prompt has {places} {IMAGE} places for {len(pictures)} pictures; "
+                f"The prompt has {places} {IMAGE} places for {len(given)} pictures; "
                 f"write {IMAGE} once for each picture."
             )
-        encoded = [
-            picture if isinstance(picture, ImageEmbeddings) else self.vision.encode(picture)
-            for picture in pictures
-        ]
+        self._check_number(len(given), options)
+        pictures = (
+            picture
+            if isinstance(picture, ImageEmbeddings)
+            else self.encode_image(picture, options.image_tokens)
+            for picture in given
+        )
+        return prompt, tuple(pictures)
+
+    def items(
+        self, prompt: str, pictures: tuple[ImageEmbeddings, ...], *, first: bool = True
+    ) -> list[Item]:
+        """Render a user's turn with its pictures; `first=False` continues a conversation."""
         messages = [Message("user", prompt)]
         segments = render(messages, self.config.prompt, self.tokenizer, first=first)
-        return [item for segment in segments for item in _items(segment, encoded)]
+        return [item for segment in segments for item in _items(segment, pictures)]
 
-    def generate(
-        self, items: list[Item], sampler: Sampler, *, max_tokens: int, encode_seconds: float
-    ) -> Iterator[Piece]:
-        """Answer rendered items, which grow by the answer; see generation.generate."""
-        if max_tokens < 1:
-            raise UsageError(f"max_tokens is {max_tokens}; give 1 or more.")
+    def begin(self, items: list[Item], options: Options, *, encode_seconds: float) -> Answer:
+        """An answer to rendered items, which nothing has been done for yet."""
         self._check_fit(items)
-        return generate(
-            items,
-            context=self.context,
-            tokenizer=self.tokenizer,
-            stop=self.stop,
-            sampler=sampler,
-            max_tokens=max_tokens,
-            encode_seconds=encode_seconds,
-        )
+        constraint = Constraint(options, self.grammars) if options.constrained else None
+        return Answer(items, options, self.vocabulary, constraint, encode_seconds)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this bundle's weights and tokenizer from another's."""
+        names = (bundles.TOKENIZER_JSON, bundles.WEIGHTS_BIN)
+        listed = [self.config.files[name].sha256 for name in names]
+        return sha256(repr((*listed, self.device.kv_type)).encode()).hexdigest()
+
+    def _pieces(self, answer: Answer, interrupt: Interrupt) -> Pieces:
+        with self.contexts.lend() as context:
+            yield from answer.pieces(context, interrupt)
+
+    def _check_number(self, pictures: int, options: Options) -> None:
+        """Refuse pictures that could never fit, before time is spent on them."""
+        each = options.image_tokens or self.config.vision.image_tokens
+        if pictures * each >= self.decoder.context:
+            raise PromptError(
+                f"The prompt has {pictures} pictures of {each:,} image tokens or more, and the "
+                f"context holds {self.decoder.context:,} tokens; give at most "
+                f"{(self.decoder.context - 1) // each} pictures, or fewer image_tokens."
+            )
 
     def _check_fit(self, items: list[Item]) -> None:
         """The items must leave room for an answer."""
-        if len(items) < self.context.size:
+        size = self.decoder.context
+        if len(items) < size:
             return
         rows = sum(isinstance(item, tuple) for item in items)
-        larger = self.context.size < self.config.decoder.context_length
+        larger = size < self.config.decoder.context_length
         raise PromptError(
             f"The prompt takes {len(items):,} tokens ({rows:,} of them image tokens), and the "
-            f"context holds {self.context.size:,} with the answer; shorten it or begin a new "
+            f"context holds {size:,} with the answer; shorten it or begin a new "
             f"conversation{', or load the bundle with a larger context' if larger else ''}."
         )
 
 
-def _context(context: int | None, config: BundleConfig) -> int:
-    limit = config.decoder.context_length
-    if context is None:
-        return min(limit, DEFAULT_CONTEXT)
-    if not 1 < context <= limit:
-        raise UsageError(
-            f"The context is {context:,} tokens; give 2 to {limit:,}, which the model can take."
+def _choose(path: Path, config: BundleConfig, name: str) -> Device:
+    """The first of the devices for a name that runs the decoder as a whole."""
+    devices, failures = candidates(name, config.devices), list[str]()
+    for device in devices:
+        if device.graph == "cpu":
+            note = f"Running on the CPU, since {'; '.join(failures)}." if failures else ""
+            return replace(device, note=note)
+        failure = works(device, path / bundles.decoder_onnx(device.graph))
+        if not failure:
+            return device
+        failures.append(f"{device.name} cannot run the bundle ({failure})")
+    if not failures:
+        raise BundleError(
+            f"The bundle {path} was exported for {' and '.join(config.devices)} only, and nothing "
+            "here runs that; export it again with --devices cpu,gpu."
         )
-    return context
+    raise LlavaEdgeError(f"{'; '.join(failures)}; choose the device cpu.")
 
 
 def _stop_ids(config: BundleConfig, tokenizer: Tokenizer) -> frozenset[int]:
@@ -212,7 +263,7 @@ def _as_list(image: Images) -> list[Image]:
     return [image]
 
 
-def _items(segment: Segment, pictures: list[ImageEmbeddings]) -> list[Item]:
+def _items(segment: Segment, pictures: tuple[ImageEmbeddings, ...]) -> list[Item]:
     if isinstance(segment, Picture):
         picture = pictures[segment.index]
         return [(picture, row) for row in range(len(picture.rows))]

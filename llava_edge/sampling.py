@@ -1,42 +1,105 @@
-"""Logits to the next id: greedy, or drawn by temperature and top-p."""
+"""Logits to the next id, greedy or drawn, and how probable it was."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from llava_edge.errors import UsageError
+from llava_edge.errors import LlavaEdgeError
+from llava_edge.options import Options
+from llava_edge.penalties import Penalties
+
+Logits = npt.NDArray[np.float32]  # [V]
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """How probable the model held a token, and the likeliest in its place, in nats."""
+
+    id: int
+    logprob: float
+    likeliest: tuple[tuple[int, float], ...]  # (id, logprob), falling
 
 
 class Sampler:
-    """Chooses ids; at temperature 0 the likeliest one, whatever the seed.
+    """Chooses the ids of one answer; at temperature 0 the likeliest, whatever the seed.
 
-    `top_p` draws among the likeliest ids that together have at least that probability. The same
-    seed and logits give the same ids. Raises UsageError for values out of range.
+    In this order: repetition penalty, frequency and presence penalties, logit bias, what is
+    allowed, temperature, top_k, min_p, top_p. The same options, prompt and logits give the same
+    ids. Raises UsageError for a logit bias on an id that the model does not have.
     """
 
-    def __init__(
-        self, *, temperature: float = 0.0, top_p: float = 1.0, seed: int | None = None
-    ) -> None:
-        if not (math.isfinite(temperature) and temperature >= 0):
-            raise UsageError(f"The temperature is {temperature}; give 0 (greedy) or more.")
-        if not 0 < top_p <= 1:
-            raise UsageError(f"top_p is {top_p}; give a number above 0 and at most 1.")
-        if seed is not None and seed < 0:
-            raise UsageError(f"The seed is {seed}; give a whole number of 0 or more.")
-        self._temperature = temperature
-        self._top_p = top_p
-        self._random = np.random.default_rng(seed)
+    def __init__(self, options: Options, prompt_ids: Sequence[int], *, vocab_size: int) -> None:
+        self._options = options
+        self._penalties = Penalties(options, prompt_ids, vocab_size)
+        self._random = np.random.default_rng(options.seed)
 
-    def __call__(self, logits: npt.NDArray[np.float32]) -> int:
-        """Choose an id from logits [V]."""
-        if self._temperature == 0:
-            return int(logits.argmax())
-        with np.errstate(over="ignore"):  # a tiny temperature
-            scaled = (logits - logits.max()).astype(np.float64) / self._temperature
-        weights = np.exp(scaled)  # [V], the likeliest is 1
-        order = np.argsort(-weights, kind="stable")
-        cumulative = np.cumsum(weights[order])
-        last = int(np.searchsorted(cumulative, self._top_p * cumulative[-1]))  # of those kept
-        drawn = self._random.random() * cumulative[last]
-        return int(order[np.searchsorted(cumulative[:last], drawn, side="right")])
+    def __call__(self, logits: Logits, allowed: npt.NDArray[np.bool_] | None = None) -> int:
+        """Choose an id from logits [V], which stay as they are, among those allowed [V]."""
+        scores = self._penalties(logits) if self._penalties else logits
+        if allowed is not None:
+            scores = np.where(allowed, scores, np.float32(-np.inf))
+        id = int(scores.argmax())
+        if not math.isfinite(scores[id]):
+            raise LlavaEdgeError(
+                f"The model's best next token has the logit {scores[id]}, not a finite number; "
+                "answer on another device, or export the bundle again."
+            )
+        if self._options.temperature > 0:
+            id = self._draw(scores)
+        self._penalties.push(id)
+        return id
+
+    def _draw(self, scores: Logits) -> int:
+        ids, weights = candidates(scores, self._options)
+        cumulative = np.cumsum(weights, dtype=np.float64)
+        drawn = self._random.random() * cumulative[-1]
+        return int(ids[np.searchsorted(cumulative, drawn, side="right")])
+
+
+def candidates(scores: Logits, options: Options) -> tuple[npt.NDArray[np.intp], Logits]:
+    """The ids that may be drawn, rising, and their probabilities relative to the likeliest's.
+
+    Ids that are exactly as likely as the last one kept are kept too.
+    """
+    with np.errstate(over="ignore"):  # a tiny temperature
+        weights = np.exp((scores - scores.max()) * np.float32(1 / max(options.temperature, 1e-30)))
+    least = options.min_p
+    if 0 < options.top_k < len(weights):
+        least = max(least, float(np.partition(weights, -options.top_k)[-options.top_k]))
+    if options.top_p < 1:
+        least = _least_of_top_p(weights[weights >= least], options.top_p)
+    ids = np.flatnonzero(weights >= least)
+    return ids, weights[ids]
+
+
+def _least_of_top_p(weights: Logits, top_p: float) -> float:
+    """The least weight among the largest that together reach top_p of the sum."""
+    wanted = top_p * weights.sum(dtype=np.float64)
+    for floor in (0.01, 0.0001, 0.0):  # few are large: sorting those suffices
+        largest = weights[weights >= floor]
+        if largest.sum(dtype=np.float64) >= wanted:
+            break
+    falling = np.sort(largest)[::-1]
+    cumulative = np.cumsum(falling, dtype=np.float64)
+    last = np.searchsorted(cumulative, wanted)
+    return float(falling[min(last, len(falling) - 1)])
+
+
+def log_probabilities(logits: Logits, chosen_id: int, count: int) -> TokenLogprob:
+    """What the model itself says of an id and of its `count` likeliest ids.
+
+    From its own logits [V]: before penalties, bias, constraint and temperature.
+    """
+    top = logits.max()
+    log_sum = float(top) + math.log(np.exp(logits - top).sum(dtype=np.float64))
+    count = min(count, len(logits))
+    ids = np.argpartition(logits, -count)[-count:] if count else np.array([], dtype=np.intp)
+    likeliest = sorted((-float(logits[id]), int(id)) for id in ids)
+    return TokenLogprob(
+        id=chosen_id,
+        logprob=float(logits[chosen_id]) - log_sum,
+        likeliest=tuple((id, -negative - log_sum) for negative, id in likeliest),
+    )

@@ -53,6 +53,7 @@ class Scorer:
 
     def __init__(self, model: Llava) -> None:
         self._model = model
+        self._cache = model.decoder.new_cache()
 
     def encode(self, source: PictureSource) -> Floats:
         """Image embeddings [T, D] of a picture."""
@@ -64,8 +65,8 @@ class Scorer:
 
     def score(self, rows: Floats, positions: Sequence[int]) -> Floats:
         """The logits [P, V] after the rows [S, D] at `positions`."""
-        self._model.decoder.rewind(0)
-        return self._model.decoder.score(rows, positions)
+        self._cache.rewind(0)
+        return self._model.decoder.read(self._cache, rows, positions)
 
 
 @dataclass(frozen=True)

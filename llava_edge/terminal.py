@@ -1,44 +1,42 @@
 """Answers at a terminal: one, or a conversation with a few commands."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from llava_edge.errors import LlavaEdgeError
-from llava_edge.generation import Piece, Timings
+from llava_edge.generation import Piece
 from llava_edge.model import Image, Llava
+from llava_edge.options import Options
 from llava_edge.prompt import IMAGE
 
 HELP = f"""Type your words, or
   /image PATH  show a picture with your next words (it stands first, or where you write {IMAGE})
+  /save FILE   write the conversation to a file
+  /load FILE   go on with one that was saved
   /reset       begin a new conversation
   /help        these lines
   /exit        end (or Ctrl-D)
 Ctrl-C stops an answer; the arrow keys bring back what you typed."""
 
-
-@dataclass(frozen=True)
-class Options:
-    """How answers are drawn, as Llava.stream takes it."""
-
-    max_tokens: int
-    temperature: float
-    top_p: float
-    seed: int | None
+_ENDS = {
+    "length": "; cut off at --max-tokens",
+    "context": "; cut off, since the context is full",
+    "timeout": "; cut off at --timeout",
+}
 
 
 def answer_once(
     model: Llava, prompt: str, images: Sequence[Path], options: Options, *, as_json: bool
 ) -> None:
     """Print one answer as it comes, its timings on stderr, or both as one JSON line."""
-    pieces = model.stream(prompt, list(images) or None, **asdict(options))
+    _print_notes(model)
+    pieces = model.stream(prompt, list(images) or None, options)
     if as_json:
-        answer = list(pieces)
-        text = "".join(piece.text for piece in answer)
-        print(json.dumps({"text": text, "timings": asdict(answer[-1].timings)}))
+        print(json.dumps(_as_json(list(pieces), options)))
     else:
         _print_answer(pieces)
 
@@ -52,6 +50,7 @@ def converse(model: Llava, images: Sequence[Path], options: Options) -> None:
     conversation = _Conversation(model, options)
     for path in images:
         conversation.show(path)
+    _print_notes(model)
     _note(f"{model.config.name} on {model.device.name}; /help says what can be typed")
     while conversation.take(_read_line()):
         pass
@@ -81,12 +80,19 @@ class _Conversation:
 
     def show(self, path: Path) -> None:
         """Encode a picture now, so that the answer comes sooner."""
-        self._pictures.append(self._model.encode_image(path))
+        tokens = self._options.image_tokens
+        self._pictures.append(self._model.encode_image(path, tokens))
         _note(f"{path.name} goes with your next words")
 
     def _obey(self, command: str, rest: str, line: str) -> None:
         if command == "/image" and rest:
             self.show(Path(rest.strip("'\"")))
+        elif command == "/save" and rest:
+            self._chat.save(Path(rest).expanduser())
+            _note(f"{rest} holds the conversation so far")
+        elif command == "/load" and rest:
+            self._chat = self._model.load_chat(Path(rest).expanduser())
+            _note(f"the conversation of {rest} goes on")
         elif command == "/reset":
             self._chat.reset()
             self._pictures = []
@@ -94,9 +100,15 @@ class _Conversation:
         elif command.startswith("/") and "/" not in command[1:]:
             _note(HELP)
         elif line.strip():
-            pieces = self._chat.stream(line, self._pictures or None, **asdict(self._options))
-            self._pictures = []
-            _print_answer(pieces)
+            self._ask(line)
+
+    def _ask(self, line: str) -> None:
+        forgotten = self._chat.forgotten
+        pieces = self._chat.stream(line, self._pictures or None, self._options)
+        self._pictures = []
+        _print_answer(pieces)
+        if (turns := self._chat.forgotten - forgotten) > 0:
+            _note(f"the context was full: the oldest {turns} turns were forgotten")
 
 
 def _read_line() -> str:
@@ -111,11 +123,24 @@ def _read_line() -> str:
         return ""
 
 
-def _print_answer(pieces: Iterator[Piece]) -> None:
+def _print_answer(pieces: Iterable[Piece]) -> None:
     for piece in pieces:
         print(_printable(piece.text), end="", flush=True)
     print()
-    _note(_summary(piece.timings))
+    _note(_summary(piece))
+
+
+def _as_json(pieces: Sequence[Piece], options: Options) -> dict[str, object]:
+    """An answer for programs."""
+    text, last = "".join(piece.text for piece in pieces), pieces[-1]
+    found: dict[str, object] = {
+        "text": text,
+        "finish": last.finish,
+        "timings": asdict(last.timings),
+    }
+    if options.logprobs is not None:
+        found["logprobs"] = [asdict(token) for piece in pieces for token in piece.logprobs]
+    return found
 
 
 def _printable(text: str) -> str:
@@ -125,11 +150,17 @@ def _printable(text: str) -> str:
     )
 
 
-def _summary(timings: Timings) -> str:
+def _summary(last: Piece) -> str:
+    timings = last.timings
     return (
         f"{timings.generated_tokens} tokens, first after {timings.ttft_seconds:.2f} s, "
-        f"then {timings.tokens_per_second:.0f} tokens/s"
+        f"then {timings.tokens_per_second:.0f} tokens/s{_ENDS.get(last.finish or '', '')}"
     )
+
+
+def _print_notes(model: Llava) -> None:
+    for note in model.notes:
+        _note(note)
 
 
 def _note(text: str, style: str = "dim") -> None:

@@ -56,6 +56,10 @@ class Tokenizer:
         id = self._tokenizer.token_to_id(token)
         return None if id is None else int(id)
 
+    def to_json(self) -> str:
+        """What a `tokenizer.json` of it holds."""
+        return str(self._tokenizer.to_str())
+
     def _encode_parts(self, words: Iterable[tuple[str, bool]]) -> list[int]:
         """Split at the trusted special tokens, encode what lies between as plain text."""
         ids: list[int] = []

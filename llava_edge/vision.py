@@ -1,59 +1,105 @@
 """VisionEncoder: pixels to image embeddings, remembered by content."""
 
-import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from llava_edge.config import VisionConfig
 from llava_edge.devices import Device, open_graph
 from llava_edge.errors import BundleError
+from llava_edge.fair_lock import FairLock
 from llava_edge.image import PictureSource, load_picture, preprocess
+from llava_edge.memory import release_unused
+from llava_edge.reduction import diverse
 from llava_edge.tensors import map_tensor
 from llava_edge.tiles import assemble, cut
 
 Floats = npt.NDArray[np.float32]
 
-REMEMBERED = 8  # pictures
+IMAGE_CACHE = 256 * 2**20  # bytes of image embeddings that are remembered
+SOURCES = 4096  # files that are recognised before they are decoded
 
 
 @dataclass(frozen=True, eq=False)
 class ImageEmbeddings:
-    """A picture as the language model sees it: rows [T, D]; may be used in several prompts."""
+    """A picture as the language model sees it: rows [T, D]; may be used in several prompts.
+
+    Equal where the rows are.
+    """
 
     rows: Floats
+    key: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        digest = sha256(np.ascontiguousarray(self.rows).data).digest()
+        object.__setattr__(self, "key", digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ImageEmbeddings) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def reduced(self, count: int) -> "ImageEmbeddings":
+        """The `count` most diverse of its rows, in their order; see reduction.diverse."""
+        return ImageEmbeddings(_frozen(self.rows[diverse(self.rows, count)]))
 
 
 class VisionEncoder:
-    """The vision tower and projector of a bundle."""
+    """The vision tower and projector of a bundle.
+
+    The embeddings of pictures are remembered, up to `cache_bytes`, those that were asked for last.
+    """
 
     def __init__(
-        self, graph: Path, weights: Path, config: VisionConfig, device: Device, *, hidden_size: int
+        self,
+        graph: Path,
+        weights: Path,
+        config: VisionConfig,
+        device: Device,
+        *,
+        hidden_size: int,
+        cache_bytes: int = IMAGE_CACHE,
     ) -> None:
         self._config = config
         self._newline: Floats | None = None
         if config.tiles is not None:
             newline = map_tensor(weights, config.tiles.newline, (hidden_size,), "float32")
             self._newline = newline.astype(np.float32)
-        self._session = open_graph(graph, device, spin=False)
+        self._session = open_graph(graph, device, often=False)
         self._check_graph(graph, hidden_size)
-        self._remembered: OrderedDict[bytes, ImageEmbeddings] = OrderedDict()
+        self._turn = FairLock()
+        self._remembered = _Remembered(cache_bytes)
+        self._pixels_of: OrderedDict[bytes | None, bytes] = OrderedDict()  # by a file's hash
 
     def encode(self, source: PictureSource) -> ImageEmbeddings:
         """Encode a picture; the same picture again costs no run. Raises PictureError."""
+        with self._turn:
+            name = _digest(source)
+            known = self._remembered.get(self._pixels_of.get(name, b""))
+            return known or self._encode(source, name)
+
+    def _encode(self, source: PictureSource, name: bytes | None) -> ImageEmbeddings:
+        """Encode a source that is new; its pixels may be known from another one all the same."""
         picture = load_picture(source)
         tiles, image = self._config.tiles, self._config.image
         pixels = cut(picture, image, tiles) if tiles else preprocess(picture, image)[None]
-        key = hashlib.sha256(pixels.tobytes() + repr(picture.size).encode()).digest()
-        if key not in self._remembered:
-            self._remembered[key] = ImageEmbeddings(self._rows(pixels, picture.size))
-            if len(self._remembered) > REMEMBERED:
-                self._remembered.popitem(last=False)
-        self._remembered.move_to_end(key)
-        return self._remembered[key]
+        key = sha256(pixels.tobytes() + repr(picture.size).encode()).digest()
+        if name is not None:
+            self._pixels_of[name] = key
+            if len(self._pixels_of) > SOURCES:
+                self._pixels_of.popitem(last=False)
+        if (known := self._remembered.get(key)) is not None:
+            return known
+        embeddings = ImageEmbeddings(self._rows(pixels, picture.size))
+        release_unused()  # what the tower computed with is many times its result
+        self._remembered.put(key, embeddings)
+        return embeddings
 
     def _check_graph(self, graph: Path, hidden_size: int) -> None:
         size = self._config.image.size
@@ -76,5 +122,43 @@ class VisionEncoder:
         tiles = self._config.tiles
         if tiles is not None and self._newline is not None:
             rows = assemble(embeds, size[::-1], self._config.image, tiles, self._newline)
-        rows.flags.writeable = False  # shared by all who ask
-        return rows
+        return _frozen(rows)
+
+
+class _Remembered:
+    """Image embeddings by a key, up to some bytes; those not asked for longest go first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0
+        self._kept: OrderedDict[bytes, ImageEmbeddings] = OrderedDict()
+
+    def get(self, key: bytes) -> ImageEmbeddings | None:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def put(self, key: bytes, embeddings: ImageEmbeddings) -> None:
+        self._kept[key] = embeddings
+        self._size += embeddings.rows.nbytes
+        while self._size > self._most:
+            _, gone = self._kept.popitem(last=False)
+            self._size -= gone.rows.nbytes
+
+
+def _digest(source: PictureSource) -> bytes | None:
+    """The hash of a file before it is decoded; None where there is none to be had."""
+    if isinstance(source, bytes):
+        return sha256(source).digest()
+    if isinstance(source, Image.Image):
+        return None
+    try:
+        with Path(source).expanduser().open("rb") as file:
+            return file_digest(file, "sha256").digest()
+    except (OSError, ValueError):
+        return None  # load_picture says what is wrong with it
+
+
+def _frozen(rows: Floats) -> Floats:
+    rows.flags.writeable = False  # shared by all who ask
+    return rows

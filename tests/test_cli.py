@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llava_edge import __version__, load, terminal
+from llava_edge import Options, __version__, load, terminal
 from llava_edge.bundle import read_bundle
 
 QUESTION = "What is in the picture?"
@@ -41,7 +41,7 @@ def refusal(result: subprocess.CompletedProcess[str], code: int = 1) -> str:
 
 
 def test_one_answer(tiny_bundle: Path, photo_file: Path) -> None:
-    expected = load(tiny_bundle).answer(QUESTION, photo_file, max_tokens=9)
+    expected = load(tiny_bundle).answer(QUESTION, photo_file, options=Options(max_tokens=9))
     arguments = ["chat", "--image", photo_file, "--prompt", QUESTION, "--max-tokens", 9]
     result = run(*arguments, LLAVA_EDGE_BUNDLE=str(tiny_bundle))
     assert result.returncode == 0
@@ -78,11 +78,63 @@ def test_a_conversation(tiny_bundle: Path, photo_file: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_options_of_an_answer(tiny_bundle: Path, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text(
+        '{"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"]}'
+    )
+    ask = ("chat", "--bundle", tiny_bundle, "--prompt", QUESTION, "--json")
+    answer = json.loads(run(*ask, "--schema", schema, "--logprobs", "1").stdout)
+    assert json.loads(answer["text"])["n"] in (1, 2)
+    assert answer["finish"] == "stop"
+    assert answer["logprobs"][0]["logprob"] <= 0
+    options = ("--choice", "cat", "--choice", "dog", "--temperature", "2", "--seed", "1")
+    assert json.loads(run(*ask, *options).stdout)["text"] in ("cat", "dog")
+    penalties = ("--presence-penalty", "1", "--frequency-penalty", "1", "--top-k", "5")
+    more = ("--min-p", "0.1", "--repetition-penalty", "1.1", "--logit-bias", "9=2", "--stop", "cat")
+    result = run(*ask, *penalties, *more, "--speculate", "--max-tokens", "5")
+    assert json.loads(result.stdout)["timings"]["generated_tokens"] <= 5
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--temperature", "-1"], "temperature is -1.0; give 0"),
+        (["--min-p", "2"], "min_p is 2.0; give a number from 0 to 1"),
+        (["--regex", "a", "--choice", "b"], "regex and choices are given together"),
+        (["--regex", "(a"], "The regex '(a' cannot be used"),
+        (["--schema", "gone.json"], "--schema gone.json cannot be read"),
+        (["--logit-bias", "cat=1"], 'names the token "cat", but the number'),
+        (["--logit-bias", "7"], '--logit-bias is "7", but NAME=VALUE'),
+        (["--device", "cuda,cpu"], "'cuda,cpu' is not supported; choose one of"),
+    ],
+)
+def test_options_that_cannot_be_kept(tiny_bundle: Path, options: list[str], said: str) -> None:
+    result = run("chat", "--bundle", tiny_bundle, "--prompt", QUESTION, *options)
+    assert result.returncode == 2
+    assert said in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_conversation_is_saved_and_gone_on_with(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, options = load(tiny_bundle), Options(max_tokens=5, when_full="shift")
+    conversation, path = terminal._Conversation(model, options), tmp_path / "talk.npz"
+    for line in ("Hello", f"/save {path}", "/reset", f"/load {path}", "/load gone", "word " * 10):
+        assert conversation.take(line)
+    said = capsys.readouterr().err
+    assert "goes on" in said and "gone cannot be read" in said
+    assert len(conversation._chat._turns) == 2
+    for _ in range(9):
+        conversation.take("word " * 12)
+    assert "turns were forgotten" in capsys.readouterr().err
+
+
 def test_ctrl_c_stops_the_answer_and_not_the_program(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = load(tiny_bundle)
-    conversation = terminal._Conversation(model, terminal.Options(50, 2.0, 1.0, 1))
+    conversation = terminal._Conversation(model, Options(max_tokens=50, temperature=2.0, seed=1))
     printable = terminal._printable
     seen: list[str] = []
 

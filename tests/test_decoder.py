@@ -4,47 +4,90 @@ import numpy as np
 import pytest
 
 from llava_edge import Llava, load
+from llava_edge.decoder import Floats
 from llava_edge.errors import UsageError
+from llava_edge.interrupt import Interrupt, Interrupted
 
 IDS = [5, 77, 200, 13, 250, 8, 91, 166, 40, 260, 71]
 
 
-def prefilled(model: Llava, ids: list[int]) -> np.ndarray:
-    model.decoder.rewind(0)
-    return model.decoder.prefill(model.decoder.embed(ids)).copy()
+def logits(model: Llava, *parts: list[int]) -> Floats:
+    """The logits after the last of some parts, each read by one call into a new cache."""
+    cache = model.decoder.new_cache()
+    for ids in parts:
+        found = model.decoder.read(cache, model.decoder.embed(ids))[0].copy()
+    assert cache.length == sum(map(len, parts))
+    return found
 
 
 @pytest.mark.parametrize("split", [1, 4, 10])
 def test_steps_and_chunks_equal_one_prefill(model: Llava, split: int) -> None:
-    whole = prefilled(model, IDS)
-    prefilled(model, IDS[:split])
-    continued = model.decoder.prefill(model.decoder.embed(IDS[split:])).copy()
-    prefilled(model, IDS[:split])
-    for id in IDS[split:]:
-        stepped = model.decoder.step(id)
-    assert np.abs(continued - whole).max() < 1e-4
+    whole = logits(model, IDS)
+    assert np.abs(logits(model, IDS[:split], IDS[split:]) - whole).max() < 1e-4
+    stepped = logits(model, IDS[:split], *([id] for id in IDS[split:]))
     assert np.abs(stepped - whole).max() < 1e-4
-    assert model.decoder.length == len(IDS)
+
+
+@pytest.mark.parametrize("parts", [(2, 9), (9, 2), (3, 3, 5), (5, 6)])
+def test_chunks_of_any_size_are_the_same_bits(model: Llava, parts: tuple[int, ...]) -> None:
+    ends = np.cumsum(parts)
+    chunks = [IDS[end - size : end] for size, end in zip(parts, ends, strict=True)]
+    assert np.array_equal(logits(model, *chunks), logits(model, IDS))
+
+
+def test_a_chunk_up_to_the_last_token_of_the_context(model: Llava) -> None:
+    ids = [int(id) for id in np.random.default_rng(0).integers(0, 280, model.decoder.context)]
+    whole = logits(model, ids)
+    assert np.abs(logits(model, ids[:-1], ids[-1:]) - whole).max() < 1e-4
+    assert np.abs(logits(model, ids[:-3], ids[-3:]) - whole).max() < 1e-4
+
+
+def test_logits_at_several_positions(model: Llava) -> None:
+    cache = model.decoder.new_cache()
+    rows = model.decoder.embed(IDS)
+    some = model.decoder.read(cache, rows, [2, 10]).copy()
+    assert np.array_equal(some[1], logits(model, IDS))
+    assert np.abs(some[0] - logits(model, IDS[:3])).max() < 1e-4
 
 
 def test_rewind_forgets(model: Llava) -> None:
-    expected = prefilled(model, [*IDS[:6], 3, 4])
-    prefilled(model, IDS)
-    model.decoder.rewind(6)
-    assert np.abs(model.decoder.prefill(model.decoder.embed([3, 4])) - expected).max() < 1e-4
-
-
-def test_rewind_only_goes_back(model: Llava) -> None:
-    prefilled(model, IDS)
+    expected = logits(model, [*IDS[:6], 3, 4])
+    cache = model.decoder.new_cache()
+    model.decoder.read(cache, model.decoder.embed(IDS))
+    cache.rewind(6)
+    found = model.decoder.read(cache, model.decoder.embed([3, 4]))[0]
+    assert np.abs(found - expected).max() < 1e-4
     with pytest.raises(UsageError, match="cannot be rewound to 12"):
-        model.decoder.rewind(12)
+        cache.rewind(12)
 
 
-def test_logits_follow_the_context_up_to_its_end(model: Llava) -> None:
-    ids = list(np.random.default_rng(0).integers(0, 280, model.decoder.context))
-    whole = prefilled(model, ids)
-    prefilled(model, ids[:-1])
-    assert np.abs(model.decoder.step(ids[-1]) - whole).max() < 1e-4
+def test_caches_do_not_touch_one_another(model: Llava) -> None:
+    first, second = model.decoder.new_cache(), model.decoder.new_cache()
+    for id in IDS:
+        model.decoder.read(first, model.decoder.embed([id]))
+        found = model.decoder.read(second, model.decoder.embed([id + 1])).copy()
+    expected = logits(model, *([id + 1] for id in IDS))
+    assert np.array_equal(found[0], expected)
+
+
+def test_what_a_cache_holds_can_be_carried_over(model: Llava) -> None:
+    first, second = model.decoder.new_cache(), model.decoder.new_cache()
+    model.decoder.read(first, model.decoder.embed(IDS[:8]))
+    second.restore(first.numbers().copy())
+    found = model.decoder.read(second, model.decoder.embed(IDS[8:]))[0]
+    assert np.array_equal(found, logits(model, IDS[:8], IDS[8:]))
+
+
+def test_an_interrupted_call_leaves_the_cache_as_it_was(model: Llava) -> None:
+    cache = model.decoder.new_cache()
+    model.decoder.read(cache, model.decoder.embed(IDS[:4]))
+    interrupt = Interrupt()
+    interrupt.end("cancelled")
+    with pytest.raises(Interrupted):
+        model.decoder.read(cache, model.decoder.embed(IDS[4:]), interrupt=interrupt)
+    assert cache.length == 4
+    found = model.decoder.read(cache, model.decoder.embed(IDS[4:]))[0]
+    assert np.array_equal(found, logits(model, IDS[:4], IDS[4:]))
 
 
 def test_embedding_rows_are_close_at_8_bits(tiny_bundle: str, tiny_bundle_fp32: str) -> None:

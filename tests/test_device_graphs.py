@@ -63,7 +63,7 @@ def test_each_tensor_is_stored_once(tmp_path: Path) -> None:
 def test_a_bundle_for_another_device_is_refused(tmp_path: Path) -> None:
     write_llava(tmp_path / "checkpoint")
     export(tmp_path / "checkpoint", tmp_path / "bundle", devices=("gpu",))
-    with pytest.raises(BundleError, match=r"was exported for gpu only; .* --devices cpu"):
+    with pytest.raises(BundleError, match=r"was exported for gpu only, .* --devices cpu"):
         load(tmp_path / "bundle")
 
 

@@ -11,7 +11,7 @@ from tiny_training import write_recipe
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from llava_edge import load
+from llava_edge import Options, load
 from llava_edge.errors import PictureError, TrainingError
 from llava_edge.export.convert import export
 from llava_edge.records import load_records
@@ -108,7 +108,9 @@ def test_the_adapter_merged_while_exporting_is_the_merged_checkpoint(
     export(run / "stage2", tmp_path / "merged", precision=EXACT)
     picture = lora_run / "pictures" / "1.png"
     answers = [
-        load(tmp_path / name).answer("What is in the picture?", image=picture, max_tokens=8)
+        load(tmp_path / name).answer(
+            "What is in the picture?", image=picture, options=Options(max_tokens=8)
+        )
         for name in ("adapter", "merged")
     ]
     assert answers[0] == answers[1]

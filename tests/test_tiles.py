@@ -11,7 +11,7 @@ from transformers.models.llava_next.image_processing_pil_llava_next import (
     LlavaNextImageProcessorPil,
 )
 
-from llava_edge import Llava, load
+from llava_edge import Llava, Options, load
 from llava_edge.config import ImageConfig, TensorRef, TilesConfig
 from llava_edge.export.convert import export
 from llava_edge.tiles import best_size, cut
@@ -83,7 +83,7 @@ def test_pictures_of_one_prompt_take_different_numbers_of_tokens(
 ) -> None:
     tall, wide = (ours.encode_image(cropped(photo, shape)) for shape in ((200, 61), (30, 30)))
     assert len(tall.rows) != len(wide.rows)
-    pieces = list(ours.stream("<image> or <image>?", [tall, wide], max_tokens=2))
+    pieces = list(ours.stream("<image> or <image>?", [tall, wide], options=Options(max_tokens=2)))
     assert pieces[-1].timings.image_tokens == len(tall.rows) + len(wide.rows)
 
 

@@ -1,13 +1,13 @@
 """Pictures are encoded once, and remembered by what is on them."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from llava_edge import Llava, PictureError
-from llava_edge.vision import REMEMBERED
+from llava_edge import Llava, PictureError, load, vision
 
 
 def test_rows_have_the_shape_of_the_config(model: Llava, photo: Image.Image) -> None:
@@ -25,13 +25,41 @@ def test_remembered_by_content(model: Llava, photo: Image.Image) -> None:
     assert model.encode_image(photo.rotate(180)) is not first
 
 
-def test_only_a_few_are_kept(model: Llava, photo: Image.Image) -> None:
-    first = model.encode_image(photo)
-    for angle in range(1, REMEMBERED + 1):
-        model.encode_image(photo.rotate(angle * 7))
-    again = model.encode_image(photo)
-    assert again is not first
-    assert np.array_equal(again.rows, first.rows)
+def test_a_file_is_known_before_it_is_decoded(
+    model: Llava, photo_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = model.encode_image(photo_file)
+    monkeypatch.setattr(vision, "load_picture", None)
+    assert model.encode_image(photo_file) is first
+    assert model.encode_image(photo_file.read_bytes()) is first
+
+
+def test_palettes_are_told_apart(model: Llava, photo: Image.Image) -> None:
+    first = photo.quantize(8)
+    second = first.copy()
+    second.putpalette([255 - value for value in first.getpalette() or ()])
+    assert model.encode_image(first) != model.encode_image(second)
+
+
+def test_what_was_asked_for_last_is_kept_up_to_so_many_bytes(
+    tiny_bundle: Path, photo: Image.Image
+) -> None:
+    size = load(tiny_bundle).encode_image(photo).rows.nbytes
+    model = load(tiny_bundle, image_cache=3 * size)
+    pictures = [photo.rotate(angle) for angle in (0, 7, 14, 21)]
+    first, second, third = (model.encode_image(picture) for picture in pictures[:3])
+    assert model.encode_image(pictures[0]) is first
+    model.encode_image(pictures[3])  # in the place of the second
+    assert model.encode_image(pictures[0]) is first
+    assert model.encode_image(pictures[2]) is third
+    again = model.encode_image(pictures[1])
+    assert again is not second
+    assert again == second and hash(again) == hash(second)
+
+
+def test_nothing_is_kept_where_no_bytes_are_given(tiny_bundle: Path, photo: Image.Image) -> None:
+    model = load(tiny_bundle, image_cache=0)
+    assert model.encode_image(photo) is not model.encode_image(photo)
 
 
 def test_rows_cannot_be_changed(model: Llava, photo: Image.Image) -> None:

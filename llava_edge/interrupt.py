@@ -1,0 +1,38 @@
+"""Ends an answer from elsewhere: from another thread, or at a deadline."""
+
+from threading import Timer
+from typing import TYPE_CHECKING, Literal
+
+from llava_edge.devices import onnxruntime_library
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Reason = Literal["cancelled", "timeout"]
+
+
+class Interrupted(Exception):
+    """A run of a graph was cut off, or not begun, because the answer has been ended."""
+
+
+class Interrupt:
+    """What the runs of one answer look at; onnxruntime stops a run between two of its nodes."""
+
+    def __init__(self, timeout: float | None = None) -> None:
+        self.reason: Reason | None = None
+        self.run_options: onnxruntime.RunOptions = onnxruntime_library().RunOptions()
+        self._timer: Timer | None = None
+        if timeout is not None:
+            self._timer = Timer(timeout, self.end, ("timeout",))
+            self._timer.daemon = True
+            self._timer.start()
+
+    def end(self, reason: Reason) -> None:
+        """End the answer; the first reason counts."""
+        self.reason = self.reason or reason
+        self.run_options.terminate = True
+
+    def close(self) -> None:
+        """The answer has ended by itself."""
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,0 +1,81 @@
+"""Guessing what stood before changes how an answer is read, and not what it says."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from llava_edge import Llava, Options
+from llava_edge.context import Context, Item
+from llava_edge.decoder import Floats
+from llava_edge.interrupt import Interrupt
+from llava_edge.lookup import GUESSED, LONGEST, SHORTEST, TRIALS, Reader, Seen
+
+PROMPT = [5, 77, 200, 13, 250, 8, 91, 166, 40, 260, 71]
+
+
+class Counting(Context):
+    """A context that notes how many ids each call reads."""
+
+    def __init__(self, model: Llava) -> None:
+        super().__init__(model.decoder)
+        self.calls: list[int] = []
+        list(self.prefill(PROMPT))
+
+    def read(self, ids: list[int], interrupt: Interrupt | None = None) -> Floats:  # type: ignore[override]
+        self.calls.append(len(ids))
+        return super().read(ids, interrupt)
+
+
+def read_all(model: Llava, ids: list[int], *, guesses: bool) -> tuple[Counting, list[Floats]]:
+    context = Counting(model)
+    reader = Reader(context, Interrupt(), guesses=guesses)
+    return context, [reader.after(id).copy() for id in ids]
+
+
+@pytest.mark.parametrize("answer", [[*PROMPT[2:], 3, 5, 77, 200, 9, 9, 9, 9], [9, 8] * 9])
+def test_the_logits_are_the_same_whatever_is_guessed(model: Llava, answer: list[int]) -> None:
+    plain, expected = read_all(model, answer, guesses=False)
+    guessing, found = read_all(model, answer, guesses=True)
+    assert guessing.items == plain.items == PROMPT + answer
+    assert len(guessing.calls) < len(plain.calls) == len(answer)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    list(guessing.prefill([*PROMPT, *answer, 4, 6]))
+    list(plain.prefill([*PROMPT, *answer, 4, 6]))
+    np.testing.assert_allclose(guessing.logits, plain.logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_answers_are_the_same(model: Llava, photo: Image.Image, seed: int) -> None:
+    for options in ({}, {"temperature": 0.3, "seed": seed}, {"repetition_penalty": 1.2}):
+        plain = Options(max_tokens=60, **options)  # type: ignore[arg-type]
+        guessing = Options(max_tokens=60, speculate=True, **options)  # type: ignore[arg-type]
+        prompt = "the cat " * (seed + 3)
+        assert model.answer(prompt, photo, guessing) == model.answer(prompt, photo, plain)
+
+
+def test_guessing_ends_where_it_is_wrong(model: Llava) -> None:
+    answer = [id for step in range(12) for id in (5, 77, 100 + step)]  # 200 is guessed, not found
+    context, _ = read_all(model, answer, guesses=True)
+    assert sum(size > 1 for size in context.calls) == TRIALS
+
+
+def test_no_guess_passes_the_end_of_the_context(model: Llava) -> None:
+    room = model.decoder.context - len(PROMPT)
+    answer = (PROMPT * model.decoder.context)[:room]
+    context, _ = read_all(model, answer, guesses=True)
+    assert len(context.items) == model.decoder.context
+
+
+@given(st.lists(st.integers(0, 3), max_size=30))
+def test_what_followed_is_what_a_search_finds(ids: list[int]) -> None:
+    assert Seen(ids).follow(GUESSED) == searched(ids)
+
+
+def searched(items: list[Item]) -> list[Item]:
+    for length in range(LONGEST, SHORTEST - 1, -1):
+        for start in range(len(items) - length - 1, -1, -1):
+            if length < len(items) and items[start : start + length] == items[-length:]:
+                return items[start + length :][:GUESSED]
+    return []
