@@ -31,6 +31,7 @@ from scenes import SIDE, is_held_out
 from sprites import DEFAULT_SPRITES, SpriteSheet, load_sheet
 
 import llava_edge
+from llava_edge import Options
 
 SCENES = 240  # of each family
 BLANK = (128, 128, 128)
@@ -45,11 +46,18 @@ def ask_with_pictures(model: llava_edge.Llava, cases: list[Case], about: str) ->
     """Every question, with its picture; each picture is encoded once."""
     answers: Answers = []
     for case in track(cases, about):
-        picture = model.encode_image(case.picture)
-        for question in case.questions:
-            limit = MAX_TOKENS.get(question.kind, SHORT_ANSWER)
-            answer = model.answer(question.text, image=picture, max_tokens=limit)
-            answers.append((case, question, answer))
+        answers += ask(model, case, model.encode_image(case.picture))
+    return answers
+
+
+def ask(model: llava_edge.Llava, case: Case, picture: llava_edge.ImageEmbeddings) -> Answers:
+    """Every question of one scene."""
+    answers: Answers = []
+    for question in case.questions:
+        limit = MAX_TOKENS.get(question.kind, SHORT_ANSWER)
+        answers.append(
+            (case, question, model.answer(question.text, picture, Options(max_tokens=limit)))
+        )
     return answers
 
 
@@ -62,13 +70,20 @@ def ask_with_blank(model: llava_edge.Llava, cases: list[Case], about: str) -> An
         for question in case.questions:
             if question.text not in known:
                 limit = MAX_TOKENS.get(question.kind, SHORT_ANSWER)
-                known[question.text] = model.answer(question.text, picture, max_tokens=limit)
+                known[question.text] = model.answer(
+                    question.text, picture, Options(max_tokens=limit)
+                )
             answers.append((case, question, known[question.text]))
     return answers
 
 
 def score(answers: Answers) -> dict[str, float | None]:
     """All figures of one set of answers, 0..1; None where nothing was asked."""
+    return {figure: tally.share for figure, tally in tallies(answers).items()}
+
+
+def tallies(answers: Answers) -> dict[str, Tally]:
+    """All figures of one set of answers, as counts."""
     objects = [(answer, case.names) for case, q, answer in answers if q.kind == "objects"]
     unseen = [
         (answer, case.names)
@@ -76,7 +91,7 @@ def score(answers: Answers) -> dict[str, float | None]:
         if q.kind == "objects" and has_held_out_pair(case)
     ]
     yes_no = [(a, q.kind == "present") for _, q, a in answers if q.kind in ("present", "absent")]
-    tallies = {
+    return {
         "recall": name_recall(objects),
         "precision": name_precision(objects),
         "unseen pairs": name_recall(unseen),
@@ -86,7 +101,6 @@ def score(answers: Answers) -> dict[str, float | None]:
         "colour": score_phrases(answers, "colour", COLOURS),
         "place": score_phrases(answers, "place", tuple(PLACES.values())),
     }
-    return {figure: tally.share for figure, tally in tallies.items()}
 
 
 def has_held_out_pair(case: Case) -> bool:
