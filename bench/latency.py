@@ -1,86 +1,140 @@
-"""How long a bundle takes to load and to answer about a picture, and how much memory.
+"""How long each stage of an answer takes, and how much memory.
 
-python -m llava_edge.bench.latency BUNDLE --image photo.jpg
+    llava-edge bench latency BUNDLE --image photo.jpg
+
+A warm-up run is left out, and each run goes through all stages, so that what disturbs the machine
+disturbs them alike. Loading is measured in a process of its own, onnxruntime's import included; its
+files are in the system's cache by then. Each picture has a box painted on, so that the encoder has
+not seen it.
 """
 
 import json
-import statistics
-import time
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
-import typer
-from PIL.Image import Image
+from rich.console import Console
+from rich.progress import track
 
-from llava_edge.cli import run
-from llava_edge.generation import Timings
-from llava_edge.image import load_picture
+from llava_edge.bench.limits import Limits, measure_limits
+from llava_edge.bench.machine import CPU, Machine, describe_machine, gpu_memory
+from llava_edge.bench.roofline import Roofline, roofline
+from llava_edge.bench.runtime import open_bundle
+from llava_edge.bench.stages import Kind, Plan, Sample, run_through
+from llava_edge.bench.summary import Summary, summarize
+from llava_edge.errors import UsageError
 from llava_edge.memory import peak_memory
-from llava_edge.model import Llava, load
+from llava_edge.model import Llava
+from llava_edge.parse import parse
+
+CONTEXTS = (128, 600, 2048)  # tokens; those that fit
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Seconds that a stage took, and the least that the machine's limits allow where known."""
+
+    name: str
+    kind: Kind
+    amount: int  # as a Sample's
+    seconds: Summary
+    least: float | None = None
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds and bytes; of the answers, the medians over all runs."""
+    """A bundle's latency on a machine; memory in bytes, the benchmark's own included."""
 
     bundle: str
-    threads: int  # 0: as many as onnxruntime chooses
-    runs: int
-    load_seconds: float
-    encode_seconds: float
-    prefill_seconds: float
-    ttft_seconds: float
-    tokens_per_second: float
-    prompt_tokens: int
-    generated_tokens: int
+    date: str
+    machine: Machine
+    limits: Limits | None  # None on a GPU, whose limits are not measured
+    stages: tuple[Stage, ...]
     peak_memory: int | None
+    gpu_memory: int | None
 
 
-def measure(bundle: Path | None, image: Path, prompt: str, *, tokens: int, runs: int) -> Latency:
-    """Load a bundle and answer `runs` times about the picture, each time from nothing."""
-    start = time.perf_counter()
-    model = load(bundle)
-    loaded = time.perf_counter() - start
-    picture = load_picture(image)
-    answers = [_answer(model, picture, run, prompt, tokens) for run in range(runs)]
+def measure(
+    bundle: Path | None,
+    images: Sequence[Path],
+    prompt: str,
+    *,
+    tokens: int,
+    runs: int,
+    contexts: Sequence[int] | None = None,
+    device: str = "auto",
+) -> Latency:
+    """Measure all stages, run by run; raises UsageError, and what loading and asking do."""
+    if not images:
+        raise UsageError("No picture is given to ask about; name one with --image.")
+    model = open_bundle(bundle, device)
+    plan = Plan(images, prompt, tokens, _contexts(contexts, tokens, model))
+    samples: list[Sample] = []
+    for run in track(
+        range(runs + 1), "Runs", console=Console(stderr=True), auto_refresh=False, transient=True
+    ):
+        found = list(run_through(model, plan, run))
+        samples += found if run else []
+    peak, gpu = (
+        peak_memory(),
+        gpu_memory(model.device),
+    )  # before the limits take memory of theirs
+    machine = describe_machine(model.device)
+    limits = measure_limits(machine.threads) if machine.provider == CPU else None
     return Latency(
         bundle=model.config.name,
-        threads=model.device.threads,
-        runs=runs,
-        load_seconds=loaded,
-        encode_seconds=statistics.median(t.encode_seconds for t in answers),
-        prefill_seconds=statistics.median(t.prefill_seconds for t in answers),
-        ttft_seconds=statistics.median(t.ttft_seconds for t in answers),
-        tokens_per_second=statistics.median(t.tokens_per_second for t in answers),
-        prompt_tokens=answers[0].prompt_tokens,
-        generated_tokens=answers[0].generated_tokens,
-        peak_memory=peak_memory(),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine,
+        limits=limits,
+        stages=tuple(_stages(samples, roofline(model, limits) if limits else None)),
+        peak_memory=peak,
+        gpu_memory=gpu,
     )
 
 
-def _answer(model: Llava, picture: Image, run: int, prompt: str, tokens: int) -> Timings:
-    box = (picture.width // 4, picture.height // 4, picture.width * 3 // 4, picture.height * 3 // 4)
-    picture.paste((37 * run % 256, 90, 160), box)  # a picture that the encoder does not remember
-    *_, last = model.stream(prompt, picture, max_tokens=tokens)
-    return last.timings
+def read_latency(path: Path) -> Latency:
+    """A file that --json-out wrote; raises UsageError where it is none."""
+    try:
+        return parse(Latency, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path} is not a latency file ({' '.join(str(error).split())}); "
+            "give one that `llava-edge bench latency --json-out` wrote."
+        ) from error
 
 
-def main(
-    bundle: Annotated[
-        Path | None, typer.Argument(help="The bundle's folder.", show_default="the demo's")
-    ] = None,
-    image: Annotated[Path, typer.Option(help="A picture.")] = Path("photo.jpg"),
-    prompt: Annotated[str, typer.Option(help="What is asked.")] = "Describe the picture in detail.",
-    tokens: Annotated[int, typer.Option(min=2, help="The longest answer.")] = 64,
-    runs: Annotated[int, typer.Option(min=1, help="How many answers.")] = 5,
-) -> None:
-    """Print the latency of a bundle, line by line and then as one JSON line."""
-    latency = asdict(measure(bundle, image, prompt, tokens=tokens, runs=runs))
-    for name, value in latency.items():
-        print(f"{name:18} {value:,.3f}" if isinstance(value, float) else f"{name:18} {value}")
-    print(json.dumps(latency))
+def as_json(latency: Latency) -> str:
+    """One line for programs."""
+    return json.dumps(asdict(latency))
+
+
+def _contexts(wanted: Sequence[int] | None, tokens: int, model: Llava) -> Sequence[int]:
+    room = model.decoder.context - tokens
+    if wanted is None:
+        return [context for context in CONTEXTS if context <= room]
+    if wrong := [context for context in wanted if not 0 < context <= room]:
+        raise UsageError(
+            f"--contexts holds {wrong[0]:,}, but 1 to {room:,} tokens fit before the "
+            f"{tokens} that are decoded; give other contexts."
+        )
+    return wanted
+
+
+def _stages(samples: Iterable[Sample], roof: Roofline | None) -> Iterable[Stage]:
+    by_name: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_name[sample.name].append(sample)
+    for name, same in by_name.items():
+        kind, amount = same[0].kind, same[0].amount
+        least = roof.least(kind, amount) if roof else None
+        yield Stage(name, kind, amount, summarize([one.seconds for one in same]), least)
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    from llava_edge.cli import run
+    from llava_edge.cli_bench import app
+
+    run(lambda: app(["latency", *sys.argv[1:]]))

@@ -1,0 +1,1 @@
+"""The same weights, prompt and picture in other runtimes, on the same cores."""

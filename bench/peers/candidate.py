@@ -1,0 +1,55 @@
+"""What every runtime must do to be compared, and what it is opened with."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from llava_edge.bench.peers.question import Question
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A runtime and its files; each module of this package named by `module` opens one."""
+
+    name: str
+    module: str
+    bundle: Path
+    threads: int
+    context: int  # tokens
+    gguf: Path | None = None
+    checkpoint: str | None = None
+    base: str | None = None
+    genai: Path | None = None  # the bundle as genai_folder.py writes it
+    device: str = "auto"  # of llava-edge
+
+    @property
+    def lacks_tower(self) -> bool:
+        """It is given the rows of llava-edge's tower instead of pictures."""
+        return self.module == "llamacpp"
+
+
+class Candidate(Protocol):
+    """A model in a runtime, with one KV cache."""
+
+    def forget(self) -> None:
+        """Empty the KV cache."""
+
+    def read(self, ids: list[int]) -> int:
+        """Append ids; the likeliest id after them."""
+
+    def ask(self, question: Question) -> float:
+        """Begin anew with the first turn; seconds until the first token of its answer is known.
+
+        The answer is then read as well, untimed.
+        """
+
+    def follow_up(self, question: Question) -> float:
+        """Go on with the second turn; seconds until the first token."""
+
+
+def open_candidate(settings: Settings) -> Candidate:
+    """Load the model that the settings name."""
+    module = import_module(f"llava_edge.bench.peers.{settings.module}")
+    candidate: Candidate = module.open_candidate(settings)
+    return candidate

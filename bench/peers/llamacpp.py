@@ -1,0 +1,57 @@
+"""A GGUF file of the language model in llama.cpp, which has no such vision tower.
+
+It is given the bundle's image embeddings, as its own multimodal library gives it a tower's.
+"""
+
+import numpy as np
+
+from llava_edge.bench.llama_cpp import Floats, LlamaCpp
+from llava_edge.bench.peers.candidate import Settings
+from llava_edge.bench.peers.question import Question
+from llava_edge.bench.runtime import timed
+from llava_edge.errors import UsageError
+
+BATCH = 512
+
+
+def open_candidate(settings: Settings) -> "LlamaCppCandidate":
+    """Load the file."""
+    if settings.gguf is None:
+        raise UsageError("llama.cpp needs the language model as a GGUF file; name it with --gguf.")
+    return LlamaCppCandidate(
+        LlamaCpp(settings.gguf, context=settings.context, batch=BATCH, threads=settings.threads)
+    )
+
+
+class LlamaCppCandidate:
+    """llama.cpp, fed with ids and rows."""
+
+    def __init__(self, model: LlamaCpp) -> None:
+        self._model = model
+
+    def forget(self) -> None:
+        """Empty the KV cache."""
+        self._model.forget()
+
+    def read(self, ids: list[int]) -> int:
+        """Append ids; the likeliest id after them."""
+        return int(self._model.read(ids)[0].argmax())
+
+    def ask(self, question: Question) -> float:
+        """The first turn without the tower: from the picture's rows on."""
+        rows = np.load(question.rows)
+        seconds, _ = timed(lambda: self._first_turn(question, rows))
+        self.read(list(question.answer))
+        return seconds
+
+    def follow_up(self, question: Question) -> float:
+        """The second turn."""
+        seconds, _ = timed(lambda: self.read(list(question.follow_up)))
+        return seconds
+
+    def _first_turn(self, question: Question, rows: Floats) -> int:
+        self.forget()
+        if question.before:
+            self._model.read(list(question.before))
+        self._model.read(rows)
+        return self.read(list(question.after))

@@ -1,0 +1,35 @@
+"""The bundle in llava-edge itself."""
+
+from pathlib import Path
+
+from llava_edge.bench.peers.candidate import Settings
+from llava_edge.bench.peers.question import ANSWER_TOKENS, Question
+from llava_edge.bench.runtime import Reader, ask, open_bundle
+from llava_edge.model import Llava
+
+
+def open_candidate(settings: Settings) -> "Ours":
+    """Load the bundle, with a context as long as the others'."""
+    return Ours(open_bundle(settings.bundle, settings.device, settings.context))
+
+
+class Ours(Reader):
+    """A bundle that converses as an application lets it, through Chat."""
+
+    def __init__(self, model: Llava) -> None:
+        super().__init__(model)
+        self._model = model
+        self._chat = model.chat()
+
+    def ask(self, question: Question) -> float:
+        """The first turn: from the picture's file on."""
+        self.forget()
+        self._chat = self._model.chat()
+        picture = Path(question.picture)
+        _, timings = ask(self._chat, question.prompt, picture, tokens=ANSWER_TOKENS)
+        return timings.ttft_seconds
+
+    def follow_up(self, question: Question) -> float:
+        """The second turn, of the same conversation."""
+        _, timings = ask(self._chat, question.follow_up_prompt, tokens=1)
+        return timings.ttft_seconds

@@ -1,0 +1,71 @@
+"""Two questions about a picture, as text and as every runtime is fed with them."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llava_edge.bench.pictures import unseen
+from llava_edge.bench.runtime import timed
+from llava_edge.model import Llava
+from llava_edge.prompt import Message, Picture, Segment, picture_first, render
+
+FOLLOW_UP = "And what else is in it?"
+ANSWER = "There are several things in the picture, some of them large."
+ANSWER_TOKENS = 16  # of llava-edge, which answers by itself; about as many
+
+
+@dataclass(frozen=True)
+class Question:
+    """Two turns about one picture; peers take `answer` for their own to the first."""
+
+    picture: str  # the path of a file that no encoder has seen
+    prompt: str
+    rows: str  # the path of the bundle's image embeddings of it, a .npy file
+    before: tuple[int, ...]  # ids
+    after: tuple[int, ...]
+    answer: tuple[int, ...]
+    follow_up_prompt: str
+    follow_up: tuple[int, ...]  # ids from the end of the answer to the next
+    image_tokens: int
+    tower_seconds: float  # from the file to the rows
+
+    @property
+    def tokens(self) -> int:
+        """Of the first turn."""
+        return len(self.before) + self.image_tokens + len(self.after)
+
+    def fields(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def make_question(model: Llava, image: Path, prompt: str, number: int, folder: Path) -> Question:
+    """Paint the picture anew, encode it and write both into `folder`."""
+    picture, rows = folder / f"{number}{image.suffix}", folder / f"{number}.npy"
+    picture.write_bytes(unseen(image, number))
+    seconds, encoded = timed(lambda: model.encode_image(picture))
+    np.save(rows, encoded.rows)
+    config, tokenizer = model.config.prompt, model.tokenizer
+    segments = render([Message("user", picture_first(prompt, config))], config, tokenizer)
+    place = next(i for i, segment in enumerate(segments) if isinstance(segment, Picture))
+    second = render([Message("user", FOLLOW_UP)], config, tokenizer, first=False)
+    return Question(
+        picture=str(picture),
+        prompt=prompt,
+        rows=str(rows),
+        before=_ids(segments[:place]),
+        after=_ids(segments[place + 1 :]),
+        answer=tuple(tokenizer.encode([(ANSWER, False)])),
+        follow_up_prompt=FOLLOW_UP,
+        follow_up=(*tokenizer.encode([(config.assistant_suffix, True)]), *_ids(second)),
+        image_tokens=len(encoded.rows),
+        tower_seconds=seconds,
+    )
+
+
+def _ids(segments: list[Segment]) -> tuple[int, ...]:
+    return tuple(
+        id for segment in segments if not isinstance(segment, Picture) for id in segment.ids
+    )

@@ -1,0 +1,134 @@
+"""The least that a stage can take on this machine, by the bytes it reads and its arithmetic.
+
+Decode reads the language model's weights (scales, zero points and head included, as they lie in the
+bundle) and the KV cache once a token: bytes / bandwidth. Prefill and the vision tower compute:
+operations / peak, two for each weight and row, attention's products added.
+
+Not in it: norms, activations, rotary embeddings and sampling; that the CPU's graphs hold scales in
+float32 once loaded; reading weights during prefill; and caches: where the weights fit in the
+largest one, decode may be faster than memory allows, with a share above 100 %.
+"""
+
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from llava_edge.bench.limits import Limits
+from llava_edge.bundle import decoder_onnx, vision_onnx
+from llava_edge.config import BundleConfig
+from llava_edge.extras import needed_by
+from llava_edge.model import Llava
+
+PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulInteger", "MatMulNBits")
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """What a bundle reads and computes, beside what the machine can."""
+
+    limits: Limits
+    config: BundleConfig
+    decoder_bytes: int  # of weights that a token reads
+    tied: bool  # embedding table and head are the same bytes
+    whole_numbers: bool  # the decoder computes with 8-bit integers
+    tile_operations: int  # of vision tower and projector, for a tile
+
+    def least(self, kind: str, amount: int) -> float | None:
+        """Seconds of a stage (see stages.Sample) at best, None where that is not known."""
+        of_kind = {"decode": self.decode, "prefill": self.prefill, "encode": self.encode}.get(kind)
+        return of_kind(amount) if of_kind else None
+
+    def decode(self, context: int) -> float:
+        """Seconds a token after `context` tokens."""
+        decoder = self.config.decoder
+        row = 4 * 2 * decoder.num_layers * decoder.num_kv_heads * decoder.head_dim  # keys, values
+        return (self.decoder_bytes + context * row) / self.limits.bandwidth
+
+    def prefill(self, tokens: int) -> float:
+        """Seconds for tokens from the first on, with the logits of the last."""
+        decoder = self.config.decoder
+        head = decoder.vocab_size * decoder.hidden_size
+        layers = self.config.quantization.weights - head * (1 if self.tied else 2)
+        pairs = tokens * (tokens + 1) // 2  # of queries and keys
+        attention = 4 * decoder.num_layers * decoder.num_heads * decoder.head_dim * pairs
+        peak = self.limits.int8 if self.whole_numbers else self.limits.float32
+        return 2 * (layers * tokens + head) / peak + attention / self.limits.float32
+
+    def encode(self, tiles: int) -> float:
+        """Seconds for the vision tower and the projector."""
+        return tiles * self.tile_operations / self.limits.float32
+
+
+def roofline(model: Llava, limits: Limits) -> Roofline:
+    """What a bundle on the CPU reads and computes; its vision graph runs once for that."""
+    with needed_by("`llava-edge bench`", "bench"):
+        import onnx
+    path = model.path / decoder_onnx(model.device.graph)
+    graph = onnx.load(path, load_external_data=False).graph
+    stored = {tensor.name: _external(tensor) for tensor in graph.initializer}
+    tables = ("rotary.",)  # of which a token reads one row
+    return Roofline(
+        limits=limits,
+        config=model.config,
+        decoder_bytes=sum(
+            entry.get("length", 0) for name, entry in stored.items() if not name.startswith(tables)
+        ),
+        tied=any(
+            entry.get("offset") == model.config.decoder.embedding.data.offset
+            for entry in stored.values()
+        ),
+        whole_numbers=any(
+            attribute.name == "accuracy_level" and attribute.i == 4
+            for node in graph.node
+            for attribute in node.attribute
+        ),
+        tile_operations=_tile_operations(model),
+    )
+
+
+def _external(tensor: Any) -> dict[str, int]:
+    """Where an initializer lies in weights.bin; empty for one that is in the graph itself."""
+    return {e.key: int(e.value) for e in tensor.external_data if e.key in ("offset", "length")}
+
+
+def _tile_operations(model: Llava) -> int:
+    """Counted from the shapes that onnxruntime's profile of the unoptimized graph shows."""
+    import onnxruntime
+
+    side = model.config.vision.image.size
+    with TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "vision")
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = onnxruntime.InferenceSession(
+            model.path / vision_onnx(model.device.graph),
+            options,
+            providers=["CPUExecutionProvider"],
+        )
+        session.run(None, {"pixel_values": np.zeros((1, 3, side, side), np.float32)})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    return sum(_node_operations(event["args"]) for event in events if event.get("cat") == "Node")
+
+
+def _node_operations(node: dict[str, Any]) -> int:
+    """Of one node; 0 for what multiplies no matrices."""
+    kind = node.get("op_name")
+    if kind not in (*PRODUCTS, "Conv", "ConvInteger", "MultiHeadAttention"):
+        return 0
+    inputs, outputs = _shapes(node["input_type_shape"]), _shapes(node["output_type_shape"])
+    if kind in PRODUCTS:
+        return 2 * prod(outputs[0]) * inputs[0][-1]  # [.., K] x [K, N]
+    if kind == "MultiHeadAttention":
+        return 4 * prod(inputs[0]) * inputs[1][1]  # queries [n, S, D], keys [n, L, D]
+    return 2 * prod(outputs[0]) * prod(inputs[1][1:])  # kernels [out, in, height, width]
+
+
+def _shapes(listed: list[dict[str, list[int]]]) -> list[list[int]]:
+    """As the profile lists them, a type before each."""
+    return [shape for entry in listed for shape in entry.values()]
