@@ -1,8 +1,9 @@
 """Answers at a terminal: one, or a conversation with a few commands."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -123,11 +124,25 @@ def _read_line() -> str:
         return ""
 
 
-def _print_answer(pieces: Iterable[Piece]) -> None:
-    for piece in pieces:
+def _print_answer(pieces: Iterator[Piece]) -> None:
+    for piece in chain([_await_words(pieces)], pieces):
         print(_printable(piece.text), end="", flush=True)
     print()
     _note(_summary(piece))
+
+
+def _await_words(pieces: Iterator[Piece]) -> Piece:
+    """The first piece with words; until then a terminal shows how far a long prompt is read."""
+    piece = next(pieces)
+    if piece.text or piece.finish:
+        return piece
+    with Console(stderr=True).status("") as status:
+        while not (piece.text or piece.finish):
+            timings = piece.timings
+            read = timings.cached_tokens + timings.prefilled_tokens
+            status.update(f"{read:,} of {timings.prompt_tokens:,} tokens read")
+            piece = next(pieces)
+    return piece
 
 
 def _as_json(pieces: Sequence[Piece], options: Options) -> dict[str, object]:
