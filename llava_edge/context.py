@@ -8,6 +8,7 @@ from threading import Lock
 import numpy as np
 
 from llava_edge.decoder import Decoder, Floats
+from llava_edge.errors import UsageError
 from llava_edge.interrupt import Interrupt
 from llava_edge.kv_cache import Numbers
 from llava_edge.vision import ImageEmbeddings
@@ -24,6 +25,7 @@ class Context:
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
         self.cache = decoder.new_cache()
+        self.run = 0  # counts prompts: tells an answer that another one has begun
         self.items: list[Item] = []
         self.logits = np.empty(0, dtype=np.float32)
 
@@ -48,11 +50,22 @@ class Context:
         """
         known = self.known(items)
         self.cut(known)
+        self.run += 1
+        run = self.run
         for start, end in _chunks(known, len(items)):
+            self.check(run)
             rows = self._rows(items[start:end])
             self.logits = self._decoder.read(self.cache, rows, interrupt=interrupt)[0]
             self.items.extend(items[start:end])
             yield end
+
+    def check(self, run: int) -> None:
+        """Raise UsageError where another prompt has been begun since that run."""
+        if run != self.run:
+            raise UsageError(
+                "Another turn of this conversation was begun before the answer had ended; finish "
+                "or close one first, or use a conversation for each."
+            )
 
     def read(self, ids: Sequence[int], interrupt: Interrupt | None = None) -> Floats:
         """Append ids -> the logits [len(ids), V] after each of them."""

@@ -25,13 +25,15 @@ class Reader:
 
     def __init__(self, context: Context, interrupt: Interrupt, *, guesses: bool) -> None:
         self._context = context
+        self._run = context.run
         self._interrupt = interrupt
         self._seen = Seen(context.items) if guesses else None
         self._ahead: deque[tuple[int, Floats]] = deque()  # guessed ids and the logits after them
         self._guesses = self._right = 0
 
     def after(self, id: int) -> Floats:
-        """The logits [V] after one more id."""
+        """The logits [V] after one more id; raises UsageError where the context was taken away."""
+        self._context.check(self._run)
         if self._seen is not None:
             self._seen.push(id)
         if self._ahead:

@@ -48,7 +48,7 @@ def load(
     path = bundles.find_bundle(bundle)
     config = bundles.read_bundle(path)
     bundles.verify_once(path, config)
-    size, *notes = fitting_context(config, context)
+    size, note = fitting_context(config, context)
     chosen = _choose(path, config, device)
     return Llava.from_path(
         path,
@@ -56,7 +56,7 @@ def load(
         chosen,
         size,
         image_cache=image_cache,
-        notes=tuple(note for note in (*notes, chosen.note) if note),
+        notes=tuple(sentence for sentence in (note, chosen.note) if sentence),
     )
 
 

@@ -37,7 +37,7 @@ def answer_once(
     _print_notes(model)
     pieces = model.stream(prompt, list(images) or None, options)
     if as_json:
-        print(json.dumps(_as_json(list(pieces), options)))
+        print(json.dumps({"device": model.device.name, **_as_json(list(pieces), options)}))
     else:
         _print_answer(pieces)
 

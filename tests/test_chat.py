@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llava_edge import Chat, Llava, Options, PictureError, PromptError, StateError, load
+from llava_edge import (
+    Chat,
+    Llava,
+    Options,
+    PictureError,
+    PromptError,
+    StateError,
+    UsageError,
+    load,
+)
 from llava_edge.context import Context
 from llava_edge.interrupt import Interrupt
 
@@ -79,6 +88,21 @@ def test_an_interrupted_answer_stays_and_the_chat_goes_on(model: Llava) -> None:
     *_, last = chat.stream(TURNS[1], options=SHORT)
     assert last.timings.prefilled_tokens < last.timings.prompt_tokens
     assert read_anew(chat, SHORT) == chat._turns[-1].answer
+
+
+def test_two_turns_of_one_conversation_cannot_be_answered_at_once(model: Llava) -> None:
+    chat, options = model.chat(), Options(temperature=3.0, seed=0)
+    first = chat.stream("Tell", options=options)
+    next(first)
+    chat.answer("Other", options=SHORT)
+    with pytest.raises(UsageError, match="Another turn of this conversation was begun"):
+        list(first)
+    assert chat.answer("And?", options=SHORT) is not None
+    long = chat.stream("word " * 12)
+    next(long)
+    chat.answer("Other", options=SHORT)
+    with pytest.raises(UsageError, match="Another turn"):
+        list(long)
 
 
 def test_a_turn_that_fails_leaves_no_trace(model: Llava, tmp_path: Path) -> None:
