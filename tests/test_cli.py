@@ -130,6 +130,15 @@ def test_a_conversation_is_saved_and_gone_on_with(
     assert "turns were forgotten" in capsys.readouterr().err
 
 
+def test_a_long_prompt_is_answered_like_a_short_one(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, prompt, options = load(tiny_bundle), "word " * 30, Options(max_tokens=5)
+    terminal.answer_once(model, prompt, [], options, as_json=False)
+    expected = terminal._printable(model.answer(prompt, options=options))
+    assert capsys.readouterr().out == expected + "\n"
+
+
 def test_ctrl_c_stops_the_answer_and_not_the_program(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
