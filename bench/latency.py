@@ -20,11 +20,12 @@ from rich.console import Console
 from rich.progress import track
 
 from llava_edge.bench.limits import Limits, measure_limits
-from llava_edge.bench.machine import CPU, Machine, describe_machine, gpu_memory
+from llava_edge.bench.machine import Machine, describe_machine, gpu_memory
 from llava_edge.bench.roofline import Roofline, roofline
 from llava_edge.bench.runtime import open_bundle
 from llava_edge.bench.stages import Kind, Plan, Sample, run_through
 from llava_edge.bench.summary import Summary, summarize
+from llava_edge.devices import CPU
 from llava_edge.errors import UsageError
 from llava_edge.memory import peak_memory
 from llava_edge.model import Llava
@@ -78,12 +79,9 @@ def measure(
     ):
         found = list(run_through(model, plan, run))
         samples += found if run else []
-    peak, gpu = (
-        peak_memory(),
-        gpu_memory(model.device),
-    )  # before the limits take memory of theirs
+    peak, gpu = peak_memory(), gpu_memory(model.device)  # before the limits take theirs
     machine = describe_machine(model.device)
-    limits = measure_limits(machine.threads) if machine.provider == CPU else None
+    limits = measure_limits(machine.threads) if machine.provider == CPU.provider else None
     return Latency(
         bundle=model.config.name,
         date=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -10,9 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from llava_edge import __version__
-from llava_edge.devices import Device
-
-CPU = "CPUExecutionProvider"
+from llava_edge.devices import CPU, Device
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def describe_machine(device: Device) -> Machine:
         cpu=_cpu(),
         threads=threads(device),
         memory=_memory(),
-        gpu=_nvidia("name") if device.provider != CPU else None,
+        gpu=_nvidia("name") if device.provider != CPU.provider else None,
         provider=device.provider,
         system=platform.platform(terse=True),
         python=platform.python_version(),
@@ -52,7 +50,7 @@ def threads(device: Device) -> int:
 
 def gpu_memory(device: Device) -> int | None:
     """Bytes taken on the GPU, by whomever; None where none is used or its driver is silent."""
-    used = _nvidia("memory.used") if device.provider != CPU else None
+    used = _nvidia("memory.used") if device.provider != CPU.provider else None
     return int(used) * 2**20 if used and used.isdigit() else None
 
 

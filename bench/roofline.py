@@ -22,6 +22,7 @@ from llava_edge.bench.limits import Limits
 from llava_edge.bundle import decoder_onnx, vision_onnx
 from llava_edge.config import BundleConfig
 from llava_edge.extras import needed_by
+from llava_edge.memory import expected_memory
 from llava_edge.model import Llava
 
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulInteger", "MatMulNBits")
@@ -45,9 +46,8 @@ class Roofline:
 
     def decode(self, context: int) -> float:
         """Seconds a token after `context` tokens."""
-        decoder = self.config.decoder
-        row = 4 * 2 * decoder.num_layers * decoder.num_kv_heads * decoder.head_dim  # keys, values
-        return (self.decoder_bytes + context * row) / self.limits.bandwidth
+        cached = context * expected_memory(self.config).kv_cache_per_token
+        return (self.decoder_bytes + cached) / self.limits.bandwidth
 
     def prefill(self, tokens: int) -> float:
         """Seconds for tokens from the first on, with the logits of the last."""

@@ -25,7 +25,15 @@ class FairLock:
             mine = Lock()
             mine.acquire()
             self._waiting.append(mine)
-        mine.acquire()  # until the one before hands over
+        try:
+            mine.acquire()  # until the one before hands over
+        except BaseException:  # Ctrl-C: nobody may hand over to one that has gone
+            with self._state:
+                if mine in self._waiting:
+                    self._waiting.remove(mine)
+                else:
+                    self._hand_over()
+            raise
 
     def __exit__(
         self,
@@ -34,7 +42,10 @@ class FairLock:
         traceback: TracebackType | None,
     ) -> None:
         with self._state:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._busy = False
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._waiting:
+            self._waiting.popleft().release()
+        else:
+            self._busy = False

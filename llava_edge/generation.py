@@ -129,6 +129,7 @@ class Answer:
         Where the context is full, `make_room` gives a shorter prompt to go on after, or None.
         """
         finish: Finish | None = None
+        interrupt.begin()
         try:
             yield from self._read_prompt(context, interrupt)
             finish = yield from self._say(context, interrupt, make_room)

@@ -1,5 +1,6 @@
 """Ends an answer from elsewhere: from another thread, or at a deadline."""
 
+import time
 from threading import Timer
 from typing import TYPE_CHECKING, Literal
 
@@ -21,11 +22,20 @@ class Interrupt:
     def __init__(self, timeout: float | None = None) -> None:
         self.reason: Reason | None = None
         self.run_options: onnxruntime.RunOptions = onnxruntime_library().RunOptions()
+        self._deadline = None if timeout is None else time.perf_counter() + timeout
         self._timer: Timer | None = None
-        if timeout is not None:
-            self._timer = Timer(timeout, self.end, ("timeout",))
-            self._timer.daemon = True
-            self._timer.start()
+
+    def begin(self) -> None:
+        """The answer is begun: from here on the deadline, which counts from before, is watched."""
+        if self._deadline is None:
+            return
+        left = self._deadline - time.perf_counter()
+        if left <= 0:
+            self.end("timeout")
+            return
+        self._timer = Timer(left, self.end, ("timeout",))
+        self._timer.daemon = True
+        self._timer.start()
 
     def end(self, reason: Reason) -> None:
         """End the answer; the first reason counts."""

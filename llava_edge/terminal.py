@@ -109,7 +109,7 @@ class _Conversation:
         self._pictures = []
         _print_answer(pieces)
         if (turns := self._chat.forgotten - forgotten) > 0:
-            _note(f"the context was full: the oldest {turns} turns were forgotten")
+            _note(f"the context was full, so that the oldest turns were forgotten ({turns})")
 
 
 def _read_line() -> str:

@@ -34,6 +34,7 @@ class ImageEmbeddings:
 
     rows: Floats
     key: bytes = field(init=False, repr=False)
+    _reduced: dict[int, "ImageEmbeddings"] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         digest = sha256(np.ascontiguousarray(self.rows).data).digest()
@@ -47,7 +48,10 @@ class ImageEmbeddings:
 
     def reduced(self, count: int) -> "ImageEmbeddings":
         """The `count` most diverse of its rows, in their order; see reduction.diverse."""
-        return ImageEmbeddings(_frozen(self.rows[diverse(self.rows, count)]))
+        if count not in self._reduced:
+            rows = _frozen(self.rows[diverse(self.rows, count)])
+            self._reduced[count] = ImageEmbeddings(rows)
+        return self._reduced[count]
 
 
 class VisionEncoder:

@@ -1,10 +1,12 @@
 """One model, several threads: answers queue, end when they are told to, and leave nothing."""
 
 import gc
+import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, main_thread
 
 import pytest
 from PIL import Image
@@ -52,6 +54,29 @@ def test_first_come_first_served() -> None:
     assert order == list(range(5))
     with lock:  # and it is free again
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to a thread")
+def test_ctrl_c_in_the_queue_leaves_it_in_order() -> None:
+    lock, held, interrupted = FairLock(), Event(), Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            while not lock._waiting:  # until the main thread stands in the queue
+                time.sleep(0)
+            signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
+            interrupted.wait()
+
+    thread = Thread(target=hold)
+    thread.start()
+    held.wait()
+    with pytest.raises(KeyboardInterrupt), lock:
+        pass
+    interrupted.set()
+    thread.join()
+    with lock:
+        assert not lock._waiting
 
 
 def test_another_thread_ends_an_answer(tiny_bundle: Path) -> None:
