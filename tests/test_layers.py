@@ -14,7 +14,14 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("llava_edge", "bench", "export", "train")
 RUNTIME_LIBRARIES = {"numpy", "PIL", "tokenizers"}
 COMMAND_LINE_LIBRARIES = {"typer", "rich"}
-COMMAND_LINE = {"__main__.py", "cli.py", "cli_bench.py", "describe.py", "terminal.py"}
+COMMAND_LINE = {
+    "__main__.py",
+    "cli.py",
+    "cli_bench.py",
+    "cli_chat.py",
+    "describe.py",
+    "terminal.py",
+}
 JUDGES = {"calibrate.py", "reference.py", "reference_config.py", "sensitivity.py"}
 NEVER_AT_RUN_TIME = (
     "torch",

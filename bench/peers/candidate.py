@@ -1,11 +1,13 @@
 """What every runtime must do to be compared, and what it is opened with."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 from llava_edge.bench.peers.question import Question
+from llava_edge.bench.runtime import timed
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,29 @@ class Candidate(Protocol):
 
     def follow_up(self, question: Question) -> float:
         """Go on with the second turn; seconds until the first token."""
+
+
+class Peer(ABC):
+    """A Candidate that is given each turn as ids and the picture's rows or pixels."""
+
+    @abstractmethod
+    def read(self, ids: list[int]) -> int:
+        """Append ids; the likeliest id after them."""
+
+    @abstractmethod
+    def first_turn(self, question: Question) -> int:
+        """Begin anew with the first turn; the likeliest id after it."""
+
+    def ask(self, question: Question) -> float:
+        """Seconds of the first turn; its answer is then read as well."""
+        seconds, _ = timed(lambda: self.first_turn(question))
+        self.read(list(question.answer))
+        return seconds
+
+    def follow_up(self, question: Question) -> float:
+        """Seconds of the second turn."""
+        seconds, _ = timed(lambda: self.read(list(question.follow_up)))
+        return seconds
 
 
 def open_candidate(settings: Settings) -> Candidate:

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llava_edge.bench.peers.candidate import Settings
+from llava_edge.bench.peers.candidate import Peer, Settings
 from llava_edge.bench.peers.genai_folder import image_id
 from llava_edge.bench.peers.question import Question
-from llava_edge.bench.runtime import timed
 from llava_edge.bundle import read_bundle
 from llava_edge.config import ImageConfig
 from llava_edge.image import load_picture, preprocess
@@ -26,7 +25,7 @@ def open_candidate(settings: Settings) -> "Genai":
     return Genai(model, config.vision.image, image_id(config), settings.context)
 
 
-class Genai:
+class Genai(Peer):
     """A Generator, which holds the KV cache and chooses greedily."""
 
     def __init__(self, model: "og.Model", image: ImageConfig, row_id: int, context: int) -> None:
@@ -54,18 +53,8 @@ class Genai:
             self._generator.append_tokens(np.array(ids, np.int32))
         return self._choose()
 
-    def ask(self, question: Question) -> float:
-        """The first turn: from the picture's file on."""
-        seconds, _ = timed(lambda: self._first_turn(question))
-        self.read(list(question.answer))
-        return seconds
-
-    def follow_up(self, question: Question) -> float:
-        """The second turn."""
-        seconds, _ = timed(lambda: self.read(list(question.follow_up)))
-        return seconds
-
-    def _first_turn(self, question: Question) -> int:
+    def first_turn(self, question: Question) -> int:
+        """From the picture's file on."""
         import onnxruntime_genai as og
 
         self.forget()

@@ -5,10 +5,9 @@ It is given the bundle's image embeddings, as its own multimodal library gives i
 
 import numpy as np
 
-from llava_edge.bench.llama_cpp import Floats, LlamaCpp
-from llava_edge.bench.peers.candidate import Settings
+from llava_edge.bench.llama_cpp import LlamaCpp
+from llava_edge.bench.peers.candidate import Peer, Settings
 from llava_edge.bench.peers.question import Question
-from llava_edge.bench.runtime import timed
 from llava_edge.errors import UsageError
 
 BATCH = 512
@@ -23,7 +22,7 @@ def open_candidate(settings: Settings) -> "LlamaCppCandidate":
     )
 
 
-class LlamaCppCandidate:
+class LlamaCppCandidate(Peer):
     """llama.cpp, fed with ids and rows."""
 
     def __init__(self, model: LlamaCpp) -> None:
@@ -37,21 +36,10 @@ class LlamaCppCandidate:
         """Append ids; the likeliest id after them."""
         return int(self._model.read(ids)[0].argmax())
 
-    def ask(self, question: Question) -> float:
-        """The first turn without the tower: from the picture's rows on."""
-        rows = np.load(question.rows)
-        seconds, _ = timed(lambda: self._first_turn(question, rows))
-        self.read(list(question.answer))
-        return seconds
-
-    def follow_up(self, question: Question) -> float:
-        """The second turn."""
-        seconds, _ = timed(lambda: self.read(list(question.follow_up)))
-        return seconds
-
-    def _first_turn(self, question: Question, rows: Floats) -> int:
+    def first_turn(self, question: Question) -> int:
+        """Without the tower: from the picture's rows, in a file, on."""
         self.forget()
         if question.before:
             self._model.read(list(question.before))
-        self._model.read(rows)
+        self._model.read(np.load(question.rows))
         return self.read(list(question.after))

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llava_edge.bench.peers.candidate import Settings
+from llava_edge.bench.peers.candidate import Peer, Settings
 from llava_edge.bench.peers.question import Question
-from llava_edge.bench.runtime import timed
 from llava_edge.errors import UsageError
 from llava_edge.vision import Floats
 
@@ -29,7 +28,7 @@ def open_candidate(settings: Settings) -> "TransformersCandidate":
     return TransformersCandidate(reference)
 
 
-class TransformersCandidate:
+class TransformersCandidate(Peer):
     """LlavaForConditionalGeneration with a KV cache of transformers' usual kind."""
 
     def __init__(self, reference: "Reference") -> None:
@@ -44,18 +43,8 @@ class TransformersCandidate:
         """Append ids; the likeliest id after them."""
         return self._read_rows(self._reference.embed(ids))
 
-    def ask(self, question: Question) -> float:
-        """The first turn: from the picture's file on."""
-        seconds, _ = timed(lambda: self._first_turn(question))
-        self.read(list(question.answer))
-        return seconds
-
-    def follow_up(self, question: Question) -> float:
-        """The second turn."""
-        seconds, _ = timed(lambda: self.read(list(question.follow_up)))
-        return seconds
-
-    def _first_turn(self, question: Question) -> int:
+    def first_turn(self, question: Question) -> int:
+        """From the picture's file on."""
         self.forget()
         picture = self._reference.encode(Path(question.picture))
         texts = (self._reference.embed(list(ids)) for ids in (question.before, question.after))
