@@ -1,8 +1,11 @@
 """A lock that is given in the order in which it was asked for."""
 
 from collections import deque
-from threading import Lock
+from threading import Event, Lock
 from types import TracebackType
+
+# Seconds. A wait without end hears no Ctrl-C on Windows, and may miss one as it begins elsewhere.
+HEARS_CTRL_C = 0.1
 
 
 class FairLock:
@@ -15,23 +18,22 @@ class FairLock:
     def __init__(self) -> None:
         self._state = Lock()
         self._busy = False
-        self._waiting: deque[Lock] = deque()
+        self._waiting: deque[Event] = deque()
 
     def __enter__(self) -> None:
-        with self._state:
-            if not self._busy:
-                self._busy = True
-                return
-            mine = Lock()
-            mine.acquire()
-            self._waiting.append(mine)
+        mine = Event()
         try:
-            mine.acquire()  # until the one before hands over
-        except BaseException:  # Ctrl-C: nobody may hand over to one that has gone
+            with self._state:
+                self._waiting.append(mine)
+                if not self._busy:
+                    self._hand_over()
+            while not mine.wait(HEARS_CTRL_C):
+                pass
+        except BaseException:  # Ctrl-C, at any line: nobody may hand over to one that has gone
             with self._state:
                 if mine in self._waiting:
                     self._waiting.remove(mine)
-                else:
+                elif mine.is_set():
                     self._hand_over()
             raise
 
@@ -45,7 +47,6 @@ class FairLock:
             self._hand_over()
 
     def _hand_over(self) -> None:
+        self._busy = bool(self._waiting)
         if self._waiting:
-            self._waiting.popleft().release()
-        else:
-            self._busy = False
+            self._waiting.popleft().set()

@@ -45,7 +45,7 @@ def test_an_end_is_told_at_once(pieces: list[str], stop: list[str]) -> None:
         whole += piece
         text.push(piece)
         before = cut(whole, stop)
-        starts = (whole[i:] for i in range(len(before)))
+        starts = [whole[i:] for i in range(len(before))]
         open_before = any(word.startswith(rest) for word in stop for rest in starts)
         assert text.found == (before != whole and not open_before)
         if text.found:
