@@ -14,7 +14,7 @@ from transformers import LlavaForConditionalGeneration
 from llava_edge import Options, load
 from llava_edge.errors import PictureError, TrainingError
 from llava_edge.export.convert import export
-from llava_edge.records import load_records
+from llava_edge.records import Data, Record, load_records
 from llava_edge.train import stages
 from llava_edge.train.dataset import RecordDataset, collate
 from llava_edge.train.fit import train
@@ -38,6 +38,10 @@ def tensors(folder: Path, part: str) -> dict[str, Tensor]:
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     assert first.keys() == second.keys() and first
     return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def records(folder: Path) -> list[Record]:
+    return load_records(Data((folder / "records.json",), folder / "pictures"))
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +95,7 @@ def test_transformers_and_export_read_the_checkpoint(
     export(folder / "run" / "stage2", tmp_path / "bundle", precision=EXACT)
     rows = load(tmp_path / "bundle").encode_image(folder / "pictures" / "0.png").rows
     learner = build(load_recipe(folder / "recipe.toml"))
-    example = RecordDataset(
-        load_records(load_recipe(folder / "recipe.toml").stage1.data), learner.encoding
-    )[0]
+    example = RecordDataset(records(folder), learner.encoding)[0]
     assert example.pixel_values is not None
     expected = model.get_image_features(example.pixel_values[None]).pooler_output[0]
     torch.testing.assert_close(torch.from_numpy(rows), expected.detach(), atol=1e-4, rtol=0)
@@ -127,7 +129,7 @@ def test_losses_are_logged_and_drawn(full_run: Path) -> None:
 def test_the_head_at_labels_alone_gives_the_loss_of_transformers(full_run: Path) -> None:
     recipe = load_recipe(full_run / "recipe.toml")
     learner = build(recipe)
-    dataset = RecordDataset(load_records(recipe.stage1.data), learner.encoding)
+    dataset = RecordDataset(records(full_run), learner.encoding)
     batch = collate([dataset[0], dataset[3], dataset[6]])
     ours = AnswerLoss(learner.model)(**batch)["loss"]
     torch.testing.assert_close(ours, learner.model(**batch).loss, atol=1e-5, rtol=1e-5)

@@ -18,7 +18,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_paths_are_relative_to_the_recipe(written: Path) -> None:
     recipe = load_recipe(written)
     assert recipe.out == written.parent / "run"
-    assert recipe.stage1.data.records == (written.parent / "records.json",)
+    assert recipe.stage1 is not None and recipe.stage2 is not None
+    assert recipe.stage1.data[0].records == (written.parent / "records.json",)
     assert recipe.stage2.lora is not None and recipe.stage2.lora.rank == 4
 
 

@@ -49,7 +49,7 @@ def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
         _write_lora(model.language_model, partial)
         learner.model.config.save_pretrained(partial)
         _write_companions(learner, recipe, partial, tokenizer=False)
-        base = json.dumps(_base(recipe.language_model), indent=2)
+        base = json.dumps(_base(Path(recipe.language_model)), indent=2)
         (partial / "base.json").write_text(base + "\n")
 
 
@@ -87,7 +87,7 @@ def _write_companions(
     (folder / "preprocessor_config.json").write_text(json.dumps(_processor(image), indent=2) + "\n")
     if tokenizer:
         learner.tokenizer.save(str(folder / "tokenizer.json"))
-        config = recipe.language_model / "tokenizer_config.json"
+        config = Path(recipe.language_model) / "tokenizer_config.json"
         if config.exists():
             shutil.copyfile(config, folder / config.name)
 

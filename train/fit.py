@@ -45,7 +45,10 @@ def train(recipe: Path, *, resume: bool = False, force: bool = False) -> Path:
 def _train(plan: Recipe, console: Console, *, resume: bool) -> Path:
     learner = build(plan)
     stage1, stage2 = plan.out / "stage1", plan.out / "stage2"
-    if (stage1 / "config.json").exists():
+    if plan.stage1 is None:
+        assert plan.projector_weights is not None
+        load_projector(learner.model, plan.projector_weights)
+    elif (stage1 / "config.json").exists():
         console.print(f"Stage 1 is done: {stage1}")
         load_projector(learner.model, stage1)
     else:
@@ -53,6 +56,8 @@ def _train(plan: Recipe, console: Console, *, resume: bool) -> Path:
         console.print("Stage 1: the projector learns, all else is frozen")
         _run(plan, learner, plan.stage1, "stage1", resume=resume)
         save_checkpoint(learner, plan, stage1)
+    if plan.stage2 is None:
+        return stage1
     console.print("Stage 2: the projector and the language model learn")
     _run(plan, learner, plan.stage2, "stage2", resume=resume)
     if plan.stage2.lora:

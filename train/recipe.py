@@ -9,7 +9,24 @@ from llava_edge.errors import TrainingError
 from llava_edge.parse import parse
 from llava_edge.records import Data
 
-PATH_KEYS = {"out", "vision_tower", "language_model", "records", "images"}
+PATH_KEYS = {"out", "vision_tower", "language_model", "records", "images", "projector_weights"}
+SOURCE_KEYS = {"data", "evaluation"}
+
+PromptName = Literal[
+    "chatml", "llama_2", "llama_3", "mistral", "phi", "qwen", "v0", "v1", "vicuna_v1"
+]
+
+
+@dataclass(frozen=True)
+class Source(Data):
+    """Records, and how many times an epoch sees each of them; 0.5 is a half of them."""
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weight <= 0:
+            raise ValueError(f"weight is {self.weight}, not above 0")
 
 
 @dataclass(frozen=True)
@@ -22,6 +39,8 @@ class Lora:
 
     def __post_init__(self) -> None:
         _at_least_one(rank=self.rank, alpha=self.alpha)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, not in 0..1")
 
 
 @dataclass(frozen=True)
@@ -31,7 +50,7 @@ class WarmStart:
     Not in the paper: it needs records with boxes, and no language model is run.
     """
 
-    data: Data
+    data: tuple[Source, ...]
     epochs: int = 10
     learning_rate: float = 1e-3
     batch_size: int = 1024  # rows
@@ -44,69 +63,117 @@ class WarmStart:
 class Stage:
     """One stage: a learning rate per part, 0 = frozen; the tower is always frozen."""
 
-    data: Data
+    data: tuple[Source, ...]
     projector_lr: float
     language_model_lr: float = 0.0
     lora: Lora | None = None  # without it a language model that learns does so in full
-    batch_size: int = 16  # on each device
+    quantize: Literal["nf4"] | None = None  # how a frozen language model is held (arXiv 2305.14314)
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    gradient_checkpointing: bool = False
+    prompt: Literal["plain"] | None = None  # plain: caption alone, the question is left out
+    picture_place: Literal["written", "first", "random"] = "written"
+    packing: bool = True  # several records in a row, none of which attends to another
+    batch_size: int = 16  # records a step, of all devices together
+    device_batch_size: int | None = (
+        None  # records a device computes at once; by default all its own
+    )
     epochs: float = 1.0
     warmup_ratio: float = 0.03
     save_steps: int = 200
     log_steps: int = 10
+    evaluation: tuple[Source, ...] = ()  # held-out records
+    eval_steps: int = 200
 
     def __post_init__(self) -> None:
         _at_least_one(
-            batch_size=self.batch_size, save_steps=self.save_steps, log_steps=self.log_steps
+            batch_size=self.batch_size,
+            save_steps=self.save_steps,
+            log_steps=self.log_steps,
+            eval_steps=self.eval_steps,
         )
+        if not self.data:
+            raise ValueError("data is empty")
         if min(self.projector_lr, self.language_model_lr) < 0 or self.epochs <= 0:
             raise ValueError("a learning rate is negative, or epochs is not above 0")
+        if not 0 <= self.warmup_ratio < 1:
+            raise ValueError(f"warmup_ratio is {self.warmup_ratio}, not in 0..1")
         if self.lora and not self.language_model_lr:
             raise ValueError("lora needs a language_model_lr")
+        if self.quantize and self.language_model_lr and not self.lora:
+            raise ValueError("a quantized language model cannot learn in full; add lora")
+        if self.device_batch_size is not None:
+            _at_least_one(device_batch_size=self.device_batch_size)
+            if self.batch_size % self.device_batch_size:
+                raise ValueError(
+                    f"batch_size {self.batch_size} is no multiple of device_batch_size "
+                    f"{self.device_batch_size}"
+                )
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Folders of the vision tower and the language model, and the two stages that join them."""
+    """Folders of the vision tower and the language model, and the stages that join them."""
 
     out: Path
-    vision_tower: Path
-    language_model: Path
-    stage1: Stage
-    stage2: Stage
+    vision_tower: str  # a folder, or the hub's org/name
+    language_model: str
+    stage1: Stage | None = None
+    stage2: Stage | None = None
+    projector_weights: Path | None = None  # a checkpoint or mm_projector.bin to begin with
     warm_start: WarmStart | None = None
     name: str = "llava"  # what bundles made of it are called
-    prompt: Literal["chatml", "vicuna_v1"] = "vicuna_v1"
+    prompt: PromptName = "vicuna_v1"
     projector: Literal["mlp2x_gelu", "linear"] = "mlp2x_gelu"
     vision_feature_layer: int = -2
     vision_feature_select_strategy: Literal["default", "full"] = "default"
+    image_mode: Literal["square", "pad"] | None = None  # by default what the tower's folder says
     image_token: str = "<image>"  # added to the vocabulary where it is missing
+    max_tokens: int = 2048  # of a record, image tokens included; the rest is cut off
+    bad_records: Literal["stop", "skip", "refuse"] = "stop"
+    parallel: Literal["ddp", "fsdp"] = "ddp"  # where several processes train together
+    feature_cache: float = 8.0  # GB of disk for what the frozen tower yields; 0 = none
     seed: int = 0
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the device computes it
 
     def __post_init__(self) -> None:
-        if self.stage1.language_model_lr or not self.stage1.projector_lr:
+        if not self.stages:
+            raise ValueError("stage1 and stage2 are missing; at least one is needed")
+        if self.stage1 and (self.stage1.language_model_lr or not self.stage1.projector_lr):
             raise ValueError(
                 "stage1 trains the projector alone, so it has projector_lr and no other"
             )
-        if not self.stage2.projector_lr and not self.stage2.language_model_lr:
+        if self.stage2 and not (self.stage2.projector_lr or self.stage2.language_model_lr):
             raise ValueError("stage2 trains nothing, since both its learning rates are 0")
+        if self.stage1 is None and self.projector_weights is None:
+            raise ValueError("stage2 needs a projector: add stage1 or projector_weights")
+        if self.feature_cache < 0:
+            raise ValueError(f"feature_cache is {self.feature_cache}, not 0 or more")
+        _at_least_one(max_tokens=self.max_tokens)
 
     @property
-    def data(self) -> list[Data]:
+    def stages(self) -> dict[str, Stage]:
+        """The stages that are there, by name, in order."""
+        named = {"stage1": self.stage1, "stage2": self.stage2}
+        return {name: stage for name, stage in named.items() if stage}
+
+    @property
+    def data(self) -> list[Source]:
         """All records and pictures that the recipe names."""
-        warm_start = [self.warm_start.data] if self.warm_start else []
-        return [*warm_start, self.stage1.data, self.stage2.data]
+        sources = list(self.warm_start.data) if self.warm_start else []
+        for stage in self.stages.values():
+            sources += [*stage.data, *stage.evaluation]
+        return sources
 
     @property
     def inputs(self) -> list[Path]:
         """Every file or folder that the recipe reads."""
-        files = [path for part in self.data for path in (*part.records, part.images)]
-        parts = [
-            self.vision_tower / "config.json",
-            self.language_model / "config.json",
-            self.language_model / "tokenizer.json",
+        models = [
+            Path(self.vision_tower) / "config.json",
+            Path(self.language_model) / "config.json",
+            Path(self.language_model) / "tokenizer.json",
         ]
-        return [*parts, *files]
+        files = [path for source in self.data for path in (*source.records, source.images)]
+        return [*models, *files, *([self.projector_weights] if self.projector_weights else [])]
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -138,9 +205,11 @@ def _at_least_one(**numbers: int) -> None:
 
 
 def _resolve(value: Any, folder: Path, key: str = "") -> Any:
-    """Make the paths among a table's values relative to `folder`."""
+    """Make the paths among a table's values relative to `folder`; one source is a list of one."""
     if isinstance(value, dict):
-        return {name: _resolve(item, folder, name) for name, item in value.items()}
+        table = {name: _resolve(item, folder, name) for name, item in value.items()}
+        return [table] if key in SOURCE_KEYS else table
     if isinstance(value, list):
-        return [_resolve(item, folder, key) for item in value]
+        items = [_resolve(item, folder, key) for item in value]
+        return [one for item in items for one in (item if key in SOURCE_KEYS else [item])]
     return str(folder / value) if key in PATH_KEYS and isinstance(value, str) else value

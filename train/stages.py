@@ -16,7 +16,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from llava_edge.errors import TrainingError
 from llava_edge.records import load_records
 from llava_edge.train.dataset import RecordDataset, collate
-from llava_edge.train.model import AnswerLoss, Learner
+from llava_edge.train.model import AnswerLoss, Learner, compute_dtype
 from llava_edge.train.recipe import Recipe, Stage
 
 TRAINED = "trained.safetensors"  # of a Trainer's checkpoint: what learns in this stage, no more
@@ -56,7 +56,9 @@ def run(
         model=model,
         args=_arguments(recipe, stage, out),
         data_collator=collate,
-        train_dataset=RecordDataset(load_records(stage.data), learner.encoding),
+        train_dataset=RecordDataset(
+            [record for source in stage.data for record in load_records(source)], learner.encoding
+        ),
     )
     checkpoint = _last_checkpoint(out) if resume else None
     with disable_input_dtype_casting(model.llava):  # autocast casts the adapters instead
@@ -121,7 +123,7 @@ def _arguments(recipe: Recipe, stage: Stage, out: Path) -> TrainingArguments:
         learning_rate=stage.language_model_lr or stage.projector_lr,
         lr_scheduler_type="cosine",
         warmup_steps=stage.warmup_ratio,  # a share of all steps, being below 1
-        bf16=recipe.precision == "bf16",
+        bf16=compute_dtype(recipe) == torch.bfloat16,
         logging_steps=stage.log_steps,
         save_steps=stage.save_steps,
         save_total_limit=2,

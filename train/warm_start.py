@@ -23,10 +23,11 @@ SHARPNESS = 20.0  # of the softmax over cosines
 
 def warm_start(learner: Learner, settings: WarmStart) -> float:
     """Train the projector on labelled rows, in place; returns the last epoch's accuracy (0..1)."""
-    records = [record for record in load_records(settings.data) if record.objects]
+    given = [record for source in settings.data for record in load_records(source)]
+    records = [record for record in given if record.objects]
     if not records:
         raise TrainingError(
-            f"The warm start's records ({settings.data.records[0]}) name no objects; give each "
+            f"The warm start's records ({settings.data[0].records[0]}) name no objects; give each "
             "record a list of objects with name and box, or leave out the warm start."
         )
     names = [BACKGROUND, *sorted({item.name for record in records for item in record.objects})]
