@@ -13,7 +13,7 @@ from llava_edge.config import ImageConfig
 from llava_edge.prompt import PROMPTS, Message, render
 from llava_edge.records import Data, load_records
 from llava_edge.tokenizer import Tokenizer
-from llava_edge.train.dataset import IGNORE_INDEX, Encoding, RecordDataset, collate, label
+from llava_edge.train.dataset import IGNORE_INDEX, Encoding, RecordDataset, label, pad
 
 IMAGE = ImageConfig(size=21, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), mode="pad")
 
@@ -64,7 +64,7 @@ def test_a_batch_pads_without_labels_or_attention(tmp_path: Path) -> None:
     records = load_records(Data((tmp_path / "records.json",), tmp_path / "pictures"))
     dataset = RecordDataset(records, ENCODINGS["chatml"])
     examples = [dataset[0], dataset[len(dataset) - 1]]
-    batch = collate(examples)
+    batch = pad(examples)
     short = len(examples[1].input_ids)
     assert batch["input_ids"].shape == (2, len(examples[0].input_ids))
     assert batch["pixel_values"].shape == (1, 3, IMAGE.size, IMAGE.size)
@@ -77,4 +77,4 @@ def test_a_batch_pads_without_labels_or_attention(tmp_path: Path) -> None:
 def test_a_batch_of_words_alone_has_no_pixels(tmp_path: Path) -> None:
     write_records(tmp_path)
     records = load_records(Data((tmp_path / "records.json",), tmp_path / "pictures"))
-    assert "pixel_values" not in collate([RecordDataset(records, ENCODINGS["chatml"])[6]])
+    assert "pixel_values" not in pad([RecordDataset(records, ENCODINGS["chatml"])[6]])

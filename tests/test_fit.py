@@ -15,8 +15,8 @@ from llava_edge import Options, load
 from llava_edge.errors import PictureError, TrainingError
 from llava_edge.export.convert import export
 from llava_edge.records import Data, Record, load_records
-from llava_edge.train import stages
-from llava_edge.train.dataset import RecordDataset, collate
+from llava_edge.train import trainer
+from llava_edge.train.dataset import RecordDataset, pad
 from llava_edge.train.fit import train
 from llava_edge.train.model import AnswerLoss, build
 from llava_edge.train.recipe import load_recipe
@@ -97,7 +97,7 @@ def test_transformers_and_export_read_the_checkpoint(
     learner = build(load_recipe(folder / "recipe.toml"))
     example = RecordDataset(records(folder), learner.encoding)[0]
     assert example.pixel_values is not None
-    expected = model.get_image_features(example.pixel_values[None]).pooler_output[0]
+    expected = model.get_image_features(example.pixel_values).pooler_output[0]
     torch.testing.assert_close(torch.from_numpy(rows), expected.detach(), atol=1e-4, rtol=0)
 
 
@@ -130,7 +130,7 @@ def test_the_head_at_labels_alone_gives_the_loss_of_transformers(full_run: Path)
     recipe = load_recipe(full_run / "recipe.toml")
     learner = build(recipe)
     dataset = RecordDataset(records(full_run), learner.encoding)
-    batch = collate([dataset[0], dataset[3], dataset[6]])
+    batch = pad([dataset[0], dataset[3], dataset[6]])
     ours = AnswerLoss(learner.model)(**batch)["loss"]
     torch.testing.assert_close(ours, learner.model(**batch).loss, atol=1e-5, rtol=1e-5)
 
@@ -139,16 +139,16 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     full_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = write_recipe(tmp_path)
-    run_stage, steps = stages.StageTrainer.training_step, []
+    run_stage, steps = trainer.StageTrainer.training_step, []
 
-    def cut(self: stages.StageTrainer, *args: object, **kwargs: object) -> Tensor:
+    def cut(self: trainer.StageTrainer, *args: object, **kwargs: object) -> Tensor:
         steps.append(1)
         if len(steps) == 4:  # the last of stage 1, after the checkpoint at step 2
             raise KeyboardInterrupt
         return run_stage(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages.StageTrainer, "training_step", cut)
+        patch.setattr(trainer.StageTrainer, "training_step", cut)
         with pytest.raises(KeyboardInterrupt):
             train(recipe)
     assert not (tmp_path / "run" / "stage1").exists()

@@ -12,6 +12,7 @@ from llava_edge.errors import TrainingError
 from llava_edge.records import load_records
 from llava_edge.train import stages
 from llava_edge.train.checkpoint import load_projector, save_adapter, save_checkpoint
+from llava_edge.train.dataset import RecordDataset
 from llava_edge.train.loss_plot import plot_losses
 from llava_edge.train.model import Learner, build
 from llava_edge.train.recipe import Recipe, Stage, load_recipe
@@ -99,8 +100,18 @@ def _warm_start(recipe: Recipe, learner: Learner, console: Console) -> None:
 
 def _run(recipe: Recipe, learner: Learner, stage: Stage, name: str, *, resume: bool) -> None:
     model = stages.prepare(learner, stage)
-    log = stages.run(model, learner, recipe, stage, recipe.out / "steps" / name, resume=resume)
-    _write_losses(recipe.out, name, log)
+    records = [record for source in stage.data for record in load_records(source)]
+    trainer = stages.run(
+        model,
+        recipe,
+        stage,
+        recipe.out / "steps" / name,
+        RecordDataset(records, learner.encoding, place=stage.picture_place, seed=recipe.seed),
+        None,
+        [],
+        resume=resume,
+    )
+    _write_losses(recipe.out, name, trainer.state.log_history)
 
 
 def _write_losses(out: Path, stage: str, log: Sequence[dict[str, float]]) -> None:

@@ -1,6 +1,7 @@
 """The LLaVA model under training: a tower and a language model joined by a new projector."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,19 +65,28 @@ class AnswerLoss(nn.Module):
         self,
         input_ids: Tensor,
         labels: Tensor,
-        attention_mask: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        segments: Sequence[int] | None = None,
         pixel_values: Tensor | None = None,
+        features: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         **kwargs: object,
     ) -> dict[str, Tensor]:
+        """Batches of `train.dataset`, packed or padded -> {"loss"}.
+
+        The rows of a batch's pictures come from `features` [n, T, C], where the tower computed them
+        before, or else from `pixel_values` [n, 3, H, W].
+        """
         if pixel_values is not None:
-            tower = self.llava.model.vision_tower
-            pixel_values = pixel_values.to(tower.dtype, memory_format=torch.channels_last)
-        hidden = self.llava.model(
-            input_ids=input_ids,
+            features = tower_rows(self.llava, pixel_values)
+        packed = {} if segments is None else {"segments": segments}
+        hidden = self.llava.model.language_model(
+            inputs_embeds=self._embed(input_ids, features),
             attention_mask=attention_mask,
-            pixel_values=pixel_values,
+            position_ids=position_ids,
             use_cache=False,
+            **packed,
         ).last_hidden_state  # [B, S, D]
         targets = labels[:, 1:]
         learned = targets != IGNORE_INDEX
@@ -85,6 +95,16 @@ class AnswerLoss(nn.Module):
         return {
             "loss": total / (learned.sum() if num_items_in_batch is None else num_items_in_batch)
         }
+
+    def _embed(self, input_ids: Tensor, features: Tensor | None) -> Tensor:
+        """The words' embeddings [B, S, D], with the pictures' projected rows in their places."""
+        embeds: Tensor = self.llava.get_input_embeddings()(input_ids)
+        projector = self.llava.model.multi_modal_projector
+        if features is None:  # no rows: what learns must have a gradient on every device
+            features = embeds.new_zeros(0, 1, projector.linear_1.in_features)
+        rows = projector(features.to(projector.linear_1.weight.dtype)).flatten(0, 1)
+        places = (input_ids == self.llava.config.image_token_index)[..., None]
+        return embeds.masked_scatter(places, rows.to(embeds.dtype))
 
 
 def build(recipe: Recipe) -> Learner:
@@ -137,7 +157,7 @@ def compute_dtype(recipe: Recipe) -> torch.dtype:
 def tower_rows(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
     """The frozen tower's rows [n, T, C] for pixels [n, 3, H, W], as the projector receives them."""
     tower, config = model.model.vision_tower, model.config
-    pixels = pixels.to(tower.dtype, memory_format=torch.channels_last)
+    pixels = pixels.to(tower.device, tower.dtype, memory_format=torch.channels_last)
     states: Tensor = tower(pixels, output_hidden_states=True).hidden_states[
         config.vision_feature_layer
     ]
@@ -180,7 +200,4 @@ def _join(
     ).to(torch.float32)
     model.model.language_model = language_model.model
     model.lm_head = language_model.lm_head
-    if not torch.cuda.is_available():
-        # On a CPU torch's fused attention made a training step a fifth slower than plain products.
-        model.model.language_model.set_attn_implementation("eager")
     return model

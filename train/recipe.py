@@ -109,6 +109,16 @@ class Stage:
                     f"{self.device_batch_size}"
                 )
 
+    def split(self, devices: int) -> tuple[int, int]:
+        """Records that each device computes at once, and micro-batches that a step accumulates."""
+        at_once = self.device_batch_size or self.batch_size // devices
+        if not at_once or self.batch_size % (devices * at_once):
+            raise TrainingError(
+                f"batch_size {self.batch_size} cannot be shared by {devices} devices; make it a "
+                f"multiple of {devices * (self.device_batch_size or 1)}."
+            )
+        return at_once, self.batch_size // (devices * at_once)
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -1,0 +1,62 @@
+"""Attention within each record of a packed row, by the implementation that transformers has."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from llava_edge.errors import TrainingError
+
+PACKED = "llava_edge_packed"
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    segments: Sequence[int] | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention of query [1, H, S, d] over key and value [1, G, S, d], per segment.
+
+    `segments` are the bounds 0, ..., S of the records; products between two records are never
+    computed, so a packed row costs no more than its records do. Returns [1, S, H, d].
+    """
+    if segments is None or kwargs.get("softcap") is not None:
+        raise TrainingError(
+            "This language model's attention cannot be computed in packed rows; "
+            "set packing = false in the recipe."
+        )
+    window = kwargs.get("sliding_window")
+    outputs = []
+    for begin, end in pairwise(segments):
+        part = slice(begin, end)
+        mask = _window_mask(end - begin, window, query) if window else None
+        rows, _ = sdpa_attention_forward(
+            module, query[:, :, part], key[:, :, part], value[:, :, part], mask, **kwargs
+        )
+        outputs.append(rows)
+    return torch.cat(outputs, dim=1), None
+
+
+def _window_mask(length: int, window: int, like: Tensor) -> Tensor | None:
+    """True [1, 1, s, s] where a token may look: at itself and the window - 1 before it."""
+    if length <= window:
+        return None
+    distance = torch.arange(length, device=like.device)
+    distance = distance[:, None] - distance[None, :]
+    return ((distance >= 0) & (distance < window))[None, None]
+
+
+def _no_mask(*args: object, **kwargs: object) -> None:
+    """Segments say what a mask would."""
+
+
+AttentionInterface.register(PACKED, packed_attention)
+AttentionMaskInterface.register(PACKED, _no_mask)

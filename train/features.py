@@ -1,0 +1,85 @@
+"""What the frozen tower yields for each picture, computed once and kept in a file."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from llava_edge.config import ImageConfig
+from llava_edge.image import PictureSource, load_picture, preprocess
+from llava_edge.train.batches import Devices
+
+BLOCK = 16  # pictures at once; always the same ones, so that rows are the same bits in every run
+
+Tower = Callable[[Tensor], Tensor]  # pixels [n, 3, H, W] -> rows [n, T, C]
+
+
+class Features:
+    """Rows of pictures, in a file that is mapped, not read: `features[picture]` is [T, C].
+
+    `create` lays the file out, `fill` computes what is not there yet, a share on each device.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        pictures: Sequence[PictureSource],
+        shape: tuple[int, int],
+        dtype: torch.dtype,
+        key: str,
+    ) -> None:
+        self._folder = folder
+        self._pictures = list(dict.fromkeys(pictures))
+        self._places = {picture: place for place, picture in enumerate(self._pictures)}
+        self._header = {
+            "key": key,  # of the tower and of what pictures are made into for it
+            "pictures": [str(picture) for picture in self._pictures],
+            "shape": list(shape),
+            "dtype": str(dtype),
+        }
+        self._shape = (len(self._pictures), *shape)
+        self._dtype = dtype
+        self._rows: Tensor | None = None
+
+    def __getitem__(self, picture: PictureSource) -> Tensor:
+        if self._rows is None:  # mapped anew in each worker process
+            self._rows = self._map("rows.bin", self._shape, self._dtype)
+        return self._rows[self._places[picture]].clone()
+
+    def create(self) -> None:
+        """Lay the file out, unless it is there for the same pictures, tower and shape."""
+        header = self._folder / "features.json"
+        if header.exists() and json.loads(header.read_text()) == self._header:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in (header, self._folder / "rows.bin", self._folder / "done.bin"):
+            path.unlink(missing_ok=True)
+        self._map("rows.bin", self._shape, self._dtype)
+        self._map("done.bin", (len(self._blocks),), torch.uint8)
+        header.write_text(json.dumps(self._header))
+
+    def fill(self, tower: Tower, image: ImageConfig, devices: Devices) -> None:
+        """Compute the blocks that are this device's share."""
+        rows = self._map("rows.bin", self._shape, self._dtype)
+        done = self._map("done.bin", (len(self._blocks),), torch.uint8)
+        own = range(devices.rank, len(self._blocks), devices.count)
+        left = [block for block in own if not done[block]]
+        for block in track(left, "Features of pictures", disable=not left or devices.rank > 0):
+            places = self._blocks[block]
+            pixels = [preprocess(load_picture(self._pictures[at]), image) for at in places]
+            batch = torch.stack([torch.from_numpy(one) for one in pixels])
+            rows[places.start : places.stop] = tower(batch).to(self._dtype).cpu()
+            done[block] = 1
+
+    @property
+    def _blocks(self) -> list[range]:
+        count = len(self._pictures)
+        return [range(at, min(at + BLOCK, count)) for at in range(0, count, BLOCK)]
+
+    def _map(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        size = torch.Size(shape).numel()
+        file = str(self._folder / name)
+        return torch.from_file(file, shared=True, size=size, dtype=dtype).view(shape)

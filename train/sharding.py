@@ -1,0 +1,54 @@
+"""Fully sharded data parallelism: each process holds a part of every layer (FSDP2)."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.optim import Optimizer
+
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+SPREAD = StateDictOptions(
+    full_state_dict=True, broadcast_from_rank0=True, ignore_frozen_params=True, strict=False
+)
+
+
+def shard(model: nn.Module, layers: list[nn.Module], device: torch.device) -> None:
+    """Shard each of the layers by itself, and together what is left, over all processes."""
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    for layer in layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """What learns, whole, on the CPU of the first process; every process must ask for it."""
+    state: dict[str, Tensor] = get_model_state_dict(model, options=WHOLE)
+    return state
+
+
+def load_trained_state(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Give each process its part of what the first one read."""
+    set_model_state_dict(model, state, options=SPREAD)
+
+
+def save_optimizer(model: nn.Module, optimizer: Optimizer, path: Path, *, write: bool) -> None:
+    """Write the optimizer's state, whole and by the parameters' names."""
+    state = get_optimizer_state_dict(model, optimizer, options=WHOLE)
+    if write:
+        torch.save(state, path)
+
+
+def load_optimizer(model: nn.Module, optimizer: Optimizer, path: Path) -> None:
+    """Read what `save_optimizer` wrote, by any number of processes."""
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    set_optimizer_state_dict(model, optimizer, state, options=SPREAD)

@@ -1,0 +1,162 @@
+"""StageTrainer: transformers' Trainer with a rate per part, and our own batches and checkpoints."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Trainer
+
+from llava_edge.errors import TrainingError
+from llava_edge.train import sharding
+from llava_edge.train.batches import Devices, StageBatches, in_order
+from llava_edge.train.dataset import IGNORE_INDEX, RecordDataset, pack, pad
+from llava_edge.train.recipe import Stage
+
+TRAINED = "trained.safetensors"  # of a Trainer's checkpoint: what learns in this stage, no more
+OPTIMIZER = "optimizer.pt"
+STALLED_SECONDS = 600  # how long a worker may take over a batch
+
+
+class StageTrainer(Trainer):
+    """Trains an AnswerLoss on a RecordDataset; `sharded` spreads every layer over the processes."""
+
+    def __init__(self, *, stage: Stage, sharded: bool, seed: int, **kwargs: Any) -> None:
+        self._stage = stage
+        self._seed = seed
+        super().__init__(**kwargs)
+        self.is_distributed_loading_by_transformers = sharded
+        if sharded:
+            sharding.shard(self.model, _layers(self.model), self.args.device)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        llava = self.model.llava
+        parts = (
+            (llava.model.multi_modal_projector, self._stage.projector_lr),
+            (llava.model.language_model, self._stage.language_model_lr),
+            (llava.lm_head, self._stage.language_model_lr),
+        )
+        seen: set[Tensor] = set()  # a tied head is the embeddings' own tensor
+        groups = []
+        for part, rate in parts:
+            group = [p for p in part.parameters() if p.requires_grad and p not in seen]
+            seen.update(group)
+            groups.append({"params": group, "lr": rate})
+        kind = _adamw_8bit() if self._stage.optimizer == "adamw_8bit" else torch.optim.AdamW
+        self.optimizer = kind([g for g in groups if g["params"]], weight_decay=0.0)
+        return self.optimizer
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        devices = Devices(self.args.world_size, self.args.process_index)
+        lengths, pictured = self.train_dataset.lengths()
+        return self._loader(
+            self.train_dataset, StageBatches(lengths, pictured, self._stage, self._seed, devices)
+        )
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The mean cross-entropy of all labelled tokens of the held-out records, as `eval_loss`."""
+        devices = Devices(self.args.world_size, self.args.process_index)
+        size = self._stage.split(devices.count)[0]
+        loader = self._loader(self.eval_dataset, in_order(len(self.eval_dataset), size, devices))
+        self.model.eval()
+        sums = torch.zeros(2, dtype=torch.float64)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for batch in loader:
+                loss = self.model(**self._prepare_inputs(batch), num_items_in_batch=1)["loss"]
+                learned = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
+                sums += torch.tensor([float(loss), learned], dtype=torch.float64)
+        self.model.train()
+        total, learned = self.accelerator.reduce(sums.to(self.args.device), "sum").tolist()
+        metrics = {"eval_loss": total / max(learned, 1)}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """What has learnt, whole and on the CPU; with shards every process must ask for it."""
+        if self.is_distributed_loading_by_transformers:
+            return sharding.trained_state(self.model)
+        return {name: p.detach().cpu() for name, p in _trained(self.model)}
+
+    def _loader(self, dataset: RecordDataset, batches: Iterable[list[int]]) -> DataLoader[Any]:
+        workers = self.args.dataloader_num_workers
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=pack if self._stage.packing else pad,
+            num_workers=workers,
+            timeout=STALLED_SECONDS if workers else 0,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        state = self.trained_state()
+        if self.args.should_save:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(state, folder / TRAINED)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        saved = load_file(Path(resume_from_checkpoint) / TRAINED)
+        own = dict(_trained(self.model))
+        if saved.keys() != own.keys():
+            raise TrainingError(
+                f"{resume_from_checkpoint} was trained with other parts than the recipe says; "
+                "train into another folder or take back the change."
+            )
+        if self.is_distributed_loading_by_transformers:
+            sharding.load_trained_state(self.model, saved)
+            return
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(saved[name])
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.is_distributed_loading_by_transformers:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        write, folder = self.args.should_save, Path(output_dir)
+        sharding.save_optimizer(self.model, self.optimizer, folder / OPTIMIZER, write=write)
+        if write:
+            torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self.is_distributed_loading_by_transformers:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        sharding.load_optimizer(self.model, self.optimizer, Path(checkpoint) / OPTIMIZER)
+        schedule = torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True)
+        self.lr_scheduler.load_state_dict(schedule)
+
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """Let the gradients of all but a step's last micro-batch wait; for sharded models."""
+        self.model.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            self.model.set_requires_gradient_sync(True)
+
+
+def _trained(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
+    return ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    """The language model's layers, which transformers says must not be split."""
+    language_model = model.llava.model.language_model
+    names = set(language_model._no_split_modules or ())
+    return [part for part in language_model.modules() if type(part).__name__ in names]
+
+
+def _adamw_8bit() -> Callable[..., torch.optim.Optimizer]:
+    from bitsandbytes.optim import AdamW8bit
+
+    kind: Callable[..., torch.optim.Optimizer] = AdamW8bit
+    return kind
