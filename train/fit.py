@@ -6,7 +6,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from accelerate import PartialState
 from rich.console import Console
+from torch import Tensor
 
 from llava_edge.errors import TrainingError
 from llava_edge.records import load_records
@@ -15,25 +18,29 @@ from llava_edge.train.checkpoint import load_projector, save_adapter, save_check
 from llava_edge.train.dataset import RecordDataset
 from llava_edge.train.loss_plot import plot_losses
 from llava_edge.train.model import Learner, build
-from llava_edge.train.recipe import Recipe, Stage, load_recipe
+from llava_edge.train.recipe import Recipe, Source, Stage, load_recipe
 from llava_edge.train.warm_start import warm_start
 
 WRITTEN = ("warm_start", "stage1", "stage2", "adapter", "steps")  # the folders of a run
 
 
 def train(recipe: Path, *, resume: bool = False, force: bool = False) -> Path:
-    """Run a recipe's warm start and its two stages; returns the folder of the last checkpoint.
+    """Run a recipe's warm start and its stages; returns the folder of the last checkpoint.
 
     The recipe's `out` receives `stage1/` and `stage2/`, each a Hugging Face LLaVA checkpoint,
     `adapter/` where stage 2 trained adapters, and `losses.jsonl` and `losses.png`. With `resume` a
-    run goes on after the last step saved. Raises TrainingError for a recipe or record that is bad.
+    run goes on after the last step saved. Started by torchrun, its processes train together.
+    Raises TrainingError for a recipe or record that is bad.
     """
     plan = load_recipe(recipe)
+    processes = PartialState(cpu=not torch.cuda.is_available())
     for part in plan.data:
         load_records(part)  # what is wrong with them is said now, not hours later
-    _claim(plan.out, resume=resume, force=force)
+    with processes.main_process_first():
+        if processes.is_main_process:
+            _claim(plan.out, resume=resume, force=force)
     try:
-        return _train(plan, Console(stderr=True), resume=resume)
+        return _Run(plan, processes, resume=resume).finish()
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -43,30 +50,105 @@ def train(recipe: Path, *, resume: bool = False, force: bool = False) -> Path:
         ) from error
 
 
-def _train(plan: Recipe, console: Console, *, resume: bool) -> Path:
-    learner = build(plan)
-    stage1, stage2 = plan.out / "stage1", plan.out / "stage2"
-    if plan.stage1 is None:
-        assert plan.projector_weights is not None
-        load_projector(learner.model, plan.projector_weights)
-    elif (stage1 / "config.json").exists():
-        console.print(f"Stage 1 is done: {stage1}")
-        load_projector(learner.model, stage1)
-    else:
-        _warm_start(plan, learner, console)
-        console.print("Stage 1: the projector learns, all else is frozen")
-        _run(plan, learner, plan.stage1, "stage1", resume=resume)
-        save_checkpoint(learner, plan, stage1)
-    if plan.stage2 is None:
-        return stage1
-    console.print("Stage 2: the projector and the language model learn")
-    _run(plan, learner, plan.stage2, "stage2", resume=resume)
-    if plan.stage2.lora:
-        save_adapter(learner, plan, plan.out / "adapter")
-        merged = learner.model.model.language_model.merge_and_unload()
-        learner.model.model.language_model = merged
-    save_checkpoint(learner, plan, stage2)
-    return stage2
+class _Run:
+    """A recipe under way: what is done is kept, what is not is trained."""
+
+    def __init__(self, recipe: Recipe, processes: PartialState, *, resume: bool) -> None:
+        self._recipe = recipe
+        self._processes = processes
+        self._resume = resume
+        self._console = Console(stderr=True, quiet=not processes.is_main_process)
+        self._learner = build(recipe)
+
+    def finish(self) -> Path:
+        recipe = self._recipe
+        if recipe.projector_weights:
+            load_projector(self._learner.model, recipe.projector_weights)
+        for name, stage in recipe.stages.items():
+            folder = recipe.out / name
+            if (folder / "config.json").exists():
+                self._console.print(f"{name} is done: {folder}")
+                load_projector(self._learner.model, folder)
+            else:
+                if name == "stage1":
+                    self._warm_start()
+                self._train(name, stage)
+        return folder
+
+    def _warm_start(self) -> None:
+        """Begin with a projector that has seen objects and their names, where the recipe says so.
+
+        One process trains it, and all read what it has kept.
+        """
+        recipe, kept = self._recipe, self._recipe.out / "warm_start"
+        if recipe.warm_start is None:
+            return
+        with self._processes.main_process_first():
+            if not (kept / "config.json").exists():
+                accuracy = warm_start(self._learner, recipe.warm_start)
+                self._console.print(
+                    f"Warm start: {accuracy:.1%} of the labelled rows are nearest to their word"
+                )
+                save_checkpoint(self._learner, recipe, kept)
+        load_projector(self._learner.model, kept)
+
+    def _train(self, name: str, stage: Stage) -> None:
+        recipe = self._recipe
+        self._console.print(f"{name}: {_what_learns(stage)}")
+        torch.manual_seed(recipe.seed)  # adapters begin alike in every process
+        model = stages.prepare(self._learner, stage)
+        trainer = stages.run(
+            model,
+            recipe,
+            stage,
+            recipe.out / "steps" / name,
+            self._dataset(stage.data, stage),
+            self._dataset(stage.evaluation, stage) if stage.evaluation else None,
+            [],
+            resume=self._resume,
+        )
+        trained = trainer.trained_state()
+        if recipe.parallel == "fsdp" and self._processes.num_processes > 1:
+            self._learner = _whole(recipe, stage, trained)
+        if self._processes.is_main_process:
+            self._save(name, stage)
+            _write_losses(recipe.out, name, trainer.state.log_history)
+        self._processes.wait_for_everyone()
+        load_projector(self._learner.model, recipe.out / name)  # of shards, one process had it
+
+    def _dataset(self, sources: Sequence[Source], stage: Stage) -> RecordDataset:
+        return RecordDataset(
+            [record for source in sources for record in load_records(source)],
+            self._learner.encoding,
+            place=stage.picture_place,
+            seed=self._recipe.seed,
+        )
+
+    def _save(self, name: str, stage: Stage) -> None:
+        """Write the stage's checkpoint, with adapters both apart and merged."""
+        recipe, learner = self._recipe, self._learner
+        if stage.lora:
+            save_adapter(learner, recipe, recipe.out / "adapter")
+            merged = learner.model.model.language_model.merge_and_unload()
+            learner.model.model.language_model = merged
+        save_checkpoint(learner, recipe, recipe.out / name)
+
+
+def _what_learns(stage: Stage) -> str:
+    if not stage.language_model_lr:
+        return "the projector learns, all else is frozen"
+    how = " through adapters" if stage.lora else ""
+    both = "the projector and the language model learn" if stage.projector_lr else ""
+    return (both or "the language model learns") + how
+
+
+def _whole(recipe: Recipe, stage: Stage, trained: dict[str, Tensor]) -> Learner:
+    """The model anew and in one piece, with what the processes have trained in parts."""
+    learner = build(recipe)
+    model = stages.prepare(learner, stage)
+    if trained:  # the first process has it
+        model.load_state_dict(trained, strict=False)
+    return learner
 
 
 def _claim(out: Path, *, resume: bool, force: bool) -> None:
@@ -84,34 +166,6 @@ def _claim(out: Path, *, resume: bool, force: bool) -> None:
         raise TrainingError(
             f"The run's folder {out} cannot be made ({error.strerror}); name another as out."
         ) from error
-
-
-def _warm_start(recipe: Recipe, learner: Learner, console: Console) -> None:
-    if recipe.warm_start is None:
-        return
-    kept = recipe.out / "warm_start"
-    if (kept / "config.json").exists():
-        load_projector(learner.model, kept)
-        return
-    accuracy = warm_start(learner, recipe.warm_start)
-    console.print(f"Warm start: {accuracy:.1%} of the labelled rows are nearest to their word")
-    save_checkpoint(learner, recipe, kept)
-
-
-def _run(recipe: Recipe, learner: Learner, stage: Stage, name: str, *, resume: bool) -> None:
-    model = stages.prepare(learner, stage)
-    records = [record for source in stage.data for record in load_records(source)]
-    trainer = stages.run(
-        model,
-        recipe,
-        stage,
-        recipe.out / "steps" / name,
-        RecordDataset(records, learner.encoding, place=stage.picture_place, seed=recipe.seed),
-        None,
-        [],
-        resume=resume,
-    )
-    _write_losses(recipe.out, name, trainer.state.log_history)
 
 
 def _write_losses(out: Path, stage: str, log: Sequence[dict[str, float]]) -> None:
