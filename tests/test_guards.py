@@ -59,10 +59,8 @@ def test_a_nan_stops_before_it_is_applied(tmp_path: Path, gradient: bool) -> Non
         run_stage(recipe, poison, Keep(), logging_nan_inf_filter=True)
     assert "records some, records" in str(caught.value) and "fp32" in str(caught.value)
     assert "checkpoint-2 is usable" in str(caught.value)
-    after = list(models[0].parameters())
-    assert all(
-        torch.equal(a, b) or a.isnan().any() for a, b in zip(after, poison.before, strict=True)
-    )
+    for now, before in zip(models[0].parameters(), poison.before, strict=True):
+        torch.testing.assert_close(now, before, rtol=0, atol=0, equal_nan=True)
     assert [row["step"] for row in read_log(tmp_path / "run" / "log.jsonl")] == [1, 2]
     assert run_stage(recipe).state.global_step == 4
 
@@ -92,7 +90,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     recipe = write_recipe(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(stages, "save_file", full)
-        with pytest.raises(TrainingError, match=r"disk is full.*checkpoint-2 is usable.*--resume"):
+        with pytest.raises(TrainingError, match=r"disk is full.*--resume.*checkpoint-2 is usable"):
             run_stage(recipe)
     assert [path.name for path in (tmp_path / "run/steps/stage1").iterdir()] == ["checkpoint-2"]
     assert run_stage(recipe).state.global_step == 4
@@ -120,12 +118,12 @@ class NoPicture(RecordDataset):
 
 
 def test_a_stalled_data_loader_stops(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="No batch of stage1 came for 1 seconds.*no checkpoint"):
+    with pytest.raises(TrainingError, match=r"No batch of stage1 came for 1 seconds.*no check"):
         run_stage(write_recipe(tmp_path), dataset=Blocking, timeout=1, **WORKERS)
 
 
 def test_a_killed_data_loader_worker_stops(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="pictures of stage1 is killed by signal: Killed, most"):
+    with pytest.raises(TrainingError, match=r"reads pictures for stage1 died \((kill|exit)ed"):
         run_stage(write_recipe(tmp_path), dataset=Killed, **WORKERS)
 
 

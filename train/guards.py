@@ -26,7 +26,7 @@ FULL = (
 )
 NO_MEMORY = "out of memory|can't allocate memory|not enough memory|_STATUS_ALLOC_FAILED"
 NO_BATCH = r"DataLoader timed out after (\d+)"
-NO_WORKER = r"DataLoader worker \(pid.*?\) (is killed by signal: [\w ]+|exited unexpectedly)"
+NO_WORKER = r"DataLoader worker \(pid.*?\) (?:is )?(killed by signal: [\w ]+|exited unexpectedly)"
 IN_WORKER = r"^Caught .* in DataLoader worker process.*\.(\w+Error): (.+)\Z"
 NO_PEER = "closed by peer|reset by peer|Broken pipe|NCCL|ProcessGroup"
 NO_GPU = "CUDA error(?!: device-side assert)"  # which is a bug, and says where
@@ -90,7 +90,7 @@ def explained(stage: str, steps: Path) -> Iterator[None]:
             raise
         if _is(error, FULL, errno.ENOSPC, errno.EDQUOT):
             _remove_half_written(steps)
-        raise TrainingError(f"{reason}; {_kept(steps)}, go on with --resume.") from error
+        raise TrainingError(f"{reason}, then go on with --resume ({_kept(steps)}).") from error
 
 
 def watch_for_stalls(loader: DataLoader[Any], seconds: int = STALLED) -> None:
@@ -125,19 +125,16 @@ def _reason(error: Exception, stage: str) -> str | None:
         )
     if found := re.search(NO_WORKER, text):
         return (
-            f"A process that reads the pictures of {stage} {found[1].strip()}, most often since "
-            "memory or /dev/shm is used up; free some"
+            f"A process that reads pictures for {stage} died ({found[1].strip()}), most often "
+            "since memory or /dev/shm is used up; free some"
         )
     if re.search(NO_PEER, text):
         return (
             f"Another process of {stage} is gone ({_first_line(text)}); see what it or its machine "
-            "said last, and when all can run again"
+            "said last"
         )
     if re.search(NO_GPU, text):
-        return (
-            f"The GPU failed in {stage} ({_first_line(text)}); see the system's log, and when it "
-            "works again"
-        )
+        return f"The GPU failed in {stage} ({_first_line(text)}); see the system's log"
     return None
 
 
