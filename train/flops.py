@@ -100,7 +100,7 @@ def _measured_peak(device: torch.device, dtype: torch.dtype) -> float:
 def _linear(layer: nn.Linear, *, to_inputs: bool = True) -> float:
     """A row's operations: forward, the gradient of the inputs, and that of weights that learn."""
     # Not the weight's own shape, which is a packed one where it is quantized.
-    weights = layer.in_features * layer.out_features
+    weights: int = layer.in_features * layer.out_features
     products: int = 1 + to_inputs + layer.weight.requires_grad
     return 2.0 * weights * products
 
