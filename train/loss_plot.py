@@ -8,22 +8,35 @@ SMOOTHING = 0.9  # of the running mean drawn over the raw losses
 
 
 def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw rows of {"stage", "step", "loss"} as a picture file."""
+    """Draw rows of {"stage", "step", "loss"} and {"stage", "step", "eval_loss"} as a PNG file."""
     from matplotlib.figure import Figure
 
     stages = sorted({row["stage"] for row in rows})
-    figure = Figure(figsize=(5 * len(stages), 3.5), layout="constrained")
-    panels = figure.subplots(1, len(stages), squeeze=False)[0]
-    for panel, stage in zip(panels, stages, strict=True):
-        steps = [row["step"] for row in rows if row["stage"] == stage]
-        losses = [row["loss"] for row in rows if row["stage"] == stage]
+    figure = Figure(figsize=(5 * max(len(stages), 1), 3.5), layout="constrained")
+    panels = figure.subplots(1, max(len(stages), 1), squeeze=False)[0]
+    for panel, stage in zip(panels, stages, strict=False):
+        own = [row for row in rows if row["stage"] == stage]
+        steps, losses = _curve(own, "loss")
         panel.plot(steps, losses, color="#9ecae1", label="loss")
         panel.plot(steps, _smooth(losses), color="#08519c", label="running mean")
+        steps, losses = _curve(own, "eval_loss")
+        if steps:
+            panel.plot(steps, losses, "o", color="#d94801", label="evaluation")
         panel.set(
             title=stage, xlabel="step", ylabel="cross-entropy per token, nats", ylim=(0, None)
         )
         panel.legend()
-    figure.savefig(path, dpi=150)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        figure.savefig(partial, dpi=150, format="png")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _curve(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+    return [step for step, _ in points], [value for _, value in points]
 
 
 def _smooth(losses: Sequence[float]) -> list[float]:

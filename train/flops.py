@@ -1,0 +1,129 @@
+"""The floating point operations that training needs, and those that the device could do: for MFU.
+
+Counted as in PaLM's appendix B (arXiv 2204.02311): a product with a weight matrix takes 2
+operations a weight and token, attention is counted in full, and what gradient checkpointing
+computes again is not counted.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlavaForConditionalGeneration
+
+# Dense bf16 products summed in fp32, from NVIDIA's data sheets and architecture whitepapers; the
+# names are torch.cuda.get_device_name's, without the maker's.
+BF16_PEAKS = {
+    r"A100.*": 312e12,
+    r"H100 80GB HBM3": 989e12,
+    r"H100 PCIe": 756e12,
+    r"H100 NVL|H200 NVL": 835e12,
+    r"H200": 989e12,
+    r"L4": 121e12,
+    r"L40S": 362e12,
+    r"A10": 125e12,
+    r"RTX A6000": 154.8e12,
+    r"GeForce RTX 3090": 71e12,
+    r"GeForce RTX 4090": 165.2e12,
+    r"GeForce RTX 5090": 209.5e12,
+}
+MEASURED_SIZE = {"cpu": 1024, "cuda": 8192}  # rows and columns of the measured product
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Floating point operations of training, forward and backward."""
+
+    token: float  # the language model's products with its weights
+    pair: float  # attention of one token to one of its record's
+    label: float  # the head, which is computed where a token counts in the loss
+    image: float  # the tower, unless its features are cached, and the projector
+
+    def operations(self, lengths: Sequence[int], labels: int, images: int) -> float:
+        """Of a batch: its records' lengths in tokens, the labels that count and the images."""
+        pairs = sum(length**2 for length in lengths)
+        rows = self.token * sum(lengths) + self.pair * pairs
+        return rows + self.label * labels + self.image * images
+
+
+def training_cost(llava: LlavaForConditionalGeneration, *, cached: bool = False) -> Cost:
+    """The cost of training what requires a gradient; `cached` features need no tower.
+
+    Frozen weights pass the gradient on to their inputs but receive none themselves. Where adapters
+    learn alone, the first layer's inputs need none either; it is counted all the same.
+    """
+    config, parts = llava.config.text_config, llava.model
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    tower = 0.0 if cached else _tower_forward(parts.vision_tower)
+    projector = llava.config.image_seq_length * _projector(parts.multi_modal_projector)
+    return Cost(
+        token=sum(map(_linear, _linears(parts.language_model))),
+        pair=3 * 4.0 * config.num_hidden_layers * heads * head_dim,
+        label=_linear(llava.lm_head),
+        image=tower + projector,
+    )
+
+
+def peak_operations(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second that the device could do in this dtype.
+
+    What the maker says for known NVIDIA cards in bf16; else what a short product reaches.
+    """
+    if device.type == "cuda" and dtype == torch.bfloat16:
+        name = torch.cuda.get_device_name(device)
+        if (known := known_peak(name)) is not None:
+            return known
+    return _measured_peak(device, dtype)
+
+
+def known_peak(name: str) -> float | None:
+    """What the maker says of a card of this name, in bf16."""
+    name = name.removeprefix("NVIDIA ")
+    return next((peak for known, peak in BF16_PEAKS.items() if re.fullmatch(known, name)), None)
+
+
+def _measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+    size = MEASURED_SIZE[device.type]
+    matrix = torch.ones(size, size, device=device, dtype=dtype)
+    timer = Timer(
+        "matrix @ matrix", globals={"matrix": matrix}, num_threads=torch.get_num_threads()
+    )
+    return 2 * size**3 / float(min(timer.blocked_autorange(min_run_time=0.2).times))
+
+
+def _linear(layer: nn.Linear, *, to_inputs: bool = True) -> float:
+    """A row's operations: forward, the gradient of the inputs, and that of weights that learn."""
+    # Not the weight's own shape, which is a packed one where it is quantized.
+    weights: int = layer.in_features * layer.out_features
+    products: int = 1 + to_inputs + layer.weight.requires_grad
+    return 2.0 * weights * products
+
+
+def _projector(projector: nn.Module) -> float:
+    """Of one row; nothing before the first layer that learns needs a gradient."""
+    total, learns = 0.0, False
+    for layer in _linears(projector):
+        total += _linear(layer, to_inputs=learns)
+        learns = learns or layer.weight.requires_grad
+    return total
+
+
+def _linears(part: nn.Module) -> list[nn.Linear]:
+    return [module for module in part.modules() if isinstance(module, nn.Linear)]
+
+
+@torch.no_grad()
+def _tower_forward(tower: nn.Module) -> float:
+    """Of one picture, as torch counts it: a tower may be convolutions as well as products."""
+    size = tower.config.image_size
+    pixels = torch.zeros(1, 3, size, size, device=tower.device, dtype=tower.dtype)
+    counter = FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), counter:  # the CPU's fused attention is not counted
+        tower(pixels)
+    return float(counter.get_total_flops())
