@@ -119,7 +119,7 @@ def test_the_adapter_merged_while_exporting_is_the_merged_checkpoint(
 
 
 def test_losses_are_logged_and_drawn(full_run: Path) -> None:
-    rows = [json.loads(line) for line in (full_run / "run" / "losses.jsonl").open()]
+    rows = [json.loads(line) for line in (full_run / "run" / "log.jsonl").open()]
     assert {row["stage"] for row in rows} == {"stage1", "stage2"}
     losses = [row["loss"] for row in rows if row["stage"] == "stage2"]
     assert losses[-1] < losses[0]

@@ -37,7 +37,7 @@ def run(folder: Path, parallel: str, processes: int, settings: str) -> Path:
 
 
 def losses(run: Path) -> torch.Tensor:
-    rows = [json.loads(line) for line in (run / "losses.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     found = [row["loss"] for row in rows if row["stage"] == "stage2" and "loss" in row]
     return torch.tensor(found)
 

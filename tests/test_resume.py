@@ -36,7 +36,7 @@ def recipe_in(folder: Path) -> Path:
 
 
 def losses(run: Path) -> list[tuple[str, int, float]]:
-    rows = [json.loads(line) for line in (run / "losses.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [(row["stage"], row["step"], row["loss"]) for row in rows if "loss" in row]
 
 

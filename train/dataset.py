@@ -40,6 +40,7 @@ class Encoding:
 class Example:
     """Ids and labels [S], and its pictures: pixels [n, 3, H, W] or the tower's rows [n, T, C]."""
 
+    record: str
     input_ids: Tensor
     labels: Tensor
     pixel_values: Tensor | None = None
@@ -70,12 +71,17 @@ class RecordDataset(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         record = self._records[max(index, 0)]
         ids, labels = self._label(record, max(index, 0))
-        example = Example(
+        return Example(
+            record.id,
             torch.tensor(ids),
             torch.tensor(labels if index >= 0 else [IGNORE_INDEX] * len(ids)),
             **self._pictures(record),
         )
-        return example
+
+    @property
+    def cached(self) -> bool:
+        """Whether the tower's rows are read rather than computed."""
+        return self._features is not None
 
     def lengths(self) -> tuple[Indexes, NDArray[np.bool_]]:
         """About how many tokens each record takes, and whether it has a picture."""
@@ -144,7 +150,7 @@ def pack(examples: Sequence[Example]) -> dict[str, Any]:
         "labels": torch.cat([example.labels for example in examples])[None],
         "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
         "segments": [0, *accumulate(lengths)],
-        **_join_pictures(examples),
+        **_common(examples),
     }
 
 
@@ -156,15 +162,20 @@ def pad(examples: Sequence[Example]) -> dict[str, Any]:
         "input_ids": _pad(ids, 0),
         "labels": _pad(labels, IGNORE_INDEX),
         "attention_mask": _pad([torch.ones_like(row) for row in ids], 0),
-        **_join_pictures(examples),
+        **_common(examples),
     }
 
 
-def _join_pictures(examples: Sequence[Example]) -> dict[str, Tensor]:
+def _common(examples: Sequence[Example]) -> dict[str, Any]:
+    """The records' ids and lengths, and their pictures joined."""
     pixels = [example.pixel_values for example in examples if example.pixel_values is not None]
     features = [example.features for example in examples if example.features is not None]
     joined = {"pixel_values": pixels, "features": features}
-    return {name: torch.cat(parts) for name, parts in joined.items() if parts}
+    return {
+        "records": [example.record for example in examples],
+        "lengths": [len(example.input_ids) for example in examples],
+        **{name: torch.cat(parts) for name, parts in joined.items() if parts},
+    }
 
 
 def _pad(rows: Sequence[Tensor], value: int) -> Tensor:

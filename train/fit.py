@@ -1,7 +1,6 @@
 """`llava-edge train`: a recipe becomes a two-stage checkpoint."""
 
 import errno
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,21 +15,22 @@ from llava_edge.records import load_records
 from llava_edge.train import stages
 from llava_edge.train.checkpoint import load_projector, save_adapter, save_checkpoint
 from llava_edge.train.dataset import RecordDataset
-from llava_edge.train.loss_plot import plot_losses
+from llava_edge.train.journal import LOG, PLOT, TENSORBOARD
 from llava_edge.train.model import Learner, build
 from llava_edge.train.recipe import Recipe, Source, Stage, load_recipe
 from llava_edge.train.warm_start import warm_start
 
-WRITTEN = ("warm_start", "stage1", "stage2", "adapter", "steps")  # the folders of a run
+CHECKPOINTS = ("warm_start", "stage1", "stage2", "adapter", "steps")
+WRITTEN = (*CHECKPOINTS, TENSORBOARD, LOG, PLOT)  # all of a run
 
 
 def train(recipe: Path, *, resume: bool = False, force: bool = False) -> Path:
     """Run a recipe's warm start and its stages; returns the folder of the last checkpoint.
 
     The recipe's `out` receives `stage1/` and `stage2/`, each a Hugging Face LLaVA checkpoint,
-    `adapter/` where stage 2 trained adapters, and `losses.jsonl` and `losses.png`. With `resume` a
-    run goes on after the last step saved. Started by torchrun, its processes train together.
-    Raises TrainingError for a recipe or record that is bad.
+    `adapter/` where stage 2 trained adapters, and `log.jsonl`, `losses.png` and `tensorboard/`.
+    With `resume` a run goes on after the last step saved. Started by torchrun, its processes train
+    together. Raises TrainingError for a recipe or record that is bad.
     """
     plan = load_recipe(recipe)
     processes = PartialState(cpu=not torch.cuda.is_available())
@@ -100,11 +100,10 @@ class _Run:
         trainer = stages.run(
             model,
             recipe,
-            stage,
-            recipe.out / "steps" / name,
+            name,
             self._dataset(stage.data, stage),
             self._dataset(stage.evaluation, stage) if stage.evaluation else None,
-            [],
+            self._console,
             resume=self._resume,
         )
         trained = trainer.trained_state()
@@ -112,7 +111,6 @@ class _Run:
             self._learner = _whole(recipe, stage, trained)
         if self._processes.is_main_process:
             self._save(name, stage)
-            _write_losses(recipe.out, name, trainer.state.log_history)
         self._processes.wait_for_everyone()
         load_projector(self._learner.model, recipe.out / name)  # of shards, one process had it
 
@@ -156,7 +154,8 @@ def _claim(out: Path, *, resume: bool, force: bool) -> None:
     if force and not resume:
         for name in WRITTEN:
             shutil.rmtree(out / name, ignore_errors=True)
-    if not resume and any((out / name).exists() for name in WRITTEN):
+            (out / name).unlink(missing_ok=True)
+    if not resume and any((out / name).exists() for name in CHECKPOINTS):
         raise TrainingError(
             f"{out} already holds a run; go on with it by --resume, or begin anew by --force."
         )
@@ -166,12 +165,3 @@ def _claim(out: Path, *, resume: bool, force: bool) -> None:
         raise TrainingError(
             f"The run's folder {out} cannot be made ({error.strerror}); name another as out."
         ) from error
-
-
-def _write_losses(out: Path, stage: str, log: Sequence[dict[str, float]]) -> None:
-    path = out / "losses.jsonl"
-    old = path.read_text().splitlines() if path.exists() else []
-    rows = [row for row in map(json.loads, old) if row["stage"] != stage]
-    rows += [{"stage": stage, **row} for row in log if "loss" in row]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    plot_losses(rows, out / "losses.png")

@@ -93,11 +93,10 @@ def explained(stage: str, steps: Path) -> Iterator[None]:
         raise TrainingError(f"{reason}, then go on with --resume ({_kept(steps)}).") from error
 
 
-def watch_for_stalls(loader: DataLoader[Any], seconds: int = STALLED) -> None:
-    """Let a loader with workers raise an error where no batch comes for so long."""
-    loader = getattr(loader, "base_dataloader", loader)  # under accelerate's
+def watch_for_stalls(loader: DataLoader[Any]) -> None:
+    """Let a loader with workers raise an error where no batch comes for STALLED seconds."""
     if loader.num_workers:
-        loader.timeout = seconds
+        loader.timeout = STALLED
 
 
 def last_checkpoint(steps: Path) -> Path | None:

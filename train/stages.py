@@ -1,20 +1,26 @@
 """A stage: which parts learn, at which rate; run by transformers' Trainer."""
 
-import json
 import os
-from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.helpers import disable_input_dtype_casting
+from rich.console import Console
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments
 
 from llava_edge.train.attention import PACKED
 from llava_edge.train.dataset import RecordDataset
+from llava_edge.train.flops import peak_operations, training_cost
+from llava_edge.train.guards import Guard, explained, last_checkpoint
+from llava_edge.train.journal import Journal
 from llava_edge.train.model import AnswerLoss, Learner, compute_dtype
+from llava_edge.train.progress import Display, silence
 from llava_edge.train.recipe import Recipe, Stage
+from llava_edge.train.throughput import Throughput
 from llava_edge.train.trainer import StageTrainer
 
 WORKERS = 4  # processes that read pictures, where a GPU waits for them
@@ -51,37 +57,53 @@ def prepare(learner: Learner, stage: Stage) -> AnswerLoss:
 def run(
     model: AnswerLoss,
     recipe: Recipe,
-    stage: Stage,
-    out: Path,
+    name: str,
     train: RecordDataset,
     held_out: RecordDataset | None,
-    callbacks: Sequence[TrainerCallback],
-    *,
+    console: Console,
+    *extra: TrainerCallback,
     resume: bool,
+    **changes: Any,
 ) -> StageTrainer:
-    """Train one prepared stage on a dataset, its checkpoints under `out`."""
-    arguments = _arguments(recipe, stage, out, evaluate=held_out is not None)
-    trainer = StageTrainer(
-        stage=stage,
-        seed=recipe.seed,
-        sharded=recipe.parallel == "fsdp" and arguments.world_size > 1,
-        model=model,
-        args=arguments,
-        train_dataset=train,
-        eval_dataset=held_out,
-        callbacks=list(callbacks),
-    )
-    checkpoint = _last_checkpoint(out) if resume else None
-    with disable_input_dtype_casting(model.llava):  # autocast casts the adapters instead
+    """Train a prepared stage, its checkpoints under `steps/`; says, shows and keeps what happens.
+
+    `changes` are of transformers' TrainingArguments. Raises TrainingError where something breaks.
+    """
+    stage, steps = recipe.stages[name], recipe.out / "steps" / name
+    given = _arguments(recipe, stage, steps, evaluate=held_out is not None)
+    arguments = TrainingArguments(**{**given, **changes})
+    cost = training_cost(model.llava, cached=train.cached)
+    peak = peak_operations(arguments.device, compute_dtype(recipe))
+    throughput, guard = Throughput(cost, peak, arguments.world_size), Guard(name, steps)
+    with (
+        explained(name, steps),
+        closing(Journal(name, recipe.out)) as journal,
+        closing(Display(name, console)) as display,
+        disable_input_dtype_casting(model.llava),  # autocast casts the adapters instead
+    ):
+        trainer = StageTrainer(
+            stage=stage,
+            seed=recipe.seed,
+            sharded=recipe.parallel == "fsdp" and arguments.world_size > 1,
+            throughput=throughput,
+            guard=guard,
+            model=model,
+            args=arguments,
+            train_dataset=train,
+            eval_dataset=held_out,
+            callbacks=[throughput, guard, journal, display, *extra],
+        )
+        silence(trainer)
+        checkpoint = last_checkpoint(steps) if resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer
 
 
-def _arguments(recipe: Recipe, stage: Stage, out: Path, *, evaluate: bool) -> TrainingArguments:
+def _arguments(recipe: Recipe, stage: Stage, out: Path, *, evaluate: bool) -> dict[str, Any]:
     devices = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun sets it
     records, accumulated = stage.split(devices)
     cuda = torch.cuda.is_available()
-    return TrainingArguments(
+    return dict(
         output_dir=str(out),
         per_device_train_batch_size=records,
         gradient_accumulation_steps=accumulated,
@@ -97,6 +119,8 @@ def _arguments(recipe: Recipe, stage: Stage, out: Path, *, evaluate: bool) -> Tr
         eval_steps=stage.eval_steps,
         remove_unused_columns=False,
         label_names=["labels"],
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
         report_to=[],
         seed=recipe.seed,
         use_cpu=not cuda,
@@ -112,20 +136,6 @@ def _set_attention(language_model: nn.Module, stage: Stage) -> None:
     elif not torch.cuda.is_available():
         # On a CPU torch's fused attention of padded rows made a step a fifth slower than products.
         language_model.set_attn_implementation("eager")
-
-
-def _last_checkpoint(out: Path) -> Path | None:
-    """The last one that was written to its end: Trainer writes its state last."""
-    whole = [path for path in out.glob("checkpoint-*") if _is_whole(path)]
-    return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _unfreeze(part: nn.Module) -> None:

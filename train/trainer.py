@@ -15,19 +15,31 @@ from llava_edge.errors import TrainingError
 from llava_edge.train import sharding
 from llava_edge.train.batches import Devices, StageBatches, in_order
 from llava_edge.train.dataset import IGNORE_INDEX, RecordDataset, pack, pad
+from llava_edge.train.guards import Guard, watch_for_stalls
 from llava_edge.train.recipe import Stage
+from llava_edge.train.throughput import Throughput
 
 TRAINED = "trained.safetensors"  # of a Trainer's checkpoint: what learns in this stage, no more
 OPTIMIZER = "optimizer.pt"
-STALLED_SECONDS = 600  # how long a worker may take over a batch
 
 
 class StageTrainer(Trainer):
     """Trains an AnswerLoss on a RecordDataset; `sharded` spreads every layer over the processes."""
 
-    def __init__(self, *, stage: Stage, sharded: bool, seed: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        seed: int,
+        sharded: bool,
+        throughput: Throughput,
+        guard: Guard,
+        **kwargs: Any,
+    ) -> None:
         self._stage = stage
         self._seed = seed
+        self._throughput = throughput
+        self._guard = guard
         super().__init__(**kwargs)
         self.is_distributed_loading_by_transformers = sharded
         if sharded:
@@ -57,6 +69,16 @@ class StageTrainer(Trainer):
             self.train_dataset, StageBatches(lengths, pictured, self._stage, self._seed, devices)
         )
 
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        records, lengths = inputs.pop("records"), inputs.pop("lengths")
+        images = sum(len(inputs[name]) for name in ("pixel_values", "features") if name in inputs)
+        self._throughput.add(lengths, _learned(inputs), images)
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self._guard.check_loss(loss, self.state.global_step + 1, records)
+        return loss
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The mean cross-entropy of all labelled tokens of the held-out records, as `eval_loss`."""
         devices = Devices(self.args.world_size, self.args.process_index)
@@ -67,8 +89,7 @@ class StageTrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             for batch in loader:
                 loss = self.model(**self._prepare_inputs(batch), num_items_in_batch=1)["loss"]
-                learned = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
-                sums += torch.tensor([float(loss), learned], dtype=torch.float64)
+                sums += torch.tensor([float(loss), _learned(batch)], dtype=torch.float64)
         self.model.train()
         total, learned = self.accelerator.reduce(sums.to(self.args.device), "sum").tolist()
         metrics = {"eval_loss": total / max(learned, 1)}
@@ -85,15 +106,15 @@ class StageTrainer(Trainer):
         return {name: p.detach().cpu() for name, p in _trained(self.model)}
 
     def _loader(self, dataset: RecordDataset, batches: Iterable[list[int]]) -> DataLoader[Any]:
-        workers = self.args.dataloader_num_workers
-        return DataLoader(
+        loader = DataLoader(
             dataset,
             batch_sampler=batches,
             collate_fn=pack if self._stage.packing else pad,
-            num_workers=workers,
-            timeout=STALLED_SECONDS if workers else 0,
+            num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
+        watch_for_stalls(loader)
+        return loader
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
@@ -142,6 +163,11 @@ class StageTrainer(Trainer):
             yield
         finally:
             self.model.set_requires_gradient_sync(True)
+
+
+def _learned(batch: dict[str, Any]) -> int:
+    """How many tokens of a batch count in the loss."""
+    return int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
 
 
 def _trained(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
