@@ -64,12 +64,12 @@ class _List:
 
     def texts(self) -> Iterator[JsonText]:
         self._take("[")
-        if self._next() == "]":
-            return self._end()
-        while True:
+        closed = self._next() == "]" and self._take("]")
+        while not closed:
             yield self._sample()
-            if self._take(",", "]") == "]":
-                return self._end()
+            closed = self._take(",", "]") == "]"
+        if found := self._next():
+            raise self._broken(f"{found!r} follows the end of the list")
 
     def _sample(self) -> JsonText:
         self._next()
@@ -100,10 +100,6 @@ class _List:
             raise self._broken(f"{what} where {' or '.join(wanted)} should be")
         self._advance(self._position + 1)
         return found
-
-    def _end(self) -> None:
-        if found := self._next():
-            raise self._broken(f"{found!r} follows the end of the list")
 
     def _next(self) -> str:
         """The next character that is no white space, where reading goes on; empty at the end."""

@@ -177,10 +177,10 @@ def _entry(
     try:
         sample = json.loads(text)
         characters = sum(len(turn["value"]) for turn in sample["conversations"])
-        found = tuple(own) or tuple(pictures.find(name) for name in _names(sample))
+        found: Sequence[PictureFile] = own or [pictures.find(name) for name in _names(sample)]
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return Entry(file, number, line, text, (), 0)
-    return Entry(file, number, line, text, found, characters)
+    return Entry(file, number, line, text, tuple(found), characters)
 
 
 def _names(sample: dict[str, Any]) -> list[str]:
@@ -196,7 +196,8 @@ def _message(turn: dict[str, str]) -> Message:
     role: Literal["user", "assistant"] = ROLES[turn["from"]]
     if role == "assistant" and IMAGE in turn["value"]:
         raise ValueError(f"gpt says {IMAGE}")
-    return Message(role, turn["value"] + "")  # words, or a TypeError
+    turn["value"].encode()  # words, and no half of a surrogate pair
+    return Message(role, turn["value"])
 
 
 def _labelled_box(item: dict[str, Any]) -> LabelledBox:

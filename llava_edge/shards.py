@@ -51,7 +51,7 @@ def read_members(shard: Path) -> Iterator[TarMember]:
     try:
         with tarfile.open(shard, "r:") as archive:
             while member := archive.next():
-                archive.members = []  # which tarfile would keep, all of them
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
                 if member.isreg():
                     name = member.name.removeprefix("./")
                     yield TarMember(shard, name, member.offset_data, member.size)

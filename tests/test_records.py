@@ -44,6 +44,12 @@ def turns(*values: str | None) -> list[dict[str, str | None]]:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "half a surrogate pair": ({"conversations": turns("\ud83d", "Hi")}, "not a LLaVA sample"),
+    "an image that is no name": ({"image": 7}, "not a LLaVA sample"),
+    "one picture of two": (
+        {"image": ["0.png", "1.png"], "conversations": turns("<image>", "Hi")},
+        "names 2 pictures and says <image> 1 times",
+    ),
     "missing picture": ({"image": "none.png"}, r"none\.png"),
     "no place for the picture": ({"conversations": turns("Hello", "Hi")}, "says <image> 0 times"),
     "two places": ({"conversations": turns("<image><image>", "Hi")}, "says <image> 2 times"),
@@ -70,4 +76,38 @@ def test_a_bad_record_is_named(data: Data, change: dict[str, Any], message: str)
 def test_records_that_are_not_json(data: Data) -> None:
     data.records[0].write_text("[{")
     with pytest.raises(RecordError, match=r"records\.json break at line 1"):
+        load_records(data)
+
+
+def test_lines_say_the_same_as_a_list(data: Data) -> None:
+    samples = json.loads(data.records[0].read_text())
+    lines = data.records[0].with_name("records.jsonl")
+    lines.write_text("\n".join(map(json.dumps, samples)) + "\n\n")
+    assert load_records(Data((lines,), data.images)) == load_records(data)
+
+
+def test_a_broken_line_is_named(data: Data) -> None:
+    samples = json.loads(data.records[0].read_text())
+    lines = data.records[0].with_name("records.jsonl")
+    lines.write_text(f'{json.dumps(samples[0])}\n\n{{"id": \n{json.dumps(samples[1])}\n')
+    with pytest.raises(RecordError, match=r"Record 2, line 3 of .*records\.jsonl is not JSON"):
+        load_records(Data((lines,), data.images))
+
+
+def test_several_pictures_over_the_turns(data: Data) -> None:
+    conversations = turns("<image>\nWhat?", "A cat.", "And in <image>?", "A dog.")
+    rewrite(data, {"image": ["1.png", "0.png"], "conversations": conversations})
+    assert load_records(data)[2].images == (data.images / "1.png", data.images / "0.png")
+
+
+def test_patterns_name_several_files(data: Data) -> None:
+    folder = data.records[0].parent
+    (folder / "more.json").write_text(data.records[0].read_text())
+    found = load_records(Data((folder / "*.json",), data.images))
+    assert found == load_records(data) * 2
+
+
+def test_no_records_at_all(data: Data) -> None:
+    data.records[0].write_text("[]")
+    with pytest.raises(RecordError, match="holds no records"):
         load_records(data)
