@@ -64,7 +64,7 @@ class _List:
 
     def texts(self) -> Iterator[JsonText]:
         self._take("[")
-        closed = self._next() == "]" and self._take("]")
+        closed = self._next() == "]" and bool(self._take("]"))
         while not closed:
             yield self._sample()
             closed = self._take(",", "]") == "]"

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from llava_edge.errors import TrainingError
 from llava_edge.prompt import CHATML
 from llava_edge.train import check as check_module
 from llava_edge.train.check import Budget, Report, check, recipe_budget, recipe_sources, usable_rows
-from llava_edge.train.recipe import Recipe, Source, load_recipe
+from llava_edge.train.recipe import Recipe, Source, Stage, load_recipe
 from llava_edge.train.table import RecordTable, open_table
 
 
@@ -57,16 +57,9 @@ def table_of(folder: Path, weight: float = 1.0) -> RecordTable:
     return open_table([source], folder / "cache", 0)
 
 
-def recipe(bad_records: str) -> Recipe:
-    sources = (Source((Path("x"),), Path("x")),)
-    plain = Recipe(Path("out"), "tower", "lm", stage1=check_module_stage(sources))
-    return replace(plain, bad_records=bad_records)  # type: ignore[arg-type]
-
-
-def check_module_stage(sources: tuple[Source, ...]) -> Any:
-    from llava_edge.train.recipe import Stage
-
-    return Stage(sources, projector_lr=1e-3)
+def recipe(bad_records: Literal["stop", "skip", "refuse"]) -> Recipe:
+    stage = Stage((Source((Path("x"),), Path("x")),), projector_lr=1e-3)
+    return Recipe(Path("out"), "tower", "words", stage1=stage, bad_records=bad_records)
 
 
 EXPECTED = {problem: [row] for row, problem in enumerate([*BAD, "not JSON"], 1)}

@@ -10,16 +10,17 @@ from rich.text import Text
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as HfTokenizer
 
+from llava_edge.config import ImageConfig
 from llava_edge.errors import UsageError
 from llava_edge.prompt import PROMPTS, render
 from llava_edge.tokenizer import Tokenizer
 from llava_edge.train.dataset import IGNORE_INDEX, Encoding, label
 from llava_edge.train.image_tokens import count_image_tokens
-from llava_edge.train.model import read_image_config
 from llava_edge.train.recipe import Recipe
 from llava_edge.train.table import open_table
 
 LEARNED = "bold green"
+NO_PIXELS = ImageConfig(size=0, mean=(0, 0, 0), std=(1, 1, 1), mode="square")  # none are made
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,11 @@ def _encoding(recipe: Recipe) -> tuple[Encoding, HfTokenizer]:
         tokenizer.add_special_tokens([AddedToken(recipe.image_token, special=True)])
     image_token_id = tokenizer.token_to_id(recipe.image_token)
     assert image_token_id is not None
-    image = read_image_config(Path(recipe.vision_tower), 0)  # of no size: no pixels are made
-    image_tokens = count_image_tokens(recipe)
-    prompt = PROMPTS[recipe.prompt]
-    return Encoding(Tokenizer(tokenizer), prompt, image, image_tokens, image_token_id), tokenizer
+    encoding = Encoding(
+        Tokenizer(tokenizer),
+        PROMPTS[recipe.prompt],
+        NO_PIXELS,
+        count_image_tokens(recipe),
+        image_token_id,
+    )
+    return encoding, tokenizer
