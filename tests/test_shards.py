@@ -11,6 +11,7 @@ from llava_edge.image import TarMember, load_picture
 from llava_edge.prompt import Message
 from llava_edge.records import Data, load_records
 from llava_edge.shards import BRIEF_INSTRUCTIONS, caption_sample, expand, read_members
+from llava_edge.vision import _digest
 
 RED, BLUE = picture_bytes("red"), picture_bytes("blue", form="JPEG")
 
@@ -24,6 +25,11 @@ def test_members_are_read_at_their_offset(tmp_path: Path) -> None:
     members = {"a.png": RED, "deep/b.x.jpg": BLUE, "c.txt": b"words"}
     found = list(read_members(write_shard(tmp_path / "0.tar", members)))
     assert {member.name: member.read() for member in found} == members
+
+
+def test_a_member_is_remembered_like_its_bytes(tmp_path: Path) -> None:
+    (member,) = read_members(write_shard(tmp_path / "0.tar", {"a.png": RED}))
+    assert _digest(member) == _digest(RED)
 
 
 def test_pictures_are_looked_up_in_shards(tmp_path: Path) -> None:
