@@ -11,7 +11,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from llava_edge import __version__, cli_bench, cli_chat
+from llava_edge import __version__, cli_bench, cli_chat, cli_data
 from llava_edge.cli_chat import pairs
 from llava_edge.config import DeviceName
 from llava_edge.errors import LlavaEdgeError, UsageError
@@ -27,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_bench.app, name="bench")
+app.add_typer(cli_data.app, name="data")
 
 
 class Quantize(StrEnum):

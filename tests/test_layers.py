@@ -19,6 +19,7 @@ COMMAND_LINE = {
     "cli.py",
     "cli_bench.py",
     "cli_chat.py",
+    "cli_data.py",
     "describe.py",
     "terminal.py",
 }

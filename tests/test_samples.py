@@ -1,5 +1,6 @@
 """What bundles are compared on: records, questions about drawn pictures, and text."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from tiny import tokenizer
 from tiny_training import write_records
 
+from llava_edge.errors import RecordError
 from llava_edge.export.samples import (
     ANSWER,
     WINDOW,
@@ -42,6 +44,17 @@ def test_records_keep_their_answers(tmp_path: Path) -> None:
     samples = list(conversation_samples(Silent(), CHATML, Tokenizer(tokenizer()), records, 3))
     assert len(samples) == 3
     assert all(sample.targets(5).learned.any() for sample in samples)
+
+
+def test_records_about_several_pictures_are_left_out(tmp_path: Path) -> None:
+    write_records(tmp_path)
+    first, second, *_ = load_records(Data((tmp_path / "records.json",), tmp_path / "pictures"))
+    both = replace(first, images=first.images + second.images)
+    tok = Tokenizer(tokenizer())
+    (sample,) = conversation_samples(Silent(), CHATML, tok, [both, second], 3)
+    assert sample.picture == second.images[0]
+    with pytest.raises(RecordError, match="several pictures"):
+        list(conversation_samples(Silent(), CHATML, tok, [both], 3))
 
 
 class Silent:

@@ -87,10 +87,10 @@ class RecordDataset(Dataset[Example]):
         """About how many tokens each record takes, and whether it has a picture."""
         tokens = [
             sum(len(message.text) for message in record.messages) // CHARACTERS_PER_TOKEN
-            + (self._encoding.image_tokens if record.image else 0)
+            + self._encoding.image_tokens * len(record.images)
             for record in self._records
         ]
-        pictured = [record.image is not None for record in self._records]
+        pictured = [bool(record.images) for record in self._records]
         return np.array(tokens), np.array(pictured)
 
     def _label(self, record: Record, index: int) -> tuple[list[int], list[int]]:
@@ -104,12 +104,12 @@ class RecordDataset(Dataset[Example]):
         return label(render(messages, encoding.prompt, encoding.tokenizer), encoding)
 
     def _pictures(self, record: Record) -> dict[str, Tensor]:
-        if not record.image:
+        if not record.images:
             return {}
         if self._features is not None:
-            return {"features": self._features[record.image][None]}
-        picture = load_picture(record.image)
-        return {"pixel_values": torch.from_numpy(preprocess(picture, self._encoding.image))[None]}
+            return {"features": torch.stack([self._features[picture] for picture in record.images])}
+        pixels = [preprocess(load_picture(file), self._encoding.image) for file in record.images]
+        return {"pixel_values": torch.from_numpy(np.stack(pixels))}
 
 
 def place_picture(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from llava_edge.errors import TrainingError
 from llava_edge.parse import parse
 from llava_edge.records import Data
+from llava_edge.shards import expand
 
 PATH_KEYS = {"out", "vision_tower", "language_model", "records", "images", "projector_weights"}
 SOURCE_KEYS = {"data", "evaluation"}
@@ -182,7 +183,8 @@ class Recipe:
             Path(self.language_model) / "config.json",
             Path(self.language_model) / "tokenizer.json",
         ]
-        files = [path for source in self.data for path in (*source.records, source.images)]
+        named = (path for source in self.data for path in (*source.records, source.images))
+        files = [file for path in named for file in expand(path)]
         return [*models, *files, *([self.projector_weights] if self.projector_weights else [])]
 
 

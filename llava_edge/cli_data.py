@@ -1,0 +1,103 @@
+"""`llava-edge data`: its verbs, which read flags, import late and call one function."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from llava_edge.extras import needed_by
+
+if TYPE_CHECKING:
+    from llava_edge.train.check import Report
+    from llava_edge.train.table import RecordTable
+
+app = typer.Typer(help="Look at records before training on them.", no_args_is_help=True)
+
+FIRST = 3  # places named for each problem
+
+
+@app.command()
+def check(
+    target: Annotated[
+        Path, typer.Argument(help="A recipe (TOML), or records: JSON, JSONL, .tar or a glob.")
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder or .tar shards of the records' pictures.", show_default="the records'"
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes.", show_default="one for each core")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
+) -> None:
+    """Read all records and pictures once and list what is wrong with them."""
+    with needed_by("`llava-edge data`", "train"):
+        from llava_edge.train.check import check, recipe_budget, recipe_sources
+        from llava_edge.train.recipe import Source, load_recipe
+        from llava_edge.train.table import default_cache, open_table
+    budget = None
+    if target.suffix == ".toml":
+        recipe = load_recipe(target)
+        sources, budget = recipe_sources(recipe), recipe_budget(recipe)
+    else:
+        sources = [Source((target,), images or target.parent)]
+    table = open_table(sources, default_cache(), 0).distinct()
+    report = check(table, budget, workers)
+    if json:
+        print(_as_json(report, table))
+    else:
+        _print(report, table)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
+    stage: Annotated[
+        str | None, typer.Option(help="Whose records.", show_default="the last stage's")
+    ] = None,
+    index: Annotated[int, typer.Option(help="Which of them, from 0.")] = 0,
+) -> None:
+    """Print one record as the model sees it; what the loss counts is in colour or [[marked]]."""
+    with needed_by("`llava-edge data`", "train"):
+        from llava_edge.train.recipe import load_recipe
+        from llava_edge.train.show import show
+        from llava_edge.train.table import default_cache
+    plan = load_recipe(recipe)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    show(plan, stage or list(plan.stages)[-1], index, default_cache(), console)
+
+
+def _print(report: "Report", table: "RecordTable") -> None:
+    console = Console(highlight=False, markup=False)
+    if not report.problems:
+        console.print(f"{report.records:,} records: nothing is wrong.")
+        return
+    grid = Table(box=None, pad_edge=False)
+    grid.add_column("problem")
+    grid.add_column("records", justify="right")
+    grid.add_column("the first of them", overflow="fold")
+    for problem, rows in report.problems.items():
+        places = "\n".join(map(table.where, rows[:FIRST]))
+        grid.add_row(problem, f"{len(rows):,}", places)
+    console.print(grid)
+    wrong = sum(map(len, report.problems.values()))
+    console.print(f"{wrong:,} of {report.records:,} records have a problem.")
+
+
+def _as_json(report: "Report", table: "RecordTable") -> str:
+    from json import dumps
+
+    problems = {}
+    for problem, rows in report.problems.items():
+        entries = map(table.entry, rows)
+        problems[problem] = [
+            {"file": str(entry.file), "record": entry.number, "line": entry.line}
+            for entry in entries
+        ]
+    return dumps({"records": report.records, "problems": problems})

@@ -1,0 +1,225 @@
+"""What is wrong with records: all are read once, pictures included, by several processes."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from llava_edge.config import PromptConfig
+from llava_edge.errors import LargePictureError, PictureError, RecordError, TrainingError
+from llava_edge.image import load_picture
+from llava_edge.prompt import PROMPTS, Text, render
+from llava_edge.records import PictureFile, Record, require_pictures, to_record
+from llava_edge.tokenizer import Tokenizer
+from llava_edge.train.image_tokens import count_image_tokens
+from llava_edge.train.recipe import Recipe, Source
+from llava_edge.train.table import RecordTable
+
+TOO_LONG = "too long"  # which training cuts off, so such a record is usable all the same
+REPORT = "report.json"
+SHARE = 256  # records that a process is given at once
+REMEMBERED = 1 << 16  # pictures that several records may name
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many tokens a record may have, and how they are counted."""
+
+    tokenizer: Path
+    prompt: PromptConfig
+    image_tokens: int
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """How many distinct records there are, and which of the table's rows have which problem."""
+
+    records: int
+    problems: dict[str, list[int]]
+
+    @property
+    def unusable(self) -> NDArray[np.int64]:
+        """The rows that training cannot use."""
+        bad = (rows for problem, rows in self.problems.items() if problem != TOO_LONG)
+        return np.array(sorted(chain.from_iterable(bad)), np.int64)
+
+    def __str__(self) -> str:
+        counts = (f"{len(rows):,} {problem}" for problem, rows in self.problems.items())
+        return ", ".join(counts) or "nothing is wrong"
+
+
+def check(table: RecordTable, budget: Budget | None = None, workers: int | None = None) -> Report:
+    """Read every distinct record and its pictures; the report is kept beside the table.
+
+    A record counts once, by the first of its problems. Without a budget no tokens are counted.
+    """
+    each = table.distinct()
+    found: dict[str, list[int]] = {}
+    for row, problem in _problems(each, budget, workers or os.cpu_count() or 1):
+        found.setdefault(problem, []).append(row)
+    most_first = dict(sorted(found.items(), key=lambda item: -len(item[1])))
+    report = Report(len(each), most_first)
+    _keep(report, table)
+    return report
+
+
+def usable_rows(
+    table: RecordTable, recipe: Recipe, workers: int | None = None
+) -> NDArray[np.int64]:
+    """The positions of the table that may be trained on, as the recipe's bad_records says.
+
+    Raises TrainingError where bad ones are refused, or where none is left.
+    """
+    positions = np.arange(len(table))
+    if recipe.bad_records == "stop":
+        return positions
+    report = _kept(table)
+    mended = recipe.bad_records == "refuse" and report is not None and len(report.unusable)
+    if report is None or mended:
+        report = check(table, workers=workers)
+    bad = report.unusable
+    what = f"{len(bad):,} of {report.records:,} records cannot be used ({report})"
+    if len(bad) and recipe.bad_records == "refuse":
+        raise TrainingError(
+            f"{what}; `llava-edge data check` with the recipe lists them: mend or drop them, or "
+            'set bad_records = "skip".'
+        )
+    usable: NDArray[np.int64] = positions[~np.isin(table.rows, bad)]
+    if not len(usable):
+        raise TrainingError(f"{what}, so none is left; `llava-edge data check` lists them.")
+    if len(bad):
+        Console(stderr=True, highlight=False).print(f"{what} and are left out.")
+    return usable
+
+
+def recipe_budget(recipe: Recipe) -> Budget:
+    """What the recipe's own tokenizer, prompt and tower make of records."""
+    tokenizer = Path(recipe.language_model) / "tokenizer.json"
+    image_tokens = count_image_tokens(recipe)
+    return Budget(tokenizer, PROMPTS[recipe.prompt], image_tokens, recipe.max_tokens)
+
+
+def recipe_sources(recipe: Recipe) -> list[Source]:
+    """All that the recipe reads, each once, whatever its weights."""
+    sources = {(source.records, source.images, source.limit): source for source in recipe.data}
+    return list(sources.values())
+
+
+def _problems(table: RecordTable, budget: Budget | None, workers: int) -> Iterator[tuple[int, str]]:
+    """Rows and what is wrong with them, in order, under a progress bar."""
+    shares = [range(start, min(start + SHARE, len(table))) for start in range(0, len(table), SHARE)]
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Checking records", total=len(table))
+        for share, found in zip(shares, _inspected(table, budget, shares, workers), strict=True):
+            bar.advance(task, len(share))
+            yield from found
+
+
+def _inspected(
+    table: RecordTable, budget: Budget | None, shares: Sequence[range], workers: int
+) -> Iterator[list[tuple[int, str]]]:
+    workers = min(workers, len(shares))
+    if workers == 1:
+        yield from map(_Inspector(table, budget).inspect, shares)
+        return
+    # Spawned, since a fork copies the locks of threads that it leaves behind.
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=_start, initargs=(table, budget)
+    ) as pool:
+        yield from pool.map(_inspect, shares)
+
+
+class _Inspector:
+    def __init__(self, table: RecordTable, budget: Budget | None) -> None:
+        self._table = table
+        self._budget = budget
+        self._tokenizer = Tokenizer.from_file(budget.tokenizer) if budget else None
+        self._look_at = lru_cache(REMEMBERED)(_look_at)
+
+    def inspect(self, rows: Iterable[int]) -> list[tuple[int, str]]:
+        """The rows that have a problem."""
+        found = ((row, self._problem(row)) for row in rows)
+        return [(row, problem) for row, problem in found if problem]
+
+    def _problem(self, row: int) -> str | None:
+        entry = self._table.entry(row)
+        try:
+            record = to_record(entry)
+            require_pictures(record, entry.where)
+        except RecordError as error:
+            return error.problem
+        if not all(message.text.strip() for message in record.messages[1::2]):
+            return "empty answer"
+        bad = next(filter(None, map(self._look_at, record.images)), None)
+        if (
+            bad is None
+            and self._budget
+            and self._tokens(record, self._budget) > self._budget.max_tokens
+        ):
+            return TOO_LONG
+        return bad
+
+    def _tokens(self, record: Record, budget: Budget) -> int:
+        assert self._tokenizer is not None
+        return sum(
+            len(segment.ids) if isinstance(segment, Text) else budget.image_tokens
+            for segment in render(record.messages, budget.prompt, self._tokenizer)
+        )
+
+
+def _look_at(picture: PictureFile) -> str | None:
+    try:
+        load_picture(picture)
+    except LargePictureError:
+        return "oversized picture"
+    except PictureError:
+        return "corrupt picture"
+    return None
+
+
+_inspector: _Inspector  # of a process of the pool
+
+
+def _start(table: RecordTable, budget: Budget | None) -> None:
+    global _inspector
+    _inspector = _Inspector(table, budget)
+
+
+def _inspect(rows: range) -> list[tuple[int, str]]:
+    return _inspector.inspect(rows)
+
+
+def _keep(report: Report, table: RecordTable) -> None:
+    """Beside each source's rows, what is wrong with them, numbered from the source's first."""
+    for part in table.parts:
+        own = {
+            problem: [row - part.start for row in rows if part.start <= row < part.stop]
+            for problem, rows in report.problems.items()
+        }
+        temporary = part.folder / f"{REPORT}.{os.getpid()}"
+        temporary.write_text(json.dumps(own), encoding="utf-8")
+        temporary.replace(part.folder / REPORT)
+
+
+def _kept(table: RecordTable) -> Report | None:
+    """What was found before, if every source has been checked."""
+    problems: dict[str, list[int]] = {}
+    for part in table.parts:
+        path = part.folder / REPORT
+        if not path.exists():
+            return None
+        for problem, rows in json.loads(path.read_text(encoding="utf-8")).items():
+            problems.setdefault(problem, []).extend(row + part.start for row in rows)
+    return Report(table.parts[-1].stop, {name: rows for name, rows in problems.items() if rows})

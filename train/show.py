@@ -1,0 +1,111 @@
+"""A record as the model sees it: its tokens as text, and which of them the loss counts."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as HfTokenizer
+
+from llava_edge.config import ImageConfig
+from llava_edge.errors import UsageError
+from llava_edge.prompt import PROMPTS, render
+from llava_edge.tokenizer import Tokenizer
+from llava_edge.train.dataset import IGNORE_INDEX, Encoding, label
+from llava_edge.train.image_tokens import count_image_tokens
+from llava_edge.train.recipe import Recipe
+from llava_edge.train.table import open_table
+
+LEARNED = "bold green"
+NO_PIXELS = ImageConfig(size=0, mean=(0, 0, 0), std=(1, 1, 1), mode="square")  # none are made
+
+
+@dataclass(frozen=True)
+class Run:
+    """Words of tokens in a row that are all learned or all not; or `image_tokens` of pictures."""
+
+    text: str
+    learned: bool
+    image_tokens: int = 0
+
+
+def show(recipe: Recipe, stage: str, index: int, cache: Path, console: Console) -> None:
+    """Print position `index` of a stage's records; raises UsageError where it has no such one."""
+    if stage not in recipe.stages:
+        raise UsageError(f"The recipe has {' and '.join(recipe.stages)}, but no {stage}.")
+    table = open_table(recipe.stages[stage].data, cache, recipe.seed)
+    if not 0 <= index < len(table):
+        raise UsageError(f"--index is {index}, but {stage} has records 0 to {len(table) - 1:,}.")
+    encoding, tokenizer = _encoding(recipe)
+    record = table[index]
+    ids, labels = label(render(record.messages, encoding.prompt, encoding.tokenizer), encoding)
+    cut = max(0, len(ids) - recipe.max_tokens)
+    ids, labels = ids[: recipe.max_tokens], labels[: recipe.max_tokens]
+    console.print(f"{table.where(index)}: {record.id}")
+    for picture in record.images:
+        console.print(f"Picture: {picture}")
+    console.print(_marked(runs(ids, labels, encoding, tokenizer), colour=console.is_terminal))
+    learned = sum(id != IGNORE_INDEX for id in labels)
+    image = ids.count(encoding.image_token_id)
+    console.print(
+        f"{len(ids):,} tokens: {image:,} image tokens, {learned:,} counted in the loss"
+        + (f"; {cut:,} more are cut off by max_tokens" if cut else "")
+    )
+
+
+def runs(
+    ids: Sequence[int], labels: Sequence[int], encoding: Encoding, tokenizer: HfTokenizer
+) -> Iterator[Run]:
+    """Ids and labels [S] as text; special tokens are written out."""
+    start = 0
+    for is_picture, group in groupby(ids, lambda id: id == encoding.image_token_id):
+        stretch = list(group)
+        if is_picture:
+            yield Run("", False, len(stretch))
+        else:
+            counted = [id != IGNORE_INDEX for id in labels[start : start + len(stretch)]]
+            yield from _words(stretch, counted, tokenizer)
+        start += len(stretch)
+
+
+def _words(ids: Sequence[int], counted: Sequence[bool], tokenizer: HfTokenizer) -> Iterator[Run]:
+    """Decoded from the start each time, since decoders drop the space at the start of a text."""
+    before, end = "", 0
+    for learned, group in groupby(counted):
+        end += len(list(group))
+        text = tokenizer.decode(list(ids[:end]), skip_special_tokens=False)
+        yield Run(text[len(before) :], learned)
+        before = text
+
+
+def _marked(found: Iterator[Run], *, colour: bool) -> Text:
+    """Learned words in colour, or between [[ and ]] where there is none."""
+    text = Text()
+    for run in found:
+        if run.image_tokens:
+            text.append(f"<image x {run.image_tokens}>", "cyan" if colour else "")
+        elif run.learned:
+            text.append(run.text if colour else f"[[{run.text}]]", LEARNED if colour else "")
+        else:
+            text.append(run.text)
+    return text
+
+
+def _encoding(recipe: Recipe) -> tuple[Encoding, HfTokenizer]:
+    """As training builds them, without any weights."""
+    tokenizer = HfTokenizer.from_file(str(Path(recipe.language_model) / "tokenizer.json"))
+    if tokenizer.token_to_id(recipe.image_token) is None:
+        tokenizer.add_special_tokens([AddedToken(recipe.image_token, special=True)])
+    image_token_id = tokenizer.token_to_id(recipe.image_token)
+    assert image_token_id is not None
+    encoding = Encoding(
+        Tokenizer(tokenizer),
+        PROMPTS[recipe.prompt],
+        NO_PIXELS,
+        count_image_tokens(recipe),
+        image_token_id,
+    )
+    return encoding, tokenizer
