@@ -11,9 +11,10 @@ from rich.console import Console
 from llava_edge.errors import TrainingError
 from llava_edge.records import load_records
 from llava_edge.train import stages
-from llava_edge.train.checkpoint import load_projector, save_adapter, save_checkpoint
+from llava_edge.train.checkpoint import save_adapter, save_checkpoint
 from llava_edge.train.loss_plot import plot_losses
 from llava_edge.train.model import Learner, build
+from llava_edge.train.projector_file import load_projector
 from llava_edge.train.recipe import Recipe, Stage, load_recipe
 from llava_edge.train.warm_start import warm_start
 
