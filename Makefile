@@ -42,7 +42,11 @@ clean:
 	$(BIN)/pip install --quiet --no-deps --requirement examples/emoji/base-requirements.txt
 	touch $@
 
+# Checkpoints must load in transformers 4 too, which lies beside the environment, not in it.
 .venv/test: .venv/demo
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[calibrate,train,dev]'
+	rm -rf build/transformers-4.57
+	$(BIN)/pip install --quiet --no-deps --target build/transformers-4.57 \
+	    transformers==4.57.1 'huggingface_hub<1' 'tokenizers>=0.22,<=0.23.0'
 	touch $@
