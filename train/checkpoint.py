@@ -26,6 +26,7 @@ from llava_edge.train.recipe import Recipe
 from llava_edge.train.towers import patch_size
 
 TOWER = "vision_tower."
+SHARD = "5GB"  # what is read again where names are changed
 _NESTED = ("clip_vision_model", "siglip_vision_model")  # transformers 4 nests these in vision_model
 
 
@@ -80,7 +81,7 @@ def write_weights(model: LlavaForConditionalGeneration, folder: Path) -> None:
     transformers 5 no longer writes the `vision_model.` in a tower's names, without which 4.57 would
     draw the tower at random.
     """
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, max_shard_size=SHARD)
     (folder / "generation_config.json").unlink(missing_ok=True)  # made up; the base's is copied
     write_config(model.config, folder)
     if model.config.vision_config.model_type not in _NESTED:

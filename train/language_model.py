@@ -11,8 +11,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from llava_edge.errors import TrainingError
+from llava_edge.extras import needed_by
 
 PADDING = 64  # rows of a grown embedding table are a multiple of it
+BLOCK = 64  # weights that share an NF4 scale
 
 
 def load_language_model(
@@ -26,6 +28,8 @@ def load_language_model(
     """
     options = {}
     if quantize:
+        with needed_by('quantize = "nf4"', "train"):
+            import bitsandbytes  # noqa: F401  (transformers' own refusal is a traceback)
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
@@ -38,11 +42,9 @@ def load_language_model(
     )
     if report["missing_keys"]:
         raise _refusal(folder, f"lacks {sorted(report['missing_keys'])[0]}")
-    _check_head(model, folder)
     if quantize:
-        # The decoder stands alone from here on: peft asks it, and its config goes to checkpoints.
-        model.base_model.is_loaded_in_4bit = True
-        del model.config.quantization_config
+        _settle_quantized(model, folder)
+    _check_head(model, folder)
     return model
 
 
@@ -73,6 +75,25 @@ def untie(model: PreTrainedModel) -> None:
         head.weight = nn.Parameter(head.weight.detach().clone())
         tied = False
     model.config.tie_word_embeddings = tied
+
+
+def _settle_quantized(model: PreTrainedModel, folder: Path) -> None:
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for layer in model.modules():
+        if not isinstance(layer, Linear4bit):
+            continue
+        if layer.in_features % BLOCK and not torch.cuda.is_available():
+            raise TrainingError(
+                f"The language model {folder} has layers {layer.in_features} wide, which is no "
+                f"multiple of {BLOCK}, and bitsandbytes reads such layers wrongly on a CPU; train "
+                "it without quantize, or on a GPU."
+            )
+        # Its packed form for a CPU, taken at the first forward, would not survive a move to a GPU.
+        layer.support_avx512bf16_for_cpu = False
+    # The decoder stands alone from here on: peft asks it, and its config goes to checkpoints.
+    model.base_model.is_loaded_in_4bit = True
+    del model.config.quantization_config
 
 
 @torch.no_grad()
