@@ -25,6 +25,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from llava_edge.train import checkpoint
 from llava_edge.train.checkpoint import save_adapter, save_checkpoint
 from llava_edge.train.merge import merge
 from llava_edge.train.model import Learner, build
@@ -80,6 +81,7 @@ KINDS: dict[str, Callable[[], tuple[Any, Any, dict[str, Any]]]] = {
 }
 
 
+SHARDED = "siglip-qwen3-tied"
 MERGED = ("clip-llama", "clip-tied")
 
 
@@ -101,7 +103,10 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Saved]:
         vision, text, changes = kind()
         recipe = write_parts(folder, vision, text, **changes)
         learner = build(recipe)
-        save_checkpoint(learner, recipe, folder / "checkpoint", projector_file=True)
+        with pytest.MonkeyPatch.context() as patch:
+            if name == SHARDED:
+                patch.setattr(checkpoint, "SHARD", "200KB")
+            save_checkpoint(learner, recipe, folder / "checkpoint", projector_file=True)
         found[name] = Saved(folder, learner, inputs(learner))
         if name in MERGED:
             learner = build(recipe)
@@ -146,6 +151,10 @@ def test_this_transformers_finds_every_tensor(name: str, saved: dict[str, Saved]
     torch.testing.assert_close(logits(model, case.batch), ours, atol=1e-4, rtol=1e-4)
     text, read = case.learner.model.config.text_config, model.config.text_config
     assert {**read.rope_parameters, "type": None} == {**text.rope_parameters, "type": None}
+
+
+def test_one_was_written_in_shards(saved: dict[str, Saved]) -> None:
+    assert len(list((saved[SHARDED].folder / "checkpoint").glob("model-*.safetensors"))) > 2
 
 
 @needs_other
