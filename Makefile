@@ -17,7 +17,7 @@ demo: .venv/demo
 	@echo "Ask about a picture of your own:"
 	@echo "    $(BIN)/llava-edge chat --image PICTURE"
 
-test: .venv/test
+test: .venv/test build/transformers-4.57
 	$(BIN)/pytest
 
 lint: .venv/test
@@ -45,4 +45,11 @@ clean:
 .venv/test: .venv/demo
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[calibrate,train,dev]'
+	touch $@
+
+# Checkpoints must load in transformers 4 too, which lies beside the environment, not in it.
+build/transformers-4.57: .venv/test
+	rm -rf $@
+	$(BIN)/pip install --quiet --no-deps --target $@ \
+	    transformers==4.57.1 'huggingface_hub<1' 'tokenizers>=0.22,<=0.23.0'
 	touch $@

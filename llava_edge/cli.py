@@ -285,6 +285,24 @@ def train(
     typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
 
 
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="The adapter folder of a run.")],
+    out: Annotated[Path, typer.Argument(help="The checkpoint's folder, which must not exist yet.")],
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            help="The language model's folder.", show_default="the one it was trained from"
+        ),
+    ] = None,
+) -> None:
+    """Put an adapter into its language model: a whole LLaVA checkpoint."""
+    with needed_by("`llava-edge merge`", "train"):
+        from llava_edge.train import merge as merging
+    merging.merge(adapter, out, base)
+    typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
+
+
 def _data(records: Path | None, images: Path | None) -> Data | None:
     """The records to compare on."""
     if records is None:

@@ -32,7 +32,8 @@ def tensors(folder: Path, part: str) -> dict[str, Tensor]:
     """A saved part's tensors under the names they have within it."""
     everything = load_file(folder / "model.safetensors")
     names = [name for name in everything if part in name]
-    return {name.split(part, 1)[1]: everything[name] for name in names}
+    within = {name: name.split(part, 1)[1].removeprefix("vision_model.") for name in names}
+    return {within[name]: everything[name] for name in names}
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:

@@ -13,10 +13,11 @@ from torch import Tensor
 from llava_edge.errors import TrainingError
 from llava_edge.records import load_records
 from llava_edge.train import stages
-from llava_edge.train.checkpoint import load_projector, save_adapter, save_checkpoint
+from llava_edge.train.checkpoint import save_adapter, save_checkpoint
 from llava_edge.train.dataset import RecordDataset
 from llava_edge.train.journal import LOG, PLOT, TENSORBOARD
 from llava_edge.train.model import Learner, build
+from llava_edge.train.projector_file import load_projector
 from llava_edge.train.recipe import Recipe, Source, Stage, load_recipe
 from llava_edge.train.warm_start import warm_start
 

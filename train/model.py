@@ -1,35 +1,27 @@
 """The LLaVA model under training: a tower and a language model joined by a new projector."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as HfTokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    CLIPVisionModel,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-)
-from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
+from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedModel
 
-from llava_edge.config import ImageConfig
 from llava_edge.errors import TrainingError
 from llava_edge.prompt import PROMPTS
 from llava_edge.tokenizer import Tokenizer
-from llava_edge.train import efficientnet_lite  # noqa: F401  (registers the tower)
 from llava_edge.train.dataset import IGNORE_INDEX, Encoding
+from llava_edge.train.language_model import grow_vocabulary, load_language_model, untie
+from llava_edge.train.preprocessing import read_image_config
+from llava_edge.train.projector import new_projector
 from llava_edge.train.recipe import Recipe
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+from llava_edge.train.towers import check_rows, load_tower
 
 
 @dataclass(frozen=True)
@@ -39,19 +31,6 @@ class Learner:
     model: LlavaForConditionalGeneration
     tokenizer: HfTokenizer
     encoding: Encoding
-
-
-class LinearProjector(nn.Module):
-    """LLaVA v1's projector, one linear layer; it stands where transformers builds two."""
-
-    def __init__(self, config: LlavaConfig) -> None:
-        super().__init__()
-        inputs, outputs = config.vision_config.hidden_size, config.text_config.hidden_size
-        self.linear_1 = nn.Linear(inputs, outputs)
-
-    def forward(self, image_features: Tensor) -> Tensor:
-        rows: Tensor = self.linear_1(image_features)
-        return rows
 
 
 class AnswerLoss(nn.Module):
@@ -107,25 +86,19 @@ class AnswerLoss(nn.Module):
         return embeds.masked_scatter(places, rows.to(embeds.dtype))
 
 
-def build(recipe: Recipe) -> Learner:
-    """Join the recipe's tower and language model by a fresh projector, drawn from its seed."""
+def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
+    """Join the recipe's tower and language model by a fresh projector, drawn from its seed.
+
+    `quantize` is how the language model is held. Raises TrainingError where a part cannot be loaded
+    or does not fit the recipe or LLaVA.
+    """
     torch.manual_seed(recipe.seed)
-    dtype = compute_dtype(recipe)
-    vision_tower, base = Path(recipe.vision_tower), Path(recipe.language_model)
-    try:
-        tower = _load_tower(vision_tower, dtype)
-        language_model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise TrainingError(
-            f"{recipe.vision_tower} or {recipe.language_model} cannot be loaded ({reason}); "
-            "give folders that transformers' save_pretrained has written."
-        ) from error
-    tokenizer = HfTokenizer.from_file(str(base / "tokenizer.json"))
-    if tokenizer.token_to_id(recipe.image_token) is None:
-        tokenizer.add_special_tokens([AddedToken(recipe.image_token, special=True)])
-        language_model.resize_token_embeddings(tokenizer.get_vocab_size(), pad_to_multiple_of=64)
-    image_token_id: int = tokenizer.token_to_id(recipe.image_token)  # type: ignore[assignment]
+    tower, language_model = _load(recipe, quantize)
+    check_rows(recipe, tower)
+    tokenizer = HfTokenizer.from_file(str(Path(recipe.language_model) / "tokenizer.json"))
+    image_token_id = add_image_token(tokenizer, recipe.image_token)
+    grow_vocabulary(language_model, image_token_id + 1)
+    untie(language_model)
     config = LlavaConfig(
         vision_config=tower.config,
         text_config=language_model.config,
@@ -134,15 +107,50 @@ def build(recipe: Recipe) -> Learner:
         vision_feature_select_strategy=recipe.vision_feature_select_strategy,
         tie_word_embeddings=language_model.config.tie_word_embeddings,
     )
-    config.llava_edge = {"name": recipe.name, "prompt": recipe.prompt}
+    config.llava_edge = {
+        "name": recipe.name,
+        "prompt": recipe.prompt,
+        "image_token": recipe.image_token,
+    }
     config.mm_projector_type = recipe.projector
-    model = _join(config, tower, language_model)
-    image = read_image_config(vision_tower, tower.config.image_size)
+    model = join(config, tower, new_projector(config), language_model)
+    image = read_image_config(Path(recipe.vision_tower), tower.config, recipe.image_mode)
     image_tokens = tower_rows(model, torch.zeros(1, 3, image.size, image.size)).shape[1]
     config.image_seq_length = image_tokens
     prompt = PROMPTS[recipe.prompt]
     encoding = Encoding(Tokenizer(tokenizer), prompt, image, image_tokens, image_token_id)
     return Learner(model, tokenizer, encoding)
+
+
+def add_image_token(tokenizer: HfTokenizer, token: str) -> int:
+    """The id of the image token, which is added to the vocabulary where it is missing."""
+    if tokenizer.token_to_id(token) is None:
+        tokenizer.add_special_tokens([AddedToken(token, special=True)])
+    id: int = tokenizer.token_to_id(token)  # type: ignore[assignment]
+    return id
+
+
+def join(
+    config: LlavaConfig, tower: nn.Module, projector: nn.Module, language_model: PreTrainedModel
+) -> LlavaForConditionalGeneration:
+    """Put loaded parts into transformers' LLaVA; `language_model` is a causal one.
+
+    Raises TrainingError where LLaVA would build another decoder from its configuration.
+    """
+    with torch.device("meta"):  # nothing is allocated twice
+        model = LlavaForConditionalGeneration(config)
+    decoder = language_model.base_model
+    expected = type(model.model.language_model)
+    if type(decoder) is not expected:
+        raise TrainingError(
+            f"The language model has a {type(decoder).__name__}, where transformers' LLaVA would "
+            f"build a {expected.__name__}; choose a causal language model such as Llama or Qwen."
+        )
+    model.model.vision_tower = tower
+    model.model.multi_modal_projector = projector
+    model.model.language_model = decoder
+    model.lm_head = language_model.get_output_embeddings()
+    return model
 
 
 def compute_dtype(recipe: Recipe) -> torch.dtype:
@@ -164,40 +172,16 @@ def tower_rows(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
     return states[:, 1:] if config.vision_feature_select_strategy == "default" else states
 
 
-def read_image_config(tower: Path, image_size: int) -> ImageConfig:
-    """What the tower's `preprocessor_config.json` says; without one, CLIP's own preprocessing."""
-    path = tower / "preprocessor_config.json"
-    values = json.loads(path.read_text()) if path.exists() else {}
-    return ImageConfig(
-        size=image_size,
-        mean=tuple(values.get("image_mean", CLIP_MEAN)),
-        std=tuple(values.get("image_std", CLIP_STD)),
-        mode="pad" if values.get("do_pad") else "square",
-    )
-
-
-def _load_tower(folder: Path, dtype: torch.dtype) -> nn.Module:
-    kind = AutoConfig.from_pretrained(folder).model_type
-    if kind in ("clip", "clip_vision_model"):
-        return CLIPVisionModel.from_pretrained(folder, dtype=dtype)
-    if kind == "efficientnet_lite":
-        tower: nn.Module = AutoModel.from_pretrained(folder, dtype=dtype)
-        return tower.to(memory_format=torch.channels_last)
-    raise TrainingError(
-        f"The vision tower {folder} is a {kind}; give a clip_vision_model or an efficientnet_lite."
-    )
-
-
-def _join(
-    config: LlavaConfig, tower: nn.Module, language_model: nn.Module
-) -> LlavaForConditionalGeneration:
-    with torch.device("meta"):  # nothing is allocated twice
-        model = LlavaForConditionalGeneration(config)
-    linear = config.mm_projector_type == "linear"
-    model.model.vision_tower = tower
-    model.model.multi_modal_projector = (
-        LinearProjector(config) if linear else LlavaMultiModalProjector(config)
-    ).to(torch.float32)
-    model.model.language_model = language_model.model
-    model.lm_head = language_model.lm_head
-    return model
+def _load(
+    recipe: Recipe, quantize: Literal["nf4"] | None
+) -> tuple[PreTrainedModel, PreTrainedModel]:
+    dtype = compute_dtype(recipe)
+    try:
+        tower = load_tower(Path(recipe.vision_tower), dtype)
+        return tower, load_language_model(Path(recipe.language_model), dtype, quantize)
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise TrainingError(
+            f"{recipe.vision_tower} or {recipe.language_model} cannot be loaded ({reason}); "
+            "give folders that transformers' save_pretrained has written."
+        ) from error

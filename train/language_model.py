@@ -1,0 +1,117 @@
+"""The language model: any causal one of transformers that LLaVA's checkpoint has a place for.
+
+That checkpoint is a decoder and a head without a bias, the logits being their product.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+
+from llava_edge.errors import TrainingError
+from llava_edge.extras import needed_by
+
+PADDING = 64  # rows of a grown embedding table are a multiple of it
+BLOCK = 64  # weights that share an NF4 scale
+
+
+def load_language_model(
+    folder: Path, dtype: torch.dtype, quantize: Literal["nf4"] | None = None
+) -> PreTrainedModel:
+    """Load a causal language model; raises TrainingError where LLaVA cannot hold it.
+
+    "nf4" holds the decoder's linear layers in 4 bits with doubly quantized scales (QLoRA, arXiv
+    2305.14314), which products see in `dtype`; embeddings, norms and head stay. What transformers
+    itself raises for a broken folder, OSError or ValueError, goes through.
+    """
+    options = {}
+    if quantize:
+        with needed_by('quantize = "nf4"', "train"):
+            import bitsandbytes  # noqa: F401  (transformers' own refusal is a traceback)
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+        options["device_map"] = {"": "cpu"}  # Trainer moves the whole model
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, output_loading_info=True, **options
+    )
+    if report["missing_keys"]:
+        raise _refusal(folder, f"lacks {sorted(report['missing_keys'])[0]}")
+    if quantize:
+        _settle_quantized(model, folder)
+    _check_head(model, folder)
+    return model
+
+
+def is_quantized(decoder: nn.Module) -> bool:
+    """Whether a decoder was loaded with `quantize`."""
+    return getattr(decoder, "is_loaded_in_4bit", False)
+
+
+@torch.no_grad()
+def grow_vocabulary(model: PreTrainedModel, size: int) -> None:
+    """Give the model rows for at least `size` tokens; new ones are the mean of those there were.
+
+    The mean, unlike transformers' random rows, is the same whenever the base is read again.
+    """
+    old = model.get_input_embeddings().weight.shape[0]
+    if size <= old:
+        return
+    model.resize_token_embeddings(size, pad_to_multiple_of=PADDING, mean_resizing=False)
+    for part in (model.get_input_embeddings(), model.get_output_embeddings()):
+        part.weight[old:] = part.weight[:old].float().mean(0).to(part.weight.dtype)
+
+
+def untie(model: PreTrainedModel) -> None:
+    """Give a tied head its own weights where LLaVA would not find the embeddings to tie it to."""
+    head = model.get_output_embeddings()
+    tied = head.weight is model.get_input_embeddings().weight
+    if tied and not hasattr(model.base_model, "embed_tokens"):
+        head.weight = nn.Parameter(head.weight.detach().clone())
+        tied = False
+    model.config.tie_word_embeddings = tied
+
+
+def _settle_quantized(model: PreTrainedModel, folder: Path) -> None:
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for layer in model.modules():
+        if not isinstance(layer, Linear4bit):
+            continue
+        if layer.in_features % BLOCK and not torch.cuda.is_available():
+            raise TrainingError(
+                f"The language model {folder} has layers {layer.in_features} wide, which is no "
+                f"multiple of {BLOCK}, and bitsandbytes reads such layers wrongly on a CPU; train "
+                "it without quantize, or on a GPU."
+            )
+        # Its packed form for a CPU, taken at the first forward, would not survive a move to a GPU.
+        layer.support_avx512bf16_for_cpu = False
+    # The decoder stands alone from here on: peft asks it, and its config goes to checkpoints.
+    model.base_model.is_loaded_in_4bit = True
+    del model.config.quantization_config
+
+
+@torch.no_grad()
+def _check_head(model: PreTrainedModel, folder: Path) -> None:
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise _refusal(folder, "has no linear head")
+    if head.bias is not None:
+        raise _refusal(folder, "has a head with a bias, which LLaVA's lacks")
+    ids = torch.arange(3)[None]
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    logits = model(input_ids=ids, use_cache=False).logits
+    if not torch.allclose(head(hidden).float(), logits.float(), rtol=1e-5, atol=1e-6):
+        raise _refusal(folder, "scales or caps its logits after the head, as LLaVA does not")
+
+
+def _refusal(folder: Path, reason: str) -> TrainingError:
+    return TrainingError(
+        f"The language model {folder} {reason}, so transformers' LLaVA cannot hold it; choose a "
+        "causal language model such as Llama, Qwen, Mistral or Phi-3."
+    )

@@ -1,0 +1,106 @@
+"""`llava-edge merge`: an adapter's folder and its base become a whole LLaVA checkpoint."""
+
+import shutil
+from pathlib import Path
+
+from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AutoModel, LlavaConfig, PreTrainedModel
+
+from llava_edge.errors import CheckpointError
+from llava_edge.train.checkpoint import named_base, whole, write_weights
+from llava_edge.train.companions import write_tokenizer
+from llava_edge.train.language_model import grow_vocabulary, load_language_model, untie
+from llava_edge.train.model import add_image_token, join
+from llava_edge.train.projector import new_projector
+
+_NEEDED = ("adapter_config.json", "adapter_model.safetensors", "base.json", "model.safetensors")
+_COPIED = ("preprocessor_config.json", "processor_config.json")
+
+
+def merge(adapter: Path, out: Path, base: Path | None = None) -> None:
+    """Write the checkpoint that an `adapter/` of a run stands for, complete or not at all.
+
+    `base` is the language model that it was trained on; by default the folder it was trained from.
+    Products are made in fp32 and stored in the language model's own precision. Raises
+    CheckpointError where the folder is no such adapter, the base is another, or `out` exists.
+    """
+    if out.exists():
+        raise CheckpointError(f"{out} exists already; name a folder that does not.")
+    missing = [name for name in _NEEDED if not (adapter / name).exists()]
+    if missing:
+        raise CheckpointError(
+            f"{adapter} is no adapter that `llava-edge train` wrote, since it lacks {missing[0]}; "
+            "give the adapter folder of a run."
+        )
+    base = _find_base(adapter, base)
+    try:
+        config = LlavaConfig.from_pretrained(adapter)
+        language_model = _merged(adapter, base, config)
+        tower, projector = _parts(adapter, config)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{adapter} cannot be merged into {base} ({reason}); give the base that the adapter "
+            "was trained on."
+        ) from error
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    if token := getattr(config, "llava_edge", {}).get("image_token"):
+        add_image_token(tokenizer, token)
+    with whole(out) as partial:
+        write_weights(join(config, tower, projector, language_model), partial)
+        write_tokenizer(tokenizer, base, partial)
+        for name in _COPIED:
+            if (adapter / name).exists():
+                shutil.copyfile(adapter / name, partial / name)
+
+
+def _find_base(adapter: Path, base: Path | None) -> Path:
+    named = named_base(adapter)
+    if base is None:
+        base = Path(PeftConfig.from_pretrained(adapter).base_model_name_or_path or "")
+        if not (base / "config.json").exists():
+            raise CheckpointError(
+                f"{adapter} needs the language model {named['name']}, which is not at {base}; give "
+                "its folder with --base."
+            )
+    if not (base / "config.json").exists():
+        raise CheckpointError(
+            f"The base {base} is no language model's folder; give {named['name']}."
+        )
+    found = named_base(base)
+    if found["sha256"] != named["sha256"]:
+        raise CheckpointError(
+            f"The base {base} has {found['file']} with the sha256 {found['sha256']}, but the "
+            f"adapter was trained on {named['name']} with {named['sha256']}; give that one."
+        )
+    return base
+
+
+def _merged(adapter: Path, base: Path, config: LlavaConfig) -> PreTrainedModel:
+    """The base with the adapter in its weights: no more than one copy of it is ever held."""
+    model = load_language_model(base, config.text_config.dtype)
+    grow_vocabulary(model, config.text_config.vocab_size)
+    attached = PeftModel.from_pretrained(model, adapter)
+    merged: PreTrainedModel = attached.merge_and_unload(safe_merge=False)
+    untie(merged)
+    return merged
+
+
+def _parts(adapter: Path, config: LlavaConfig) -> tuple[nn.Module, nn.Module]:
+    """Tower and projector, in the precision that they are stored in."""
+    tensors = load_file(adapter / "model.safetensors")
+    tower, projector = AutoModel.from_config(config.vision_config), new_projector(config)
+    for prefix, module in (("vision_tower.", tower), ("multi_modal_projector.", projector)):
+        own = {
+            name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)
+        }
+        counters = [name for name in module.state_dict() if name.endswith("num_batches_tracked")]
+        report = module.load_state_dict(own, strict=False, assign=True)
+        wrong = {*report.missing_keys, *report.unexpected_keys} - set(counters)
+        if wrong:
+            raise ValueError(f"{prefix}{min(wrong)} does not match its config.json")
+    return tower, projector

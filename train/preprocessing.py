@@ -1,0 +1,83 @@
+"""How a vision tower's pictures are made pixels, read from its folder and written for others."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import PretrainedConfig
+
+from llava_edge.config import ImageConfig
+
+Triple = tuple[float, float, float]
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+BICUBIC = 3  # pillow's number
+_DINOV2: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# What a family's own processor does; others are taken to do as CLIP's.
+_MEAN_STD: dict[str, tuple[Triple, Triple]] = {
+    "siglip_vision_model": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "dinov2": _DINOV2,
+    "dinov2_with_registers": _DINOV2,
+}
+
+
+def read_image_config(
+    folder: Path, tower: PretrainedConfig, mode: Literal["square", "pad"] | None = None
+) -> ImageConfig:
+    """What the tower's folder says, else what its family does; `mode` stands above both."""
+    values = _values(folder)
+    mean, std = _MEAN_STD.get(tower.model_type, (CLIP_MEAN, CLIP_STD))
+    own = _mode(values, tower.model_type)
+    size = tower.image_size
+    size_given, crop = _side(values.get("size")), _side(values.get("crop_size"))
+    if tower.model_type.startswith("dinov2"):  # which takes any size
+        size = crop or size_given or size
+    shortest_edge = size_given if (mode or own) == own == "square" else None
+    return ImageConfig(
+        size=size,
+        mean=tuple(values.get("image_mean", mean)),
+        std=tuple(values.get("image_std", std)),
+        mode=mode or own,
+        shortest_edge=None if shortest_edge == size else shortest_edge,
+    )
+
+
+def image_processor(image: ImageConfig) -> dict[str, object]:
+    """The `preprocessor_config.json` that makes transformers and export do the same."""
+    sides = {"height": image.size, "width": image.size}
+    normal = {"image_mean": list(image.mean), "image_std": list(image.std), "resample": BICUBIC}
+    if image.mode == "stretch":
+        return {"image_processor_type": "SiglipImageProcessor", "size": sides, **normal}
+    return {
+        "image_processor_type": "LlavaImageProcessor",
+        "size": {"shortest_edge": image.shortest_edge or image.size},
+        "crop_size": sides,
+        "do_pad": image.mode == "pad",
+        **normal,
+    }
+
+
+def _values(folder: Path) -> dict[str, Any]:
+    own, processor = folder / "preprocessor_config.json", folder / "processor_config.json"
+    if own.exists():
+        values: dict[str, Any] = json.loads(own.read_text(encoding="utf-8"))
+        return values
+    if processor.exists():  # where transformers 5 puts it
+        values = json.loads(processor.read_text(encoding="utf-8")).get("image_processor", {})
+        return values
+    return {}
+
+
+def _mode(values: dict[str, Any], model_type: str) -> Literal["square", "pad", "stretch"]:
+    kind = values.get("image_processor_type") or ""
+    if values.get("do_pad"):
+        return "pad"
+    siglip = kind.startswith("Siglip") or (not kind and model_type == "siglip_vision_model")
+    return "square" if values.get("do_center_crop", not siglip) else "stretch"
+
+
+def _side(value: Any) -> int | None:
+    """The side of a size that is a number, a shortest edge, or a height and a width."""
+    if isinstance(value, dict):
+        value = next(iter(value.values()), None)
+    return value if isinstance(value, int) else None
