@@ -12,7 +12,6 @@ from tokenizers import Tokenizer
 
 from llava_edge.config import ImageConfig
 from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export.checkpoints.hub import find_model
 from llava_edge.export.checkpoints.language_model import LanguageModel, open_language_model
 from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
 from llava_edge.export.checkpoints.llava_config import (
@@ -34,6 +33,7 @@ from llava_edge.export.checkpoints.tower_config import (
     shown,
 )
 from llava_edge.export.checkpoints.weight_files import has_weights, open_file, open_weights
+from llava_edge.hub import find_model
 
 TRAINED = ("mm_projector.bin", "non_lora_trainables.bin")  # beside a language model or an adapter
 _PROJECTOR = re.compile(r"mlp(\d+)x_gelu")
