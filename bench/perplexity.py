@@ -23,7 +23,6 @@ import typer
 
 from llava_edge.bench.llama_cpp import LlamaCpp, quantize
 from llava_edge.cli import run
-from llava_edge.image import load_picture
 from llava_edge.model import load
 from llava_edge.prompt import Text, render
 from llava_edge.records import Data, load_records
@@ -81,8 +80,10 @@ def _questions(bundle: Path, data: Data | None) -> Questions:
     texts = [_text(ids[start : start + window]) for start in starts]
     answers = []
     for record in load_records(data) if data else ():
+        if len(record.images) > 1:
+            continue
         segments = tuple(render(record.messages, model.config.prompt, model.tokenizer))
-        rows = model.encode_image(load_picture(record.image)).rows if record.image else None
+        rows = model.encode_image(record.images[0]).rows if record.images else None
         answers.append((Sample(segments), rows))
     return Questions(texts, answers)
 

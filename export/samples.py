@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from llava_edge.config import PromptConfig
+from llava_edge.errors import RecordError
 from llava_edge.export.progress import step_bar
 from llava_edge.image import PictureSource
 from llava_edge.prompt import Message, Text, picture_first, render
@@ -45,10 +46,17 @@ def conversation_samples(
     records: Sequence[Record] | None,
     count: int,
 ) -> Iterator[Sample]:
-    """The first of the records, or else drawn pictures with what the original says of them."""
+    """The first of the records, or else drawn pictures with what the original says of them.
+
+    Records about several pictures are left out; raises RecordError where no others are there.
+    """
     if records is not None:
-        for record in records[:count]:
-            yield Sample(tuple(render(record.messages, prompt, tokenizer)), record.image)
+        usable = [record for record in records if len(record.images) < 2]
+        if not usable:
+            raise RecordError("All records are about several pictures; give some about one.")
+        for record in usable[:count]:
+            segments = tuple(render(record.messages, prompt, tokenizer))
+            yield Sample(segments, next(iter(record.images), None))
         return
     stop = [id for id in map(tokenizer.token_id, prompt.stop) if id is not None]
     for number in step_bar("Asking about drawn pictures", range(count)):

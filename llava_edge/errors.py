@@ -3,6 +3,7 @@
 LlavaEdgeError
 ├── UsageError         the call itself is wrong (the command line exits with 2)
 ├── PictureError       a file that is no picture, is broken, or is too large
+│   └── LargePictureError
 ├── PromptError        a prompt that does not fit or names pictures that are not there
 ├── BundleError        a bundle that is missing, damaged or of another version
 ├── CheckpointError    a checkpoint that cannot be exported
@@ -23,6 +24,10 @@ class UsageError(LlavaEdgeError):
 
 class PictureError(LlavaEdgeError):
     """The file is no picture, or a broken or an unreasonably large one."""
+
+
+class LargePictureError(PictureError):
+    """The picture has more pixels than are read."""
 
 
 class PromptError(LlavaEdgeError):
@@ -46,7 +51,11 @@ class QualityError(LlavaEdgeError):
 
 
 class RecordError(LlavaEdgeError):
-    """A record is no LLaVA sample, or lacks its picture."""
+    """A record is no LLaVA sample, or lacks its picture; `problem` is the kind, for counting."""
+
+    def __init__(self, message: str, problem: str = "not a LLaVA sample") -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 class TrainingError(LlavaEdgeError):

@@ -3,6 +3,7 @@
 import io
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,29 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from llava_edge.config import ImageConfig
-from llava_edge.errors import PictureError
+from llava_edge.errors import LargePictureError, PictureError
 
-PictureSource = Path | str | bytes | Image.Image
+
+@dataclass(frozen=True)
+class TarMember:
+    """A file inside an uncompressed tar file: `size` bytes at `offset`."""
+
+    path: Path  # of the tar file
+    name: str
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """Its bytes; raises OSError where the tar file cannot be read."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.path}"
+
+
+PictureSource = Path | str | bytes | Image.Image | TarMember
 
 MAX_PIXELS = 178_000_000  # just below where Pillow itself refuses; 0.7 GB once decoded
 MAX_ASPECT = 50  # of the strip that mode "square" resizes before it crops
@@ -23,7 +44,7 @@ _FORMATS_SENTENCE = "give a PNG, JPEG, WebP, GIF, BMP or TIFF file"
 
 
 def load_picture(source: PictureSource) -> Image.Image:
-    """Decode a picture (a path, a file's bytes, or a Pillow picture) to upright 8-bit RGB.
+    """Decode a picture (a path, bytes, a tar member or a Pillow picture) to upright 8-bit RGB.
 
     EXIF rotation is applied, alpha is laid on white, 16 bits are scaled to 8, and of an animation
     the first frame is taken. Raises PictureError where it is missing, broken or too large.
@@ -75,13 +96,15 @@ def _name(source: PictureSource) -> str:
 
 
 def _too_large(what: str) -> PictureError:
-    return PictureError(f"{what}, but at most {MAX_PIXELS:,} are read; make it smaller first.")
+    return LargePictureError(f"{what}, but at most {MAX_PIXELS:,} are read; make it smaller first.")
 
 
 def _open(source: PictureSource, name: str) -> AbstractContextManager[Image.Image]:
     if isinstance(source, Image.Image):
         return nullcontext(source)  # the caller's own to close
     try:
+        if isinstance(source, TarMember):
+            source = source.read()
         file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).expanduser()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides

@@ -1,19 +1,31 @@
-"""Records: LLaVA's JSON samples, each a conversation about a picture or about none."""
+"""Records: LLaVA's JSON samples, each a conversation about pictures or about none."""
 
 import json
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from llava_edge.errors import RecordError
+from llava_edge.image import TarMember
+from llava_edge.json_stream import read_json_texts
 from llava_edge.prompt import IMAGE, Message
+from llava_edge.shards import expand, read_members, read_shard_samples
 
 ROLES: dict[str, Literal["user", "assistant"]] = {"human": "user", "gpt": "assistant"}
+
+PictureFile = Path | TarMember
 
 
 @dataclass(frozen=True)
 class Data:
-    """Records (LLaVA JSON) and the folder that their pictures are relative to."""
+    """Records (LLaVA JSON, JSONL, .tar shards or globs) and where their pictures are.
+
+    `images` is a folder, or a folder or glob of .tar shards that hold the pictures by name.
+    """
 
     records: tuple[Path, ...]
     images: Path
@@ -34,47 +46,150 @@ class LabelledBox:
 
 @dataclass(frozen=True)
 class Record:
-    """One sample: turns that begin with the user and end with the assistant, and its picture."""
+    """One sample: turns that begin with the user and end with the assistant, and its pictures."""
 
     id: str
-    image: Path | None
+    images: tuple[PictureFile, ...]  # in the order of their places in the turns
     messages: tuple[Message, ...]
     objects: tuple[LabelledBox, ...] = ()  # for the warm start of the projector
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A record as its file has it, good or bad: its text, where it stands, and its pictures."""
+
+    file: Path
+    number: int  # from 1, in the file
+    line: int | None  # from 1; None in a shard
+    text: str
+    pictures: tuple[PictureFile, ...]
+    characters: int  # of all turns
+
+    @property
+    def where(self) -> str:
+        """Such as "Record 3, line 40 of train.json"."""
+        line = "" if self.line is None else f", line {self.line}"
+        return f"Record {self.number}{line} of {self.file}"
+
+
 def load_records(data: Data) -> list[Record]:
     """Read the records of `data`, in order; raises RecordError for the first one that is bad."""
-    records: list[Record] = []
-    for path in data.records:
-        try:
-            samples = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RecordError(
-                f"The records {path} cannot be read ({error}); a JSON list of samples is expected."
-            ) from error
-        if not isinstance(samples, list):
-            raise RecordError(f"The records {path} are no JSON list of samples; make them one.")
-        records += [
-            _record(sample, data.images, f"Record {index} of {path}")
-            for index, sample in enumerate(samples)
-        ]
-    if not records:
+    records = []
+    for entry in read_entries(data):
+        record = to_record(entry)
+        require_pictures(record, entry.where)
+        records.append(record)
+    return records
+
+
+def read_entries(data: Data) -> Iterator[Entry]:
+    """Stream what the files of `data` hold, in order, without judging it.
+
+    Raises RecordError for a file that cannot be read, and where there are no records at all.
+    """
+    found = False
+    for entry in islice(_all_entries(data), data.limit):
+        found = True
+        yield entry
+    if not found:
         raise RecordError(f"{data.records[0]} holds no records; at least one is needed.")
-    return records[: data.limit]
 
 
-def _record(sample: dict[str, Any], images: Path, where: str) -> Record:
+def to_record(entry: Entry) -> Record:
+    """The record that an entry says; raises RecordError where it is no whole LLaVA sample."""
     try:
+        sample = json.loads(entry.text)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(
+            f"{entry.where} is not JSON ({error}); mend it or drop it.", "not JSON"
+        ) from error
+    try:
+        _names(sample)
         messages = tuple(_message(turn) for turn in sample["conversations"])
         boxes = tuple(_labelled_box(item) for item in sample.get("objects", ()))
-        record = Record(str(sample["id"]), _image(sample, images), messages, boxes)
+        record = Record(str(sample["id"]), entry.pictures, messages, boxes)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RecordError(
-            f"{where} is not a LLaVA sample ({error!r}); it needs an id and conversations of "
-            "human and gpt turns with a value each."
+            f"{entry.where} is not a LLaVA sample ({error!r}); it needs an id and "
+            "conversations of human and gpt turns with a value each."
         ) from error
-    _check(record, where)
+    _check_turns(record, entry.where)
     return record
+
+
+def require_pictures(record: Record, where: str) -> None:
+    """Raise RecordError for a picture that is not there."""
+    for picture in record.images:
+        if isinstance(picture, Path) and not picture.is_file():
+            raise RecordError(
+                f"{where} names the picture {picture}, which is missing; "
+                "add it or drop the record.",
+                "missing picture",
+            )
+
+
+def picture_shards(images: Path) -> list[Path]:
+    """The .tar shards that hold the pictures; none where `images` is a folder of pictures."""
+    if not images.is_dir():
+        files = expand(images)
+        return files if all(path.suffix == ".tar" for path in files) else []
+    with os.scandir(images) as items:
+        only_shards = all(item.name.endswith(".tar") for item in items)
+    return sorted(images.iterdir()) if only_shards else []
+
+
+class _Pictures:
+    """Where the pictures that records name are: in a folder, or in shards once looked through."""
+
+    def __init__(self, images: Path) -> None:
+        self._images = images
+
+    def find(self, name: str) -> PictureFile:
+        """The picture; a path at which there is none where it is missing."""
+        return self._members.get(name.removeprefix("./")) or self._images / name
+
+    @cached_property
+    def _members(self) -> dict[str, TarMember]:
+        shards = picture_shards(self._images)
+        return {member.name: member for shard in shards for member in read_members(shard)}
+
+
+def _all_entries(data: Data) -> Iterator[Entry]:
+    pictures = _Pictures(data.images)
+    for path in (file for pattern in data.records for file in expand(pattern)):
+        if path.suffix == ".tar":
+            for number, sample in enumerate(read_shard_samples(path), 1):
+                yield _entry(path, number, None, sample.text, pictures, sample.pictures)
+        else:
+            for number, found in enumerate(read_json_texts(path), 1):
+                yield _entry(path, number, found.line, found.text, pictures)
+
+
+def _entry(
+    file: Path,
+    number: int,
+    line: int | None,
+    text: str,
+    pictures: _Pictures,
+    own: Sequence[TarMember] = (),
+) -> Entry:
+    """A bad sample has no pictures and no characters; it is `to_record` that says what is bad."""
+    try:
+        sample = json.loads(text)
+        characters = sum(len(turn["value"]) for turn in sample["conversations"])
+        found = tuple(own) or tuple(pictures.find(name) for name in _names(sample))
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        return Entry(file, number, line, text, (), 0)
+    return Entry(file, number, line, text, found, characters)
+
+
+def _names(sample: dict[str, Any]) -> list[str]:
+    """The names of a sample's pictures, of which it may have none, one or several."""
+    named = sample.get("image") or []
+    names = named if isinstance(named, list) else [named]
+    if not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"its image is {named!r}")
+    return names
 
 
 def _message(turn: dict[str, str]) -> Message:
@@ -89,25 +204,18 @@ def _labelled_box(item: dict[str, Any]) -> LabelledBox:
     return LabelledBox(str(item["name"]), (left, top, right, bottom))
 
 
-def _image(sample: dict[str, Any], images: Path) -> Path | None:
-    return images / sample["image"] if sample.get("image") else None
-
-
-def _check(record: Record, where: str) -> None:
+def _check_turns(record: Record, where: str) -> None:
     roles = [message.role for message in record.messages]
     if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
         raise RecordError(
             f"{where} does not alternate between human and gpt, ending with gpt; "
-            "mend its turns or drop it."
+            "mend its turns or drop it.",
+            "turns out of order",
         )
     places = sum(message.text.count(IMAGE) for message in record.messages)
-    if places != (record.image is not None):
+    if places != len(record.images):
         raise RecordError(
-            f"{where} has {'a' if record.image else 'no'} picture and {IMAGE} {places} times; "
-            "one picture wants it once, none wants it never."
-        )
-    if record.image and not record.image.is_file():
-        raise RecordError(
-            f"{where} names the picture {record.image}, which is missing; "
-            "add it or drop the record."
+            f"{where} names {len(record.images)} pictures and says {IMAGE} {places} times; "
+            "every picture wants it once.",
+            f"{IMAGE} count",
         )

@@ -13,7 +13,7 @@ from llava_edge.config import VisionConfig
 from llava_edge.devices import Device, open_graph
 from llava_edge.errors import BundleError
 from llava_edge.fair_lock import FairLock
-from llava_edge.image import PictureSource, load_picture, preprocess
+from llava_edge.image import PictureSource, TarMember, load_picture, preprocess
 from llava_edge.memory import release_unused
 from llava_edge.reduction import diverse
 from llava_edge.tensors import map_tensor
@@ -157,6 +157,8 @@ def _digest(source: PictureSource) -> bytes | None:
     if isinstance(source, Image.Image):
         return None
     try:
+        if isinstance(source, TarMember):
+            return sha256(source.read()).digest()
         with Path(source).expanduser().open("rb") as file:
             return file_digest(file, "sha256").digest()
     except (OSError, ValueError):

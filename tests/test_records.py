@@ -26,10 +26,10 @@ def rewrite(data: Data, change: dict[str, Any]) -> None:
 
 def test_pictures_turns_and_boxes(data: Data) -> None:
     first, *_, last = load_records(data)
-    assert first.image == data.images / "0.png"
+    assert first.images == (data.images / "0.png",)
     assert [message.role for message in first.messages] == ["user", "assistant"] * 2
     assert first.objects[0].name == "cat"
-    assert last.image is None
+    assert last.images == ()
 
 
 def test_a_limit_keeps_the_first(data: Data) -> None:
@@ -45,8 +45,8 @@ def turns(*values: str | None) -> list[dict[str, str | None]]:
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "missing picture": ({"image": "none.png"}, r"none\.png"),
-    "no place for the picture": ({"conversations": turns("Hello", "Hi")}, "<image> 0 times"),
-    "two places": ({"conversations": turns("<image><image>", "Hi")}, "<image> 2 times"),
+    "no place for the picture": ({"conversations": turns("Hello", "Hi")}, "says <image> 0 times"),
+    "two places": ({"conversations": turns("<image><image>", "Hi")}, "says <image> 2 times"),
     "no answer": ({"conversations": turns("<image>")}, "does not alternate"),
     "two questions": (
         {"conversations": [*turns("<image>"), *turns("And?", "Yes.")]},
@@ -63,11 +63,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
 def test_a_bad_record_is_named(data: Data, change: dict[str, Any], message: str) -> None:
     rewrite(data, change)
-    with pytest.raises(RecordError, match=f"Record 2 of .*{message}"):
+    with pytest.raises(RecordError, match=f"Record 3, line 1 of .*{message}"):
         load_records(data)
 
 
 def test_records_that_are_not_json(data: Data) -> None:
     data.records[0].write_text("[{")
-    with pytest.raises(RecordError, match=r"records\.json cannot be read"):
+    with pytest.raises(RecordError, match=r"records\.json break at line 1"):
         load_records(data)

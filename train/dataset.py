@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -30,7 +31,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Example:
-    """Ids and labels [S] and the picture's pixels [3, H, W]."""
+    """Ids and labels [S] and the pictures' pixels [n, 3, H, W]."""
 
     input_ids: Tensor
     labels: Tensor
@@ -52,9 +53,9 @@ class RecordDataset(Dataset[Example]):
         segments = render(record.messages, encoding.prompt, encoding.tokenizer)
         ids, labels = label(segments, encoding)
         pixels = None
-        if record.image:
-            picture = load_picture(record.image)
-            pixels = torch.from_numpy(preprocess(picture, encoding.image))
+        if record.images:
+            pictures = [preprocess(load_picture(file), encoding.image) for file in record.images]
+            pixels = torch.from_numpy(np.stack(pictures))
         return Example(torch.tensor(ids), torch.tensor(labels), pixels)
 
     @property
@@ -62,7 +63,7 @@ class RecordDataset(Dataset[Example]):
         """About how many tokens each record takes: enough to batch alike ones together."""
         return [
             sum(len(message.text) for message in record.messages) // CHARACTERS_PER_TOKEN
-            + (self._encoding.image_tokens if record.image else 0)
+            + self._encoding.image_tokens * len(record.images)
             for record in self._records
         ]
 
@@ -91,7 +92,7 @@ def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
     batch = {"input_ids": _pad(ids, 0), "labels": _pad(labels, IGNORE_INDEX)}
     batch["attention_mask"] = _pad(mask, 0)
     if pixels:
-        batch["pixel_values"] = torch.stack(pixels)
+        batch["pixel_values"] = torch.cat(pixels)
     return batch
 
 

@@ -24,7 +24,7 @@ SHARPNESS = 20.0  # of the softmax over cosines
 def warm_start(learner: Learner, settings: WarmStart) -> float:
     """Train the projector on labelled rows, in place; returns the last epoch's accuracy (0..1)."""
     given = [record for source in settings.data for record in load_records(source)]
-    records = [record for record in given if record.objects]
+    records = [record for record in given if record.objects and len(record.images) == 1]
     if not records:
         raise TrainingError(
             f"The warm start's records ({settings.data[0].records[0]}) name no objects; give each "
@@ -64,7 +64,7 @@ def _labelled_rows(
 
 
 def _pixels(learner: Learner, records: Sequence[Record]) -> Tensor:
-    pictures = [load_picture(record.image) for record in records if record.image]
+    pictures = [load_picture(record.images[0]) for record in records]
     return torch.stack([torch.from_numpy(preprocess(p, learner.encoding.image)) for p in pictures])
 
 

@@ -1,0 +1,135 @@
+"""JSON samples one at a time out of a file of any size: a list of them, or one on each line."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from llava_edge.errors import RecordError
+
+CHUNK = 1 << 20  # characters read at once
+LONGEST = 1 << 26  # characters of one sample
+CUT = 16  # an error that near to a chunk's end may be the chunk's own
+_SPACE = " \t\r\n"
+_EXPECTED = "a JSON list of samples, or one sample on each line, is expected"
+
+
+@dataclass(frozen=True)
+class JsonText:
+    """The text of one sample, and the line of the file, from 1, that it begins on."""
+
+    text: str
+    line: int
+
+
+def read_json_texts(path: Path) -> Iterator[JsonText]:
+    """The samples of a JSON list, or of a JSONL file, whose lines are not looked into.
+
+    Raises RecordError for a file that cannot be read, or for a list at the line where it breaks.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            is_list = _first_character(stream) == "["
+            stream.seek(0)
+            yield from _List(path, stream).texts() if is_list else _lines(stream)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"The records {path} cannot be read ({error}); {_EXPECTED}.") from error
+
+
+def _first_character(stream: TextIO) -> str:
+    while chunk := stream.read(64):
+        if words := chunk.strip():
+            return words[0]
+    return ""
+
+
+def _lines(stream: TextIO) -> Iterator[JsonText]:
+    for line, text in enumerate(stream, 1):
+        if text.strip():
+            yield JsonText(text.strip(), line)
+
+
+class _List:
+    """A JSON list that is read in chunks: what is still in `buffer` begins on `line`."""
+
+    def __init__(self, path: Path, stream: TextIO) -> None:
+        self._path = path
+        self._stream = stream
+        self._buffer = ""
+        self._position = 0  # of what comes next in the buffer
+        self._line = 1
+        self._ended = False
+        self._decoder = json.JSONDecoder()
+
+    def texts(self) -> Iterator[JsonText]:
+        self._take("[")
+        if self._next() == "]":
+            return self._end()
+        while True:
+            yield self._sample()
+            if self._take(",", "]") == "]":
+                return self._end()
+
+    def _sample(self) -> JsonText:
+        self._next()
+        size = CHUNK
+        while True:
+            try:
+                _, end = self._decoder.raw_decode(self._buffer, self._position)
+                break
+            except json.JSONDecodeError as error:
+                cut = error.msg.startswith("Unterminated") or error.pos + CUT > len(self._buffer)
+                held = len(self._buffer) - self._position
+                if not cut or self._ended or held > LONGEST:
+                    self._advance(min(error.pos, len(self._buffer)))
+                    raise self._broken(error.msg) from error
+                self._read(size)
+                size *= 2
+            except RecursionError as error:
+                raise self._broken("it is nested too deeply") from error
+        text = JsonText(self._buffer[self._position : end], self._line)
+        self._advance(end)
+        return text
+
+    def _take(self, *wanted: str) -> str:
+        """The next character, which must be one of those wanted."""
+        found = self._next()
+        if found not in wanted:
+            what = f"{found!r} was found" if found else "the file ends"
+            raise self._broken(f"{what} where {' or '.join(wanted)} should be")
+        self._advance(self._position + 1)
+        return found
+
+    def _end(self) -> None:
+        if found := self._next():
+            raise self._broken(f"{found!r} follows the end of the list")
+
+    def _next(self) -> str:
+        """The next character that is no white space, where reading goes on; empty at the end."""
+        while True:
+            rest = self._position
+            while rest < len(self._buffer) and self._buffer[rest] in _SPACE:
+                rest += 1
+            self._advance(rest)
+            if rest < len(self._buffer):
+                return self._buffer[rest]
+            if self._ended:
+                return ""
+            self._read(CHUNK)
+
+    def _advance(self, position: int) -> None:
+        self._line += self._buffer.count("\n", self._position, position)
+        self._position = position
+
+    def _read(self, size: int) -> None:
+        more = self._stream.read(size)
+        self._ended = not more
+        self._buffer = self._buffer[self._position :] + more
+        self._position = 0
+
+    def _broken(self, reason: str) -> RecordError:
+        return RecordError(
+            f"The records {self._path} break at line {self._line} ({reason}); {_EXPECTED}, so "
+            "mend the file or download it again."
+        )
