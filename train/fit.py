@@ -3,9 +3,11 @@
 import errno
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from llava_edge.errors import TrainingError
@@ -13,26 +15,37 @@ from llava_edge.records import load_records
 from llava_edge.train import stages
 from llava_edge.train.checkpoint import load_projector, save_adapter, save_checkpoint
 from llava_edge.train.loss_plot import plot_losses
-from llava_edge.train.model import Learner, build
-from llava_edge.train.recipe import Recipe, Stage, load_recipe
+from llava_edge.train.model import Learner, build, compute_dtype
+from llava_edge.train.plan import make_plan, memory_line, world_size
+from llava_edge.train.recipe import Recipe, Stage, load_recipe, resolve_models
 from llava_edge.train.warm_start import warm_start
 
 WRITTEN = ("warm_start", "stage1", "stage2", "adapter", "steps")  # the folders of a run
 
 
-def train(recipe: Path, *, resume: bool = False, force: bool = False) -> Path:
+def train(
+    recipe: Path | str,
+    overrides: Iterable[str] = (),
+    *,
+    resume: bool = False,
+    force: bool = False,
+) -> Path:
     """Run a recipe's warm start and its two stages; returns the folder of the last checkpoint.
 
-    The recipe's `out` receives `stage1/` and `stage2/`, each a Hugging Face LLaVA checkpoint,
-    `adapter/` where stage 2 trained adapters, and `losses.jsonl` and `losses.png`. With `resume` a
-    run goes on after the last step saved. Raises TrainingError for a recipe or record that is bad.
+    `recipe` is a file or a shipped name, over which `key=value` overrides are set. Its `out`
+    receives `stage1/` and `stage2/`, each a Hugging Face LLaVA checkpoint, `adapter/` where stage 2
+    trained adapters, and `losses.jsonl` and `losses.png`. With `resume` a run goes on after the
+    last step saved. Raises TrainingError for a recipe or record that is bad.
     """
-    plan = load_recipe(recipe)
+    plan = resolve_models(load_recipe(recipe, overrides))
+    console = Console(stderr=True)
+    precise = "fp32" if compute_dtype(plan) == torch.float32 else "bf16"
+    console.print(memory_line(make_plan(replace(plan, precision=precise), world_size())))
     for part in plan.data:
         load_records(part)  # what is wrong with them is said now, not hours later
     _claim(plan.out, resume=resume, force=force)
     try:
-        return _train(plan, Console(stderr=True), resume=resume)
+        return _train(plan, console, resume=resume)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PretrainedConfig
 
-from llava_edge.errors import CheckpointError, TrainingError
-from llava_edge.hub import find_model, is_hub_name
+from llava_edge.errors import TrainingError
+from llava_edge.hub import find_model
 from llava_edge.train import efficientnet_lite  # noqa: F401  (registers the tower)
 from llava_edge.train.memory import DecoderShape, ModelShape
 from llava_edge.train.recipe import Recipe
@@ -19,7 +19,8 @@ from llava_edge.train.shipped_models import SHIPPED_MODELS
 def model_shape(recipe: Recipe) -> ModelShape:
     """The shape of what a recipe joins.
 
-    Raises TrainingError where a configuration cannot be had or is of no tower or language model.
+    Raises CheckpointError where a model is neither here nor fetched, and TrainingError where its
+    configuration is of no tower or language model.
     """
     tower, size = _tower(recipe)
     image_tokens, feature_size, activations = _run_tower(tower, size, recipe)
@@ -41,13 +42,9 @@ def _config(model: str) -> PretrainedConfig:
     """Of a folder, a model that a shipped recipe names, or one of the hub (a small file)."""
     if not Path(model).exists() and model in SHIPPED_MODELS:
         return AutoConfig.for_model(**SHIPPED_MODELS[model])
-    if not Path(model).exists() and not is_hub_name(model):
-        raise TrainingError(f"There is no folder {model}; make it or correct the recipe.")
+    folder = find_model(model, weights=False)
     try:
-        folder = find_model(model, weights=False)
         return AutoConfig.for_model(**json.loads((folder / "config.json").read_text()))
-    except CheckpointError as error:
-        raise TrainingError(str(error)) from error
     except (OSError, ValueError, TypeError) as error:
         raise TrainingError(
             f"{model} has no config.json that transformers reads ({' '.join(str(error).split())}); "

@@ -9,6 +9,7 @@ from llava_edge.errors import CheckpointError, TrainingError
 from llava_edge.hub import find_model, is_hub_name
 from llava_edge.parse import parse
 from llava_edge.records import Data
+from llava_edge.shards import expand
 from llava_edge.train.recipe_file import find_recipe, read_recipe
 
 PromptName = Literal[
@@ -201,7 +202,8 @@ class Recipe:
         for model in (self.vision_tower, self.language_model):
             if Path(model).exists() or not is_hub_name(model):
                 files.append(Path(model) / "config.json")
-        return [path for path in dict.fromkeys(files) if not path.exists()]
+        found = [file for path in dict.fromkeys(files) for file in expand(path)]
+        return [file for file in found if not file.exists()]
 
 
 def load_recipe(recipe: Path | str, overrides: Iterable[str] = ()) -> Recipe:
