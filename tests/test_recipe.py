@@ -105,9 +105,7 @@ def test_a_model_of_the_hub_keeps_its_name_unless_a_folder_has_it(tmp_path: Path
 def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"nowhere\.toml"):
         load_recipe(tmp_path / "nowhere.toml")
-    with pytest.raises(
-        TrainingError, match=r"v2 nor .* paper, qlora, .*, v1\.5-lora"
-    ):
+    with pytest.raises(TrainingError, match=r"v2 nor .* paper, qlora, .*, v1\.5-lora"):
         load_recipe("v2")
 
 

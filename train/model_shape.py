@@ -24,7 +24,7 @@ def model_shape(recipe: Recipe) -> ModelShape:
     """
     tower, size = _tower(recipe)
     image_tokens, feature_size, activations = _run_tower(tower, size, recipe)
-    decoder = _decoder(recipe.language_model)
+    decoder = decoder_shape(_config(recipe.language_model), recipe.language_model)
     layers = 1 if recipe.projector == "linear" else 2
     hidden = decoder.hidden_size
     return ModelShape(
@@ -85,8 +85,8 @@ def _run_tower(tower: nn.Module, size: int, recipe: Recipe) -> tuple[int, int, i
     return rows - dropped, channels, sum(state.numel() for state in states) + 2 * largest
 
 
-def _decoder(model: str) -> DecoderShape:
-    config = _config(model)
+def decoder_shape(config: PretrainedConfig, model: str = "the language model") -> DecoderShape:
+    """The shape of a causal language model; raises TrainingError where it is none."""
     causal = _build(AutoModelForCausalLM, config, model)
     text = config.get_text_config()
     heads = text.num_attention_heads
