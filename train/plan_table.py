@@ -43,7 +43,9 @@ def _stages(plan: Plan) -> Table:
             f"about {p.tokens:,} tokens" if p.data else f"at most {p.tokens:,} tokens"
         ),
         "global batch": lambda p: f"{p.stage.batch_size}",
-        "devices x at once x in a row": lambda p: f"{plan.devices} x {p.split[0]} x {p.split[1]}",
+        "devices": lambda _: f"{plan.devices}",
+        "device batch": lambda p: f"{p.split[0]}",
+        "accumulation": lambda p: f"{p.split[1]}",
         "epochs": lambda p: f"{p.stage.epochs:g}",
         "steps": lambda p: NOT_YET if p.steps is None else f"{p.steps:,}",
         "of these warmup": lambda p: NOT_YET if p.warmup_steps is None else f"{p.warmup_steps:,}",
