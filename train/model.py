@@ -23,6 +23,7 @@ from llava_edge.config import ImageConfig
 from llava_edge.errors import TrainingError
 from llava_edge.prompt import PROMPTS
 from llava_edge.tokenizer import Tokenizer
+from llava_edge.tokenizer_file import read_tokenizer_file
 from llava_edge.train import efficientnet_lite  # noqa: F401  (registers the tower)
 from llava_edge.train.dataset import IGNORE_INDEX, Encoding
 from llava_edge.train.recipe import Recipe
@@ -101,7 +102,7 @@ def build(recipe: Recipe) -> Learner:
             f"{recipe.vision_tower} or {recipe.language_model} cannot be loaded ({reason}); "
             "give folders that transformers' save_pretrained has written."
         ) from error
-    tokenizer = HfTokenizer.from_file(str(base / "tokenizer.json"))
+    tokenizer = read_tokenizer_file(base)
     if tokenizer.token_to_id(recipe.image_token) is None:
         tokenizer.add_special_tokens([AddedToken(recipe.image_token, special=True)])
         language_model.resize_token_embeddings(tokenizer.get_vocab_size(), pad_to_multiple_of=64)

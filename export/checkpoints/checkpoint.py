@@ -19,7 +19,7 @@ from llava_edge.export.checkpoints.section import Section
 from llava_edge.export.checkpoints.source import Source
 from llava_edge.export.checkpoints.tensor_names import unused
 from llava_edge.export.checkpoints.tensor_shapes import expected_shapes
-from llava_edge.export.checkpoints.tokenizer_file import check_vocabulary, choose_prompt
+from llava_edge.export.checkpoints.tokenizer_fit import check_vocabulary, choose_prompt
 from llava_edge.hub import find_model
 
 LISTED = 10  # how many names an error lists of each kind

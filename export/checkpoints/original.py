@@ -24,7 +24,6 @@ from llava_edge.export.checkpoints.preprocessing import read_image_config
 from llava_edge.export.checkpoints.section import Section
 from llava_edge.export.checkpoints.source import Source
 from llava_edge.export.checkpoints.tensor_names import respell
-from llava_edge.export.checkpoints.tokenizer_file import has_tokenizer, read_tokenizer_file
 from llava_edge.export.checkpoints.tower_config import (
     EfficientNetLiteConfig,
     SiglipConfig,
@@ -34,6 +33,7 @@ from llava_edge.export.checkpoints.tower_config import (
 )
 from llava_edge.export.checkpoints.weight_files import has_weights, open_file, open_weights
 from llava_edge.hub import find_model
+from llava_edge.tokenizer_file import has_tokenizer, read_tokenizer_file
 
 TRAINED = ("mm_projector.bin", "non_lora_trainables.bin")  # beside a language model or an adapter
 _PROJECTOR = re.compile(r"mlp(\d+)x_gelu")
