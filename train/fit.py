@@ -39,8 +39,9 @@ def train(
     """
     plan = resolve_models(load_recipe(recipe, overrides))
     console = Console(stderr=True)
-    precise = "fp32" if compute_dtype(plan) == torch.float32 else "bf16"
-    console.print(memory_line(make_plan(replace(plan, precision=precise), world_size())))
+    exact = compute_dtype(plan) == torch.float32
+    settled = replace(plan, precision="fp32" if exact else "bf16")
+    console.print(memory_line(make_plan(settled, world_size())))
     for part in plan.data:
         load_records(part)  # what is wrong with them is said now, not hours later
     _claim(plan.out, resume=resume, force=force)
