@@ -97,7 +97,7 @@ def test_transformers_and_export_read_the_checkpoint(
     learner = build(load_recipe(folder / "recipe.toml"))
     example = RecordDataset(records(folder), learner.encoding)[0]
     assert example.pixel_values is not None
-    expected = model.get_image_features(example.pixel_values[None]).pooler_output[0]
+    expected = model.get_image_features(example.pixel_values).pooler_output[0]
     torch.testing.assert_close(torch.from_numpy(rows), expected.detach(), atol=1e-4, rtol=0)
 
 
