@@ -272,16 +272,50 @@ def sensitivity(
     typer.echo(f"Measured on {found.tokens:,} tokens and written to {out}.")
 
 
+def _list_recipes(wanted: bool) -> None:
+    if wanted:
+        from llava_edge.train.recipe_file import shipped_names
+
+        typer.echo("\n".join(shipped_names()))
+        raise typer.Exit
+
+
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped recipe.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="KEY=VALUE over the recipe's own, such as stage2.epochs=2; may be repeated.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print steps, parameters and memory; train nothing.")
+    ] = False,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="How many a dry run counts with.", show_default="1")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Begin anew over an old run.")] = False,
+    _list: Annotated[
+        bool,
+        typer.Option(
+            "--list", help="Print the shipped recipes.", callback=_list_recipes, is_eager=True
+        ),
+    ] = False,
 ) -> None:
     """Train projector and language model in two stages."""
+    if devices is not None and not dry_run:
+        raise UsageError(
+            "--devices goes with --dry-run; to train on several, begin with "
+            "torchrun --nproc-per-node N -m llava_edge train."
+        )
+    if dry_run:
+        return _plan_training(recipe, overrides or [], devices or 1)
     with needed_by("`llava-edge train`", "train"):
         from llava_edge.train import fit
-    out = fit.train(recipe, resume=resume, force=force)
+    out = fit.train(recipe, overrides or [], resume=resume, force=force)
     typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
 
 
@@ -301,6 +335,14 @@ def merge(
         from llava_edge.train import merge as merging
     merging.merge(adapter, out, base)
     typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
+
+
+def _plan_training(recipe: str, overrides: list[str], devices: int) -> None:
+    with needed_by("`llava-edge train`", "train"):
+        from llava_edge.train.plan import make_plan
+        from llava_edge.train.plan_table import print_plan
+        from llava_edge.train.recipe import load_recipe
+    print_plan(make_plan(load_recipe(recipe, overrides), devices))
 
 
 def _data(records: Path | None, images: Path | None) -> Data | None:

@@ -22,7 +22,10 @@ def parse(cls: type[T], value: object, where: str = "") -> T:
         name: _convert(hints[name], item, f"{where}.{name}" if where else name)
         for name, item in value.items()
     }
-    return cls(**fields)
+    try:
+        return cls(**fields)
+    except ValueError as error:  # of values that contradict each other
+        raise ValueError(f"in {where}, {error}" if where else str(error)) from error
 
 
 def _check_keys(cls: type, found: set[str], where: str) -> None:

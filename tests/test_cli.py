@@ -318,3 +318,16 @@ def test_help_and_version() -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "--image" in result.stdout
     assert result.stdout.splitlines()[-1] == "False"
+
+
+def test_a_training_run_is_planned(tmp_path: Path) -> None:
+    listed = run("train", "--list")
+    assert {"v1.5", "qlora"} <= set(listed.stdout.split())
+    planned = run("train", "v1.5", "--dry-run", "--devices", 8, "--set", f"out={tmp_path}/run")
+    assert planned.returncode == 0, planned.stderr
+    cells = [line.replace("│", " ").split() for line in planned.stdout.splitlines()]
+    assert ["device", "batch", "32", "16"] in cells
+    assert "still needed" in planned.stdout
+    assert not (tmp_path / "run").exists()
+    assert "--dry-run" in refusal(run("train", "v1.5", "--devices", 8), 2)
+    assert "paper, qlora" in refusal(run("train", "v3"))

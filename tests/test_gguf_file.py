@@ -14,8 +14,8 @@ from tiny_gguf import write_gguf
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from llava_edge.bpe_pieces import Kind, Piece
 from llava_edge.errors import CheckpointError
-from llava_edge.export.checkpoints.bpe_pieces import Kind, Piece
 from llava_edge.export.checkpoints.gguf_file import open_gguf
 from llava_edge.export.checkpoints.section import Section
 from llava_edge.export.checkpoints.tensor_names import canonical

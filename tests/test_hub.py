@@ -16,7 +16,7 @@ import pytest
 from tiny import write_llava
 
 from llava_edge.errors import CheckpointError
-from llava_edge.export.checkpoints.hub import find_model
+from llava_edge.hub import find_model
 
 NAME = "somebody/tiny-llava"
 CHUNK = 10 * 2**20  # bytes: what the client writes at once, and so what it goes on from
@@ -116,7 +116,7 @@ def find(endpoint: str, cache: Path, name: str = NAME) -> subprocess.CompletedPr
     """In a process of its own, since the hub's client reads its settings when it is imported."""
     program = (
         "import sys; from llava_edge.errors import CheckpointError\n"
-        "from llava_edge.export.checkpoints.hub import find_model\n"
+        "from llava_edge.hub import find_model\n"
         "try: print(find_model(sys.argv[1]))\n"
         "except CheckpointError as error: sys.exit(str(error))"
     )

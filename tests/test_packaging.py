@@ -33,7 +33,9 @@ def test_one_name_and_every_module(wheel: Path) -> None:
     for folder in FOLDERS[1:]:
         paths = (path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py"))
         expected |= {f"llava_edge/{path.as_posix()}" for path in paths}
-    assert names == expected | {"llava_edge/py.typed", "llava_edge/export/sample_text.txt"}
+    data = {"llava_edge/py.typed", "llava_edge/export/sample_text.txt"}
+    data |= {f"llava_edge/train/recipes/{path.name}" for path in (ROOT / "train/recipes").iterdir()}
+    assert names == expected | data
 
 
 def test_the_weights_are_not_in_it(wheel: Path) -> None:

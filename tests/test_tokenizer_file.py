@@ -10,11 +10,8 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.checkpoints.section import Section
-from llava_edge.export.checkpoints.tokenizer_file import (
-    check_vocabulary,
-    choose_prompt,
-    read_tokenizer_file,
-)
+from llava_edge.export.checkpoints.tokenizer_fit import check_vocabulary, choose_prompt
+from llava_edge.tokenizer_file import read_tokenizer_file
 
 SILENT = Section({}, "config.json")
 

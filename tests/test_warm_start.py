@@ -7,9 +7,9 @@ import torch
 from tiny_training import write_recipe
 
 from llava_edge.errors import TrainingError
-from llava_edge.records import Data, LabelledBox
+from llava_edge.records import LabelledBox
 from llava_edge.train.model import build
-from llava_edge.train.recipe import WarmStart, load_recipe
+from llava_edge.train.recipe import Source, WarmStart, load_recipe
 from llava_edge.train.warm_start import _label_map, warm_start
 
 
@@ -25,7 +25,7 @@ def test_records_without_boxes_are_refused(tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(tmp_path))
     path = tmp_path / "records.json"
     path.write_text(path.read_text().replace('"objects"', '"other"'))
-    settings = WarmStart(Data((path,), tmp_path / "pictures"))
+    settings = WarmStart((Source((path,), tmp_path / "pictures"),))
     with pytest.raises(TrainingError, match="name no objects"):
         warm_start(build(recipe), settings)
 

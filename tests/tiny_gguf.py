@@ -8,7 +8,7 @@ import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from llava_edge.export.checkpoints.bpe_pieces import Piece
+from llava_edge.bpe_pieces import Piece
 
 INTERLEAVED = ("llama", "smollm3")
 

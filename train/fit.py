@@ -2,7 +2,8 @@
 
 import errno
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,11 +26,18 @@ CHECKPOINTS = ("warm_start", "stage1", "stage2", "adapter", "steps")
 WRITTEN = (*CHECKPOINTS, TENSORBOARD, LOG, PLOT)  # all of a run
 
 
-def train(recipe: Path, *, resume: bool = False, force: bool = False) -> Path:
+def train(
+    recipe: Path | str,
+    overrides: Iterable[str] = (),
+    *,
+    resume: bool = False,
+    force: bool = False,
+) -> Path:
     """Run a recipe's warm start and its stages; returns the folder of the last checkpoint.
 
-    The recipe's `out` receives `stage1/` and `stage2/`, each a Hugging Face LLaVA checkpoint,
-    `adapter/` where stage 2 trained adapters, and `log.jsonl`, `losses.png` and `tensorboard/`.
+    `recipe` is a file or a shipped name, over which `key=value` overrides are set. Its `out`
+    receives `stage1/` and `stage2/`, each a Hugging Face LLaVA checkpoint, `adapter/` where stage 2
+    trained adapters, and `log.jsonl`, `losses.png` and `tensorboard/`.
     With `resume` a run goes on after the last step saved. Started by torchrun, its processes train
     together. Raises TrainingError for a recipe or record that is bad.
     """

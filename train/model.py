@@ -16,6 +16,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedM
 from llava_edge.errors import TrainingError
 from llava_edge.prompt import PROMPTS
 from llava_edge.tokenizer import Tokenizer
+from llava_edge.tokenizer_file import read_tokenizer_file
 from llava_edge.train.dataset import IGNORE_INDEX, Encoding
 from llava_edge.train.language_model import grow_vocabulary, load_language_model, untie
 from llava_edge.train.preprocessing import read_image_config
@@ -95,7 +96,7 @@ def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
     torch.manual_seed(recipe.seed)
     tower, language_model = _load(recipe, quantize)
     check_rows(recipe, tower)
-    tokenizer = HfTokenizer.from_file(str(Path(recipe.language_model) / "tokenizer.json"))
+    tokenizer = read_tokenizer_file(Path(recipe.language_model))
     image_token_id = add_image_token(tokenizer, recipe.image_token)
     grow_vocabulary(language_model, image_token_id + 1)
     untie(language_model)

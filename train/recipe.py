@@ -1,17 +1,16 @@
 """A recipe: the TOML file that says what is trained, from what, in which stages."""
 
-import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from llava_edge.errors import TrainingError
+from llava_edge.errors import CheckpointError, TrainingError
+from llava_edge.hub import find_model, is_hub_name
 from llava_edge.parse import parse
 from llava_edge.records import Data
 from llava_edge.shards import expand
-
-PATH_KEYS = {"out", "vision_tower", "language_model", "records", "images", "projector_weights"}
-SOURCE_KEYS = {"data", "evaluation"}
+from llava_edge.train.recipe_file import find_recipe, read_recipe
 
 PromptName = Literal[
     "chatml", "llama_2", "llama_3", "mistral", "phi", "qwen", "v0", "v1", "vicuna_v1"
@@ -58,6 +57,10 @@ class WarmStart:
 
     def __post_init__(self) -> None:
         _at_least_one(epochs=self.epochs, batch_size=self.batch_size)
+        if not self.data:
+            raise ValueError("data is empty")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}, not above 0")
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,11 @@ class Stage:
         )
         if not self.data:
             raise ValueError("data is empty")
-        if min(self.projector_lr, self.language_model_lr) < 0 or self.epochs <= 0:
-            raise ValueError("a learning rate is negative, or epochs is not above 0")
+        for name in ("projector_lr", "language_model_lr"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, not 0 or more")
+        if self.epochs <= 0:
+            raise ValueError(f"epochs is {self.epochs}, not above 0")
         if not 0 <= self.warmup_ratio < 1:
             raise ValueError(f"warmup_ratio is {self.warmup_ratio}, not in 0..1")
         if self.lora and not self.language_model_lr:
@@ -111,14 +117,23 @@ class Stage:
                 )
 
     def split(self, devices: int) -> tuple[int, int]:
-        """Records that each device computes at once, and micro-batches that a step accumulates."""
-        at_once = self.device_batch_size or self.batch_size // devices
-        if not at_once or self.batch_size % (devices * at_once):
+        """How a step's records are computed: so many on a device at once, so many times in a row.
+
+        Raises TrainingError where the devices cannot have equal shares.
+        """
+        share, rest = divmod(self.batch_size, devices)
+        if rest:
             raise TrainingError(
-                f"batch_size {self.batch_size} cannot be shared by {devices} devices; make it a "
-                f"multiple of {devices * (self.device_batch_size or 1)}."
+                f"batch_size {self.batch_size} cannot be shared equally by {devices} devices; make "
+                f"it a multiple of {devices}."
             )
-        return at_once, self.batch_size // (devices * at_once)
+        at_once = min(self.device_batch_size or share, share)
+        if share % at_once:
+            raise TrainingError(
+                f"batch_size {self.batch_size} gives each of {devices} devices {share} records, no "
+                f"multiple of device_batch_size {at_once}; change one of them."
+            )
+        return at_once, share // at_once
 
 
 @dataclass(frozen=True)
@@ -157,6 +172,10 @@ class Recipe:
             raise ValueError("stage2 trains nothing, since both its learning rates are 0")
         if self.stage1 is None and self.projector_weights is None:
             raise ValueError("stage2 needs a projector: add stage1 or projector_weights")
+        if self.warm_start and self.stage1 is None:
+            raise ValueError("warm_start comes before stage1, which is missing; add or drop one")
+        if self.parallel == "fsdp" and any(stage.quantize for stage in self.stages.values()):
+            raise ValueError('a language model under quantize is not sharded; parallel is "ddp"')
         if self.feature_cache < 0:
             raise ValueError(f"feature_cache is {self.feature_cache}, not 0 or more")
         _at_least_one(max_tokens=self.max_tokens)
@@ -176,52 +195,55 @@ class Recipe:
         return sources
 
     @property
-    def inputs(self) -> list[Path]:
-        """Every file or folder that the recipe reads."""
-        models = [
-            Path(self.vision_tower) / "config.json",
-            Path(self.language_model) / "config.json",
-            Path(self.language_model) / "tokenizer.json",
-        ]
-        named = (path for source in self.data for path in (*source.records, source.images))
-        files = [file for path in named for file in expand(path)]
-        return [*models, *files, *([self.projector_weights] if self.projector_weights else [])]
+    def missing(self) -> list[Path]:
+        """What the recipe reads and is not there, models of the hub left out."""
+        files = [path for source in self.data for path in (*source.records, source.images)]
+        files += [self.projector_weights] if self.projector_weights else []
+        for model in (self.vision_tower, self.language_model):
+            if Path(model).exists() or not is_hub_name(model):
+                files.append(Path(model) / "config.json")
+        found = [file for path in dict.fromkeys(files) for file in expand(path)]
+        return [file for file in found if not file.exists()]
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read and check a recipe; its paths are relative to its own folder.
+def load_recipe(recipe: Path | str, overrides: Iterable[str] = ()) -> Recipe:
+    """Read and check a recipe: a TOML file or a shipped name, with `key=value` set over it.
 
-    Raises TrainingError for a missing file, an unknown or missing key, or a value of a wrong type.
+    Raises TrainingError for an unknown or missing key, a value of a wrong type, or values that
+    contradict each other; what the recipe reads need not be there yet.
     """
+    file = find_recipe(recipe)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        recipe = parse(Recipe, _resolve(table, path.parent))
+        return parse(Recipe, read_recipe(file, overrides))
     except OSError as error:
         raise TrainingError(
-            f"The recipe {path} cannot be read ({error.strerror}); name a TOML file."
+            f"The recipe {file} cannot be read ({error.strerror}); name a TOML file."
         ) from error
     except ValueError as error:  # of TOML itself, or of what it says
-        raise TrainingError(f"The recipe {path} is wrong: {error}; correct it.") from error
-    for file in recipe.inputs:
-        if not file.exists():
-            raise TrainingError(
-                f"{path} names {file}, which does not exist; make it or correct the recipe."
-            )
-    return recipe
+        raise TrainingError(f"The recipe {recipe} is wrong: {error}; correct it.") from error
+
+
+def resolve_models(recipe: Recipe) -> Recipe:
+    """The recipe with folders for its models, those that the hub names being fetched.
+
+    Raises TrainingError, before anything is fetched, where something that it reads is missing.
+    """
+    if recipe.missing:
+        raise TrainingError(
+            f"The recipe names {recipe.missing[0]}, which does not exist; make it or correct the "
+            "recipe."
+        )
+    try:
+        return replace(
+            recipe,
+            vision_tower=str(find_model(recipe.vision_tower)),
+            language_model=str(find_model(recipe.language_model)),
+        )
+    except CheckpointError as error:
+        raise TrainingError(str(error)) from error
 
 
 def _at_least_one(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise ValueError(f"{name} is {number}, not 1 or more")
-
-
-def _resolve(value: Any, folder: Path, key: str = "") -> Any:
-    """Make the paths among a table's values relative to `folder`; one source is a list of one."""
-    if isinstance(value, dict):
-        table = {name: _resolve(item, folder, name) for name, item in value.items()}
-        return [table] if key in SOURCE_KEYS else table
-    if isinstance(value, list):
-        items = [_resolve(item, folder, key) for item in value]
-        return [one for item in items for one in (item if key in SOURCE_KEYS else [item])]
-    return str(folder / value) if key in PATH_KEYS and isinstance(value, str) else value

@@ -10,7 +10,6 @@ from tokenizers import Tokenizer
 from llava_edge.config import ImageConfig, PromptConfig, QuantizedBefore
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.checkpoints.finite import only_finite
-from llava_edge.export.checkpoints.hub import find_model
 from llava_edge.export.checkpoints.huggingface import open_huggingface
 from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
 from llava_edge.export.checkpoints.llava_config import LlavaConfig
@@ -20,7 +19,8 @@ from llava_edge.export.checkpoints.section import Section
 from llava_edge.export.checkpoints.source import Source
 from llava_edge.export.checkpoints.tensor_names import unused
 from llava_edge.export.checkpoints.tensor_shapes import expected_shapes
-from llava_edge.export.checkpoints.tokenizer_file import check_vocabulary, choose_prompt
+from llava_edge.export.checkpoints.tokenizer_fit import check_vocabulary, choose_prompt
+from llava_edge.hub import find_model
 
 LISTED = 10  # how many names an error lists of each kind
 

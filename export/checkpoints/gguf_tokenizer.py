@@ -2,8 +2,8 @@
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from llava_edge.bpe_pieces import Kind, Piece, build_tokenizer
 from llava_edge.errors import CheckpointError
-from llava_edge.export.checkpoints.bpe_pieces import Kind, Piece, build_tokenizer
 from llava_edge.export.checkpoints.section import Section
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"

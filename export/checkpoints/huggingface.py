@@ -17,9 +17,9 @@ from llava_edge.export.checkpoints.preprocessing import read_image_config
 from llava_edge.export.checkpoints.section import Section
 from llava_edge.export.checkpoints.source import Source
 from llava_edge.export.checkpoints.tensor_names import respell
-from llava_edge.export.checkpoints.tokenizer_file import read_tokenizer_file
 from llava_edge.export.checkpoints.tower_config import EfficientNetLiteConfig, shown
 from llava_edge.export.checkpoints.weight_files import open_weights
+from llava_edge.tokenizer_file import read_tokenizer_file
 
 
 def open_huggingface(folder: Path, file: Section, base: Path | None) -> Source:

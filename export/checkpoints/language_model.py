@@ -14,8 +14,8 @@ from llava_edge.export.checkpoints.packed import read_packed_format, unpack
 from llava_edge.export.checkpoints.section import Section
 from llava_edge.export.checkpoints.tensor_names import respell
 from llava_edge.export.checkpoints.text_config import TextConfig, read_text_config
-from llava_edge.export.checkpoints.tokenizer_file import has_tokenizer, read_tokenizer_file
 from llava_edge.export.checkpoints.weight_files import open_weights
+from llava_edge.tokenizer_file import has_tokenizer, read_tokenizer_file
 
 # The original LLaVA names its language model's kind by its own class.
 _ORIGINAL = {"LlavaMistral": "mistral", "LlavaQwen3": "qwen3", "LlavaQwen": "qwen2"}

@@ -12,7 +12,6 @@ from tokenizers import Tokenizer
 
 from llava_edge.config import ImageConfig
 from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export.checkpoints.hub import find_model
 from llava_edge.export.checkpoints.language_model import LanguageModel, open_language_model
 from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
 from llava_edge.export.checkpoints.llava_config import (
@@ -25,7 +24,6 @@ from llava_edge.export.checkpoints.preprocessing import read_image_config
 from llava_edge.export.checkpoints.section import Section
 from llava_edge.export.checkpoints.source import Source
 from llava_edge.export.checkpoints.tensor_names import respell
-from llava_edge.export.checkpoints.tokenizer_file import has_tokenizer, read_tokenizer_file
 from llava_edge.export.checkpoints.tower_config import (
     EfficientNetLiteConfig,
     SiglipConfig,
@@ -34,6 +32,8 @@ from llava_edge.export.checkpoints.tower_config import (
     shown,
 )
 from llava_edge.export.checkpoints.weight_files import has_weights, open_file, open_weights
+from llava_edge.hub import find_model
+from llava_edge.tokenizer_file import has_tokenizer, read_tokenizer_file
 
 TRAINED = ("mm_projector.bin", "non_lora_trainables.bin")  # beside a language model or an adapter
 _PROJECTOR = re.compile(r"mlp(\d+)x_gelu")

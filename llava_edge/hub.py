@@ -9,6 +9,11 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SMALL = ["*.json", "*.jinja", "tokenizer.model", "mm_projector.bin", "non_lora_trainables.bin"]
 
 
+def is_hub_name(name: str) -> bool:
+    """Whether it has the form of the hub's `org/name`."""
+    return _NAME.fullmatch(name) is not None
+
+
 def find_model(name: str | Path, option: str = "", *, weights: bool = True) -> Path:
     """The folder or file of that name, or else the hub's `org/name`, fetched with a progress bar.
 
@@ -19,7 +24,7 @@ def find_model(name: str | Path, option: str = "", *, weights: bool = True) -> P
     path = Path(name).expanduser()
     if path.exists():
         return path
-    if isinstance(name, Path) or not _NAME.fullmatch(name):
+    if isinstance(name, Path) or not is_hub_name(name):
         way_out = f"give an existing one with {option}" if option else "give a checkpoint's folder"
         raise CheckpointError(f"There is no folder {name}; {way_out}, or the hub's org/name.")
     return _fetch(name, weights=weights)

@@ -1,14 +1,12 @@
-"""A folder's tokenizer, and which prompt format it fits."""
+"""A folder's tokenizer, as the tokenizers library or sentencepiece wrote it."""
 
+import json
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
 
-from llava_edge.config import PromptConfig
-from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export.checkpoints.bpe_pieces import Piece, build_tokenizer
-from llava_edge.export.checkpoints.section import Section
-from llava_edge.prompt import CHATML, LLAMA_3, MISTRAL, PROMPTS, QWEN, VICUNA_V1
+from llava_edge.bpe_pieces import Piece, build_tokenizer
+from llava_edge.errors import CheckpointError
 
 FILES = ("tokenizer.json", "tokenizer.model")
 _BPE = 2  # sentencepiece's number for it
@@ -40,47 +38,6 @@ def read_tokenizer_file(folder: Path) -> Tokenizer:
         ) from None
 
 
-def choose_prompt(
-    prompt: str | None, config: Section, tokenizer: Tokenizer, model_type: str
-) -> PromptConfig:
-    """The prompt format that the caller names, else config.json, else the usual one of its kind.
-
-    Raises UsageError or CheckpointError for a format that is unknown or needs tokens that the
-    tokenizer lacks.
-    """
-    known = tuple(PROMPTS)
-    if prompt is not None and prompt not in PROMPTS:
-        raise UsageError(f'There is no prompt format "{prompt}"; choose {" or ".join(known)}.')
-    if prompt is None and config.has("llava_edge"):
-        prompt = config.section("llava_edge").choice("prompt", known)
-    chosen = PROMPTS[prompt] if prompt else _usual_prompt(tokenizer, model_type)
-    for token in (chosen.bos, *chosen.stop):
-        if token and tokenizer.token_to_id(token) is None:
-            raise CheckpointError(
-                f'The prompt format "{chosen.name}" needs the token {token}, which the tokenizer '
-                "lacks; choose another with --prompt."
-            )
-    return chosen
-
-
-def check_vocabulary(tokenizer: Tokenizer, vocab_size: int, where: Path) -> None:
-    """Raises CheckpointError where a token has no row in the embedding table."""
-    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
-    if largest >= vocab_size:
-        raise CheckpointError(
-            f"The tokenizer of {where} has ids up to {largest}, but the embedding table has only "
-            f"{vocab_size} rows; use the tokenizer that belongs to the checkpoint."
-        )
-
-
-def _usual_prompt(tokenizer: Tokenizer, model_type: str) -> PromptConfig:
-    if tokenizer.token_to_id("<|im_start|>") is not None:
-        return QWEN if model_type.startswith("qwen") else CHATML
-    if tokenizer.token_to_id("<|start_header_id|>") is not None:
-        return LLAMA_3
-    return MISTRAL if model_type == "mistral" else VICUNA_V1
-
-
 def _sentencepiece(path: Path) -> Tokenizer:
     from sentencepiece import sentencepiece_model_pb2 as formats
 
@@ -88,7 +45,7 @@ def _sentencepiece(path: Path) -> Tokenizer:
     proto.ParseFromString(path.read_bytes())
     if proto.trainer_spec.model_type != _BPE:
         raise CheckpointError(
-            f"{path} is no BPE model, which is what export reads; write a tokenizer.json by "
+            f"{path} is no BPE model, the only kind that is read; write a tokenizer.json by "
             "loading the tokenizer with transformers' AutoTokenizer and saving it."
         )
     pieces = [Piece(piece.piece, piece.score, piece.type) for piece in proto.pieces]
@@ -101,8 +58,7 @@ def _add_tokens(tokenizer: Tokenizer, path: Path) -> None:
     """What was added to the vocabulary later, which transformers keeps beside tokenizer.model."""
     if not path.exists():
         return
-    added = Section.from_file(path)
-    ids = {token: added.integer(token) for token in added.values}
+    ids: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
     for token in sorted(ids, key=ids.__getitem__):
         if tokenizer.token_to_id(token) is None:
             tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False)])

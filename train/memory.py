@@ -1,0 +1,213 @@
+"""What a stage needs of a device's memory, by arithmetic on the shapes of the model's parts."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from llava_edge.train.recipe import Stage
+
+FP32 = 4  # bytes
+NF4_BLOCK = 64  # weights that share a scale (arXiv 2305.14314)
+NF4_SCALES = 256  # scales that share a scale of their own, in fp32
+NF4_TABLES = (16 + NF4_SCALES + 1) * FP32  # of each matrix: two code books and an offset
+EIGHT_BIT_BLOCK = 256  # values of an 8-bit optimizer state that share a scale, in fp32
+
+Learning = Literal["frozen", "lora", "full"]
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """The language model: `linears` are its layers' matrices (rows, columns), without the head."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    query_size: int  # heads x their size
+    kv_size: int  # of the keys alone
+    mlp_size: int
+    vocab_size: int
+    parameters: int  # all, the head and the embeddings too
+    linears: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A LLaVA: what is counted of its three parts."""
+
+    decoder: DecoderShape
+    tower_parameters: int
+    tower_activations: int  # values a picture leaves in the tower: its states and a layer's insides
+    image_tokens: int
+    feature_size: int  # of an image token, before the projector
+    projector_parameters: int
+    projector_layers: int
+
+    @property
+    def parameters(self) -> int:
+        """Of all parts, adapters left out."""
+        return self.decoder.parameters + self.tower_parameters + self.projector_parameters
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a device computes at once: records, their tokens, and how many of these are labelled."""
+
+    records: int
+    tokens: int  # of each record
+    labelled: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device; what a driver and an allocator keep for themselves comes on top."""
+
+    weights: int
+    casts: int  # copies of fp32 weights in the precision of products
+    gradients: int
+    optimizer: int
+    exchange: int  # between devices: copies of gradients, or layers gathered from their parts
+    activations: int  # of the projector and the language model, kept for the backward pass
+    logits: int  # of labelled positions
+    tower: int  # activations of the frozen tower
+
+    @property
+    def total(self) -> int:
+        """All of them at once: an upper bound, since they do not all peak together."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+
+def learning(stage: Stage) -> Learning:
+    """How the language model takes part in a stage."""
+    if not stage.language_model_lr:
+        return "frozen"
+    return "lora" if stage.lora else "full"
+
+
+def trained_parameters(shape: ModelShape, stage: Stage) -> int:
+    """How many values the stage's optimizer moves."""
+    projector = shape.projector_parameters if stage.projector_lr else 0
+    decoder = shape.decoder.parameters if learning(stage) == "full" else 0
+    return projector + decoder + adapter_parameters(shape.decoder, stage)
+
+
+def adapter_parameters(decoder: DecoderShape, stage: Stage) -> int:
+    """Of each linear layer's two matrices, rows x rank and rank x columns."""
+    if stage.lora is None:
+        return 0
+    return stage.lora.rank * sum(rows + columns for rows, columns in decoder.linears)
+
+
+def estimate(
+    shape: ModelShape,
+    stage: Stage,
+    batch: Batch,
+    *,
+    width: int = 2,
+    devices: int = 1,
+    sharded: bool = False,
+) -> Memory:
+    """The memory of one device in a stage, products being computed in `width` bytes a value.
+
+    With `sharded`, each of the devices holds its part of weights, gradients and optimizer states.
+    """
+    trained = trained_parameters(shape, stage)
+    parts = devices if sharded else 1
+    return Memory(
+        weights=weight_bytes(shape, stage, width) // parts,
+        casts=trained * width if width < FP32 else 0,
+        gradients=trained * FP32 // parts,
+        optimizer=optimizer_bytes(trained, stage) // parts,
+        exchange=_exchange(shape.decoder, trained, devices, sharded),
+        activations=projector_activations(shape, batch, width)
+        + decoder_activations(shape.decoder, stage, batch, width),
+        logits=logits_bytes(shape.decoder, batch, width),
+        tower=batch.records * shape.tower_activations * width,
+    )
+
+
+def weight_bytes(shape: ModelShape, stage: Stage, width: int) -> int:
+    """What learns is held in fp32 and the projector always is; what is frozen in `width` or nf4."""
+    decoder = shape.decoder
+    other = shape.tower_parameters * width
+    other += (shape.projector_parameters + adapter_parameters(decoder, stage)) * FP32
+    if learning(stage) == "full":
+        return other + decoder.parameters * FP32
+    if stage.quantize is None:
+        return other + decoder.parameters * width
+    sizes = [rows * columns for rows, columns in decoder.linears]
+    kept = decoder.parameters - sum(sizes)  # embeddings, norms and the head
+    return other + kept * width + sum(map(nf4_bytes, sizes))
+
+
+def _exchange(decoder: DecoderShape, trained: int, devices: int, sharded: bool) -> int:
+    if devices == 1:
+        return 0
+    if sharded:  # the layer that is computed and the next, whole
+        return 2 * decoder.parameters // decoder.layers * FP32
+    return trained * FP32
+
+
+def nf4_bytes(values: int) -> int:
+    """A matrix in bitsandbytes' nf4: half a byte a weight, and 8-bit scales with their own."""
+    scales = -(-values // NF4_BLOCK)
+    return -(-values // 2) + scales + -(-scales // NF4_SCALES) * FP32 + NF4_TABLES
+
+
+def optimizer_bytes(trained: int, stage: Stage) -> int:
+    """AdamW's two states of each value, in fp32 or in 8 bits with a scale a block."""
+    if stage.optimizer == "adamw":
+        return 2 * trained * FP32
+    return 2 * (trained + -(-trained // EIGHT_BIT_BLOCK) * FP32)
+
+
+def decoder_activations(decoder: DecoderShape, stage: Stage, batch: Batch, width: int) -> int:
+    """What the layers keep for the backward pass.
+
+    Gradient checkpointing keeps each layer's input, and one layer's insides at a time.
+    """
+    tokens = batch.records * batch.tokens
+    full = learning(stage) == "full"
+    layer = _layer_bytes(decoder, stage, width)
+    last_norm = (2 if full else 1) * decoder.hidden_size * FP32 + FP32
+    if stage.gradient_checkpointing:
+        residual = decoder.hidden_size * (FP32 if full else width)
+        return tokens * (decoder.layers * residual + layer + last_norm)
+    return tokens * (decoder.layers * layer + last_norm)
+
+
+def _layer_bytes(decoder: DecoderShape, stage: Stage, width: int) -> int:
+    """Of one token in one layer: RMSNorm in fp32, attention without scores, a gated MLP.
+
+    A matrix that learns keeps its input, and an adapter's two matrices keep theirs.
+    """
+    hidden, query, mlp = decoder.hidden_size, decoder.query_size, decoder.mlp_size
+    norms = 2 * (hidden + 1) * FP32  # input and scale
+    attention = (2 * query + 2 * decoder.kv_size) * width + decoder.heads * FP32  # q, k, v, out
+    products = 3 * mlp * width  # gate, its activation, up
+    kept = norms + attention + products
+    if learning(stage) == "full":
+        copies = 5 if width < FP32 else 2  # a cast for each of q, k, v, gate, up
+        kept += 2 * hidden * FP32 + (copies * hidden + mlp) * width
+    elif stage.lora and learning(stage) == "lora":
+        kept += 7 * stage.lora.rank * width
+        if stage.lora.dropout:  # what was dropped differs in each of seven: values and a mask
+            kept += (5 * hidden + query + mlp) * (width + 1)
+        else:
+            kept += (2 * hidden + mlp) * width
+    return kept
+
+
+def projector_activations(shape: ModelShape, batch: Batch, width: int) -> int:
+    """The projector's input and, of two layers, the insides, for each picture's tokens."""
+    inside = 2 * shape.decoder.hidden_size if shape.projector_layers > 1 else 0
+    return batch.records * shape.image_tokens * (shape.feature_size + inside) * width
+
+
+def logits_bytes(decoder: DecoderShape, batch: Batch, width: int) -> int:
+    """Logits, their fp32 copy, log-probabilities, and the gradients of both kinds of logits."""
+    copies = 3 * FP32 + (2 * width if width < FP32 else 0)
+    return batch.records * batch.labelled * decoder.vocab_size * copies
+
+
+def feature_bytes(shape: ModelShape, pictures: int, width: int = 2) -> int:
+    """What the tower yields for so many pictures, as it is kept on disk."""
+    return pictures * shape.image_tokens * shape.feature_size * width

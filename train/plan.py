@@ -1,0 +1,135 @@
+"""What a recipe will do, worked out before anything is loaded: steps, parameters and memory."""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.filesize import decimal
+
+from llava_edge.errors import CheckpointError
+from llava_edge.hub import is_hub_name
+from llava_edge.train import memory
+from llava_edge.train.memory import Batch, Memory, ModelShape
+from llava_edge.train.model_shape import model_shape
+from llava_edge.train.recipe import Recipe, Stage
+from llava_edge.train.scan import Scan, scan
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage: what it sees in how many steps, and what a device needs for it."""
+
+    stage: Stage
+    data: Scan | None  # None: not there yet
+    evaluation: Scan | None
+    split: tuple[int, int]  # records a device computes at once, times in a row
+    tokens: int  # of the longest record
+    steps: int | None
+    warmup_steps: int | None
+    trained_parameters: int | None
+    memory: Memory | None  # None without the models' shapes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe's stages by name, on so many devices; the shape is None where it cannot be had."""
+
+    recipe: Recipe
+    devices: int
+    shape: ModelShape | None
+    stages: dict[str, StagePlan]
+    cache_bytes: int | None  # of disk, for the frozen tower's features
+    needed: tuple[str, ...]  # what is not there yet
+
+
+def world_size() -> int:
+    """How many processes train together, as torchrun says it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def make_plan(recipe: Recipe, devices: int = 1) -> Plan:
+    """Work out what a recipe will do; reads its records and the models' configurations.
+
+    Raises TrainingError where a stage cannot be split over the devices, and RecordError.
+    """
+    from_hub = [m for m in (recipe.vision_tower, recipe.language_model) if _is_of_hub(m)]
+    needed = [*map(str, recipe.missing), *(f"{model} (of the hub)" for model in from_hub)]
+    try:
+        shape = model_shape(recipe)
+    except CheckpointError:  # there is no such folder yet, or the hub does not answer
+        shape = None
+    image_tokens = shape.image_tokens if shape else 0
+    stages = {}
+    for name, stage in recipe.stages.items():
+        data = scan(stage.data, image_tokens, recipe.max_tokens)
+        held_out = scan(stage.evaluation, image_tokens, recipe.max_tokens)
+        stages[name] = _plan(recipe, stage, shape, devices, data, held_out)
+    return Plan(recipe, devices, shape, stages, _cache(recipe, shape, stages), tuple(needed))
+
+
+def memory_line(plan: Plan) -> str:
+    """What the most demanding stage needs of each device, in one line."""
+    totals = {name: stage.memory.total for name, stage in plan.stages.items() if stage.memory}
+    if not totals:
+        return "Memory: unknown without the models' configurations"
+    name = max(totals, key=lambda key: totals[key])
+    return (
+        f"Memory: about {decimal(totals[name])} on each device in {name}, by estimate "
+        f"(records of up to {plan.stages[name].tokens:,} tokens)"
+    )
+
+
+def steps_of(stage: Stage, records: int) -> int:
+    """Optimizer steps over so many records an epoch, the last of which may be a part."""
+    whole = int(stage.epochs)
+    part = round((stage.epochs - whole) * records)
+    return max(1, whole * -(-records // stage.batch_size) + -(-part // stage.batch_size))
+
+
+def _plan(
+    recipe: Recipe,
+    stage: Stage,
+    shape: ModelShape | None,
+    devices: int,
+    data: Scan | None,
+    evaluation: Scan | None,
+) -> StagePlan:
+    split = stage.split(devices)
+    tokens = data.longest if data else recipe.max_tokens
+    steps = steps_of(stage, data.seen) if data else None
+    estimate = None
+    if shape:
+        words = data.words if data else max(recipe.max_tokens - shape.image_tokens, 1)
+        estimate = memory.estimate(
+            shape,
+            stage,
+            Batch(split[0], tokens, words),
+            width=4 if recipe.precision == "fp32" else 2,
+            devices=devices,
+            sharded=recipe.parallel == "fsdp" and devices > 1,
+        )
+    return StagePlan(
+        stage=stage,
+        data=data,
+        evaluation=evaluation,
+        split=split,
+        tokens=tokens,
+        steps=steps,
+        warmup_steps=None if steps is None else math.ceil(steps * stage.warmup_ratio),
+        trained_parameters=memory.trained_parameters(shape, stage) if shape else None,
+        memory=estimate,
+    )
+
+
+def _cache(recipe: Recipe, shape: ModelShape | None, stages: dict[str, StagePlan]) -> int | None:
+    limit = int(recipe.feature_cache * 1e9)
+    scans = [stage.data for stage in stages.values()]
+    if shape is None or None in scans:
+        return None
+    pictures = sum(found.pictures for found in scans if found)
+    return min(limit, memory.feature_bytes(shape, pictures))
+
+
+def _is_of_hub(model: str) -> bool:
+    return is_hub_name(model) and not Path(model).exists()

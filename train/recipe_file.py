@@ -1,0 +1,110 @@
+"""A recipe's file: found by path or by a shipped name, read as TOML, with keys set over it."""
+
+import math
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from llava_edge.errors import TrainingError
+from llava_edge.hub import is_hub_name
+
+SHIPPED = Path(__file__).parent / "recipes"
+MODEL_KEYS = {"vision_tower", "language_model"}  # a folder, or the hub's org/name
+PATH_KEYS = {"out", "records", "images", "projector_weights"}
+SOURCE_KEYS = {"data", "evaluation"}
+
+Table = dict[str, Any]
+
+
+def shipped_names() -> list[str]:
+    """The recipes that come with the package, by the names that `find_recipe` knows."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def find_recipe(recipe: Path | str) -> Path:
+    """The recipe's file: that of a path, or else the shipped one of that name.
+
+    Raises TrainingError where there is neither.
+    """
+    if Path(recipe).is_file():
+        return Path(recipe)
+    if str(recipe) in shipped_names():
+        return SHIPPED / f"{recipe}.toml"
+    raise TrainingError(
+        f"There is neither a recipe file {recipe} nor a shipped recipe of that name; give a TOML "
+        f"file or one of {', '.join(shipped_names())}."
+    )
+
+
+def read_recipe(file: Path, overrides: Iterable[str] = ()) -> Table:
+    """The table of a recipe file, with `key=value` overrides.
+
+    Paths are relative to the file's folder; those of shipped recipes and overrides to the current
+    directory. Raises OSError, and ValueError for what is wrong.
+    """
+    folder = Path() if file.resolve().parent == SHIPPED.resolve() else file.parent
+    table: Table = _resolve(tomllib.loads(file.read_text(encoding="utf-8")), folder)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(f'"{override}" sets nothing; write key=value, such as seed=1')
+        keys = [part.strip() for part in key.split(".")]
+        _set(table, keys, _resolve(_value(value.strip()), Path(), keys[-1]))
+    return table
+
+
+def _value(text: str) -> Any:
+    """A value in TOML's syntax; what is none is a string."""
+    try:
+        (value,) = tomllib.loads(f"value = {text}").values()
+    except ValueError:
+        return text
+    return value
+
+
+def _set(table: Table, keys: list[str], value: Any) -> None:
+    """Put a value in its place; a list's tables are numbered from 0, and the only one needs none.
+
+    Tables on the way are made where they are missing.
+    """
+    place: Any = table
+    for depth, key in enumerate(keys):
+        where = ".".join(keys[:depth])
+        if isinstance(place, list):
+            if key.isdecimal() and int(key) < len(place):
+                place = place[int(key)]
+                continue
+            if len(place) != 1:
+                raise ValueError(
+                    f"{where} has {len(place)} entries; say which one, such as {where}.0.{key}"
+                )
+            place = place[0]
+        if not isinstance(place, dict):
+            raise ValueError(f"{where} is {place!r}, which has no keys")
+        if depth == len(keys) - 1:
+            place[key] = value
+            return
+        place = place.setdefault(key, [{}] if key in SOURCE_KEYS else {})
+    raise ValueError(f"{'.'.join(keys)} is a table; say which of its keys is set")
+
+
+def _resolve(value: Any, folder: Path, key: str = "") -> Any:
+    """Make the paths among a table's values relative to `folder`; one source is a list of one."""
+    if isinstance(value, dict):
+        table = {name: _resolve(item, folder, name) for name, item in value.items()}
+        return [table] if key in SOURCE_KEYS else table
+    if isinstance(value, list):
+        return [_resolve(item, folder, "" if key in SOURCE_KEYS else key) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{key} is {value}, which is no number to train with")
+    if isinstance(value, str) and key in PATH_KEYS | MODEL_KEYS:
+        return _locate(value, folder, key)
+    return value
+
+
+def _locate(value: str, folder: Path, key: str) -> str:
+    path = folder / Path(value).expanduser()
+    if key in MODEL_KEYS and is_hub_name(value) and not path.exists():
+        return value
+    return str(path)
