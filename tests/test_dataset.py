@@ -1,19 +1,17 @@
-"""Labels are the assistant's words and the stop token, whatever the prompt format."""
+"""Records become batches that are padded without labels or attention."""
 
 from pathlib import Path
 
-import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny import tokenizer as tiny_tokenizer
 from tiny_training import write_records
 
 from llava_edge.config import ImageConfig
-from llava_edge.prompt import PROMPTS, Message, render
+from llava_edge.prompt import PROMPTS
 from llava_edge.records import Data, load_records
 from llava_edge.tokenizer import Tokenizer
-from llava_edge.train.dataset import IGNORE_INDEX, Encoding, RecordDataset, collate, label
+from llava_edge.train.dataset import Encoding, RecordDataset, collate
+from llava_edge.train.labels import IGNORE_INDEX
 
 IMAGE = ImageConfig(size=21, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), mode="pad")
 
@@ -25,38 +23,6 @@ def encoding(prompt: str) -> Encoding:
 
 
 ENCODINGS = {name: encoding(name) for name in PROMPTS}
-words = st.text(min_size=1).filter(lambda text: "<" not in text)
-
-
-@pytest.mark.parametrize("prompt", PROMPTS)
-@given(question=words, answers=st.lists(words, min_size=1, max_size=3))
-def test_labels_decode_to_the_answers_and_their_stop_tokens(
-    prompt: str, question: str, answers: list[str]
-) -> None:
-    chosen = ENCODINGS[prompt]
-    turns = [(Message("user", question), Message("assistant", answer)) for answer in answers]
-    segments = render(
-        [message for turn in turns for message in turn], chosen.prompt, chosen.tokenizer
-    )
-    ids, labels = label(segments, chosen)
-    learned = [id for id in labels if id != IGNORE_INDEX]
-    assert all(a in (b, IGNORE_INDEX) for a, b in zip(labels, ids, strict=True))
-    stop = chosen.tokenizer.token_id(chosen.prompt.assistant_suffix)
-    assert learned.count(stop) == len(answers)
-    assert learned[-1] == stop
-    assert chosen.tokenizer.decode(learned) == "".join(
-        chosen.prompt.answer_prefix + answer for answer in answers
-    )
-
-
-def test_a_picture_takes_its_image_tokens_and_no_label() -> None:
-    chosen = ENCODINGS["chatml"]
-    messages = [Message("user", "<image>\nWhat?"), Message("assistant", "A cat.")]
-    ids, labels = label(render(messages, chosen.prompt, chosen.tokenizer), chosen)
-    places = [position for position, id in enumerate(ids) if id == chosen.image_token_id]
-    assert len(places) == chosen.image_tokens
-    assert places == list(range(places[0], places[0] + len(places)))
-    assert {labels[place] for place in places} == {IGNORE_INDEX}
 
 
 def test_a_batch_pads_without_labels_or_attention(tmp_path: Path) -> None:

@@ -30,17 +30,24 @@ EXPECTED = {
     "qwen": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     "What is in the picture?<|im_end|>\n<|im_start|>assistant\nThere are 12 red apples.<|im_end|>\n"
     "<|im_start|>user\nIs there a dog?<|im_end|>\n<|im_start|>assistant\n",
-    "llama_2": f"<s>{LLAMA_2.system}What is in the picture? [/INST] There are 12 red apples.</s>"
+    "llama_2": f"<s>{LLAMA_2.system}What is in the picture? [/INST] There are 12 red apples. </s>"
     "<s>[INST] Is there a dog? [/INST]",
     "llama_3": f"<|begin_of_text|>{LLAMA_3.system}<|start_header_id|>user<|end_header_id|>\n\n"
     "What is in the picture?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
     "There are 12 red apples.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
     "Is there a dog?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
-    "mistral": "<s>[INST] What is in the picture? [/INST] There are 12 red apples.</s>"
+    "mistral": "<s>[INST] What is in the picture? [/INST] There are 12 red apples. </s>"
     "[INST] Is there a dog? [/INST]",
+    "phi": "<|user|>\nWhat is in the picture?<|end|>\n<|assistant|>\nThere are 12 red apples."
+    "<|end|>\n<|user|>\nIs there a dog?<|end|>\n<|assistant|>\n",
+    "v0": "<s>A chat between a curious human and an artificial intelligence assistant. The "
+    "assistant gives helpful, detailed, and polite answers to the human's questions.###Human: "
+    "What is in the picture?###Assistant: There are 12 red apples.###Human: Is there a dog?"
+    "###Assistant:",
     "vicuna_v1": f"<s>{VICUNA_V1.system}USER: What is in the picture? ASSISTANT: "
     "There are 12 red apples.</s>USER: Is there a dog? ASSISTANT:",
 }
+EXPECTED["v1"] = EXPECTED["vicuna_v1"]
 
 
 def text(tok: Tokenizer, segments: list[Text | Picture]) -> str:

@@ -9,11 +9,11 @@ from torch.utils.data import Dataset
 
 from llava_edge.config import ImageConfig, PromptConfig
 from llava_edge.image import load_picture, preprocess
-from llava_edge.prompt import Picture, Segment, render
+from llava_edge.prompt import render
 from llava_edge.records import Record
 from llava_edge.tokenizer import Tokenizer
+from llava_edge.train.labels import IGNORE_INDEX, label
 
-IGNORE_INDEX = -100  # a position whose loss is not counted
 CHARACTERS_PER_TOKEN = 4  # of English, roughly
 
 
@@ -65,21 +65,6 @@ class RecordDataset(Dataset[Example]):
             + (self._encoding.image_tokens if record.image else 0)
             for record in self._records
         ]
-
-
-def label(segments: Sequence[Segment], encoding: Encoding) -> tuple[list[int], list[int]]:
-    """Lay segments out as ids and labels; a picture is its placeholder, once per image token."""
-    ids: list[int] = []
-    labels: list[int] = []
-    for segment in segments:
-        if isinstance(segment, Picture):
-            run = [encoding.image_token_id] * encoding.image_tokens
-        else:
-            run = list(segment.ids)
-        learned = not isinstance(segment, Picture) and segment.learned
-        ids += run
-        labels += run if learned else [IGNORE_INDEX] * len(run)
-    return ids, labels
 
 
 def collate(examples: Sequence[Example]) -> dict[str, Tensor]:

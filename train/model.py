@@ -24,7 +24,8 @@ from llava_edge.errors import TrainingError
 from llava_edge.prompt import PROMPTS
 from llava_edge.tokenizer import Tokenizer
 from llava_edge.train import efficientnet_lite  # noqa: F401  (registers the tower)
-from llava_edge.train.dataset import IGNORE_INDEX, Encoding
+from llava_edge.train.dataset import Encoding
+from llava_edge.train.labels import IGNORE_INDEX
 from llava_edge.train.recipe import Recipe
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
