@@ -142,17 +142,17 @@ def encoding(prompt: PromptConfig, kind: Kind) -> Encoding:
     return Encoding(kind.tokenizer, prompt, IMAGE, IMAGE_TOKENS, image_id)
 
 
-def conversation(said: Sequence[tuple[str, str]]) -> list[Message]:
-    """Turns of which the first has a picture."""
+def conversation(said: Sequence[tuple[str, str]], pictures: int = 1) -> list[Message]:
+    """Turns of which the first ones have a picture each."""
     messages = []
     for number, (question, answer) in enumerate(said):
-        question = question if number else f"<image>\n{question}"
+        question = f"<image>\n{question}" if number < pictures else question
         messages += [Message("user", question), Message("assistant", answer)]
     return messages
 
 
-def rendered(said: Sequence[tuple[str, str]], chosen: Encoding) -> list[Segment]:
-    return render(conversation(said), chosen.prompt, chosen.tokenizer)
+def rendered(said: Sequence[tuple[str, str]], chosen: Encoding, pictures: int = 1) -> list[Segment]:
+    return render(conversation(said, pictures), chosen.prompt, chosen.tokenizer)
 
 
 def place(before: Segment, kind: Kind) -> tuple[str, str]:
@@ -245,11 +245,11 @@ def test_a_cut_leaves_whole_pictures_and_some_labels(
 ) -> None:
     chosen = encoding(FORMATS[name], kind)
     image = chosen.image_token_id
-    ids, labels = label(rendered(said, chosen), chosen)
+    ids, labels = label(rendered(said, chosen, pictures=2), chosen)
     whole = [
         end
         for end in range(len(ids) + 1)
-        if ids[:end].count(image) in (0, IMAGE_TOKENS)  # no part of the picture
+        if ids[:end].count(image) % IMAGE_TOKENS == 0  # no part of a picture
     ]
     for length in range(len(ids) + 2):
         end = max(place for place in whole if place <= length)
@@ -265,6 +265,11 @@ def test_pictures_beside_each_other_go_together() -> None:
     for length in (2, 3, 4, 5):
         assert truncate(ids, labels, length, 9) == ([1, 5], [-100, 5])
     assert truncate(ids, labels, 6, 9) == (ids[:6], labels[:6])
+
+
+def test_a_label_that_nothing_predicts_is_none() -> None:
+    with pytest.raises(RecordError, match="raise max_tokens or drop the record"):
+        truncate([5, 6], [5, 6], 1, 9)
 
 
 # LLaVA's own construction, as a reference: a text around pictures, encoded in chunks with

@@ -1,9 +1,14 @@
 """Messages become the ids of the whole text, and nothing a user types is a special token."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 from tiny import tokenizer
 
+from llava_edge.config import PromptConfig
 from llava_edge.errors import PromptError
+from llava_edge.parse import parse
 from llava_edge.prompt import (
     CHATML,
     LLAMA_2,
@@ -14,6 +19,7 @@ from llava_edge.prompt import (
     Picture,
     Text,
     picture_first,
+    plain,
     render,
 )
 from llava_edge.tokenizer import Tokenizer
@@ -79,6 +85,22 @@ def test_turns_that_continue_complete_those_before(name: str) -> None:
     answer = f"{prompt.answer_prefix}{TURNS[1].text}{prompt.assistant_suffix}"
     after = text(tok, render(TURNS[2:], prompt, tok, first=False))
     assert before + answer + after == EXPECTED[name]
+
+
+def test_plain_keeps_pictures_and_answers_alone() -> None:
+    tok = Tokenizer(tokenizer("vicuna_v1"))
+    turns = [Message("user", "What is this?\n<image>"), Message("assistant", "A cat.")]
+    bos, picture, caption = render(turns, plain(VICUNA_V1), tok)
+    assert isinstance(caption, Text) and caption.learned
+    assert (text(tok, [bos]), picture, text(tok, [caption])) == ("<s>", Picture(0), "A cat.\n")
+    picture, caption = render(turns, plain(CHATML), tok)
+    assert (picture, text(tok, [caption])) == (Picture(0), "A cat.\n")
+
+
+def test_formats_written_before_there_were_stop_strings_are_read() -> None:
+    written = json.loads(json.dumps(asdict(CHATML)))
+    del written["stop_strings"], written["user_words"]
+    assert parse(PromptConfig, written) == CHATML
 
 
 def test_pictures_stand_where_the_words_say() -> None:
