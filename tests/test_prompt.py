@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from tiny import tokenizer
@@ -85,6 +86,27 @@ def test_turns_that_continue_complete_those_before(name: str) -> None:
     answer = f"{prompt.answer_prefix}{TURNS[1].text}{prompt.assistant_suffix}"
     after = text(tok, render(TURNS[2:], prompt, tok, first=False))
     assert before + answer + after == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", [*dict.fromkeys(p.name for p in PROMPTS.values()), "plain"])
+def test_the_guide_shows_each_format(name: str) -> None:
+    guide = Path(__file__).parents[1].joinpath("docs", "prompts.md").read_text(encoding="utf-8")
+    assert f"{name:10} {shown(name)}\n" in guide
+
+
+def shown(name: str) -> str:
+    """Two turns in one line, with what is learned between « and »."""
+    tok = Tokenizer(tokenizer("vicuna_v1" if name == "plain" else name))
+    prompt = plain(VICUNA_V1) if name == "plain" else PROMPTS[name]
+    turns = [Message("user", "<image>\nQ1"), Message("assistant", "A1")]
+    turns += [Message("user", "Q2"), Message("assistant", "A2")]
+    line = ""
+    for segment in render(turns if name != "plain" else turns[:2], prompt, tok):
+        words = "<image>" if isinstance(segment, Picture) else text(tok, [segment])
+        learned = isinstance(segment, Text) and segment.learned
+        line += f"«{words}»" if learned else words
+    line = line.replace(prompt.system, "{system}") if prompt.system else line
+    return line.replace("\n", "\\n")
 
 
 def test_plain_keeps_pictures_and_answers_alone() -> None:
