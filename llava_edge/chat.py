@@ -91,13 +91,18 @@ class Chat:
 
     def _items(self, turns: Sequence[Turn]) -> list[Item]:
         """A conversation as the model reads it."""
-        model = self._model
-        end = model.tokenizer.encode([(model.config.prompt.assistant_suffix, True)])
         items: list[Item] = []
         for turn in turns:
-            items += model.items(turn.prompt, turn.pictures, first=not items)
-            items += [*turn.answer, *end] if turn is not turns[-1] else turn.answer
+            items += self._model.items(turn.prompt, turn.pictures, first=not items)
+            items += turn.answer if turn is turns[-1] else self._ended(turn.answer)
         return items
+
+    def _ended(self, answer: list[int]) -> list[int]:
+        """An answer's ids and its suffix, which the model may have begun to say."""
+        suffix = [(self._model.config.prompt.assistant_suffix, True)]
+        end = self._model.tokenizer.encode(suffix, after=answer[-1] if answer else None)
+        said = (n for n in range(len(end), 0, -1) if answer[-n:] == end[:n])
+        return [*answer, *end[next(said, 0) :]]
 
     def _is_tight(self, items: Sequence[Item], options: Options) -> bool:
         """Whether less than a quarter of the context, or than what is asked for, is left."""

@@ -36,17 +36,17 @@ def check(
 ) -> None:
     """Read all records and pictures once and list what is wrong with them."""
     with needed_by("`llava-edge data`", "train"):
-        from llava_edge.train.check import check, recipe_budget, recipe_sources
-        from llava_edge.train.recipe import Source, load_recipe
+        from llava_edge.train.check import check, recipe_encoder, recipe_sources
+        from llava_edge.train.recipe import Source, load_recipe, resolve_models
         from llava_edge.train.table import default_cache, open_table
-    budget = None
+    encoder = None
     if target.suffix == ".toml":
-        recipe = load_recipe(target)
-        sources, budget = recipe_sources(recipe), recipe_budget(recipe)
+        recipe = resolve_models(load_recipe(target))
+        sources, encoder = recipe_sources(recipe), recipe_encoder(recipe)
     else:
         sources = [Source((target,), images or target.parent)]
     table = open_table(sources, default_cache(), 0).distinct()
-    report = check(table, budget, workers)
+    report = check(table, encoder, workers)
     if json:
         print(_as_json(report, table))
     else:
@@ -65,10 +65,10 @@ def show(
 ) -> None:
     """Print one record as the model sees it; what the loss counts is in colour or [[marked]]."""
     with needed_by("`llava-edge data`", "train"):
-        from llava_edge.train.recipe import load_recipe
+        from llava_edge.train.recipe import load_recipe, resolve_models
         from llava_edge.train.show import show
         from llava_edge.train.table import default_cache
-    plan = load_recipe(recipe)
+    plan = resolve_models(load_recipe(recipe))
     console = Console(highlight=False, markup=False, soft_wrap=True)
     show(plan, stage or list(plan.stages)[-1], index, default_cache(), console)
 

@@ -57,9 +57,10 @@ class PromptConfig:
     """A prompt format as plain text pieces; `prompt.py` is the only code that joins them.
 
         bos system (user_prefix USER user_suffix assistant_prefix
-                    answer_prefix ANSWER assistant_suffix turn_separator)*
+                    answer_prefix ANSWER assistant_suffix)*    with turn_separator between
 
-    Only `answer_prefix ANSWER assistant_suffix` counts in the training loss.
+    Only `answer_prefix ANSWER assistant_suffix` counts in the training loss. An answer ends at a
+    token of `stop`, or before a string of `stop_strings`.
     """
 
     name: str
@@ -73,6 +74,8 @@ class PromptConfig:
     turn_separator: str
     image_suffix: str  # stands between a picture that is put first and the words after it
     stop: tuple[str, ...]  # special tokens that end an answer
+    stop_strings: tuple[str, ...] = ()  # plain words that do
+    user_words: bool = True  # False: of what the user says, the pictures alone are kept
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ class Vocabulary:
     tokenizer: Tokenizer
     size: int  # of the logits
     stop: frozenset[int]  # ids that end an answer
+    stop_strings: tuple[str, ...] = ()  # words that do, written after it as a suffix
 
 
 class _Clock:
@@ -96,7 +97,7 @@ class _Clock:
 
 
 class Answer:
-    """One answer in the making: `ids` grows by what is answered, without the stop token."""
+    """One answer in the making: `ids` grows by what is answered, without the format's stop."""
 
     def __init__(
         self,
@@ -114,7 +115,7 @@ class Answer:
         written = [item for item in prompt if isinstance(item, int)]
         self._sampler = Sampler(options, written, vocab_size=vocabulary.size)
         self._text = TextStream(vocabulary.tokenizer)
-        self._stops = StopStrings(options.stop)
+        self._stops = StopStrings((*options.stop, *vocabulary.stop_strings))
         self._clock = _Clock(prompt, encode_seconds)
         self._logprobs: list[TokenLogprob] = []
 
@@ -138,6 +139,7 @@ class Answer:
         finally:
             interrupt.close()
         rest = self._stops.push(self._text.flush()) + self._stops.flush()
+        self._drop_stop_string()
         yield self._piece(rest, finish)
 
     def _read_prompt(self, context: Context, interrupt: Interrupt) -> Pieces:
@@ -174,6 +176,20 @@ class Answer:
             else:
                 return "context"
         return "stop"
+
+    def _drop_stop_string(self) -> None:
+        """Let `ids` be those of the words before a stop string of the prompt format."""
+        tokenizer, stops = self._vocabulary.tokenizer, self._vocabulary.stop_strings
+        text = tokenizer.decode(self.ids) if stops else ""
+        places = [text.find(stop) for stop in stops if stop in text]
+        if not places:
+            return
+        said = text[: min(places)]
+        while not said.startswith(known := tokenizer.decode(self.ids)):
+            self.ids.pop()
+        last = [*self._prompt, *self.ids][-1]  # a token may hold the last words and the stop
+        after = last if isinstance(last, int) else None
+        self.ids += tokenizer.encode([(said[len(known) :], False)], after=after)
 
     def _choose(self, logits: Floats) -> int:
         constraint = self._constraint

@@ -111,7 +111,7 @@ class Llava:
             vision=vision,
             decoder=decoder,
             contexts=Contexts(decoder),
-            vocabulary=Vocabulary(tokenizer, size, stop),
+            vocabulary=Vocabulary(tokenizer, size, stop, config.prompt.stop_strings),
             grammars=Grammars(tokenizer, vocab_size=size, stop=stop),
             notes=notes,
         )

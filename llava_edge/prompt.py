@@ -39,6 +39,21 @@ class Picture:
 
 Segment = Text | Picture
 
+V0 = PromptConfig(
+    name="v0",
+    bos="<s>",
+    system="A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions.###",
+    user_prefix="Human: ",
+    user_suffix="###",
+    assistant_prefix="Assistant:",
+    answer_prefix=" ",
+    assistant_suffix="###",
+    turn_separator="",
+    image_suffix="\n",
+    stop=("</s>",),
+    stop_strings=("###",),
+)
 VICUNA_V1 = PromptConfig(
     name="vicuna_v1",
     bos="<s>",
@@ -84,7 +99,7 @@ LLAMA_2 = PromptConfig(
     user_suffix=" [/INST]",
     assistant_prefix="",
     answer_prefix=" ",
-    assistant_suffix="</s>",
+    assistant_suffix=" </s>",
     turn_separator="<s>[INST] ",
     image_suffix="\n",
     stop=("</s>",),
@@ -97,7 +112,7 @@ MISTRAL = PromptConfig(
     user_suffix=" [/INST]",
     assistant_prefix="",
     answer_prefix=" ",
-    assistant_suffix="</s>",
+    assistant_suffix=" </s>",
     turn_separator="",
     image_suffix="\n",
     stop=("</s>",),
@@ -115,7 +130,41 @@ LLAMA_3 = PromptConfig(
     image_suffix="\n",
     stop=("<|eot_id|>",),
 )
-PROMPTS = {prompt.name: prompt for prompt in (CHATML, LLAMA_2, LLAMA_3, MISTRAL, QWEN, VICUNA_V1)}
+PHI = PromptConfig(
+    name="phi",
+    bos="",
+    system="",
+    user_prefix="<|user|>\n",
+    user_suffix="<|end|>\n",
+    assistant_prefix="<|assistant|>\n",
+    answer_prefix="",
+    assistant_suffix="<|end|>",
+    turn_separator="\n",
+    image_suffix="\n",
+    stop=("<|end|>",),
+)
+PROMPTS = {
+    prompt.name: prompt for prompt in (CHATML, LLAMA_2, LLAMA_3, MISTRAL, PHI, QWEN, V0, VICUNA_V1)
+} | {"v1": VICUNA_V1}
+
+
+def plain(prompt: PromptConfig) -> PromptConfig:
+    """LLaVA's stage 1 for a model of this format: a picture and its caption, which ends a line."""
+    return PromptConfig(
+        name="plain",
+        bos=prompt.bos,
+        system="",
+        user_prefix="",
+        user_suffix="",
+        assistant_prefix="",
+        answer_prefix="",
+        assistant_suffix="\n",
+        turn_separator="",
+        image_suffix="",
+        stop=prompt.stop,
+        stop_strings=("\n",),
+        user_words=False,
+    )
 
 
 def picture_first(text: str, prompt: PromptConfig) -> str:
@@ -136,7 +185,10 @@ def render(
     builder = _Builder(tokenizer)
     if first:
         builder.add_token(prompt.bos)
-    builder.add(prompt.system if first else prompt.turn_separator)
+        builder.add(prompt.system)
+    else:
+        builder.add_end(prompt.assistant_suffix)
+        builder.add(prompt.turn_separator)
     for position, message in enumerate(messages):
         expected = ("user", "assistant")[position % 2]
         if message.role != expected:
@@ -145,14 +197,14 @@ def render(
                 "let user and assistant take turns, beginning with the user."
             )
         if message.role == "user":
-            builder.add(prompt.user_prefix)
-            builder.add_message(message.text)
+            builder.add(prompt.turn_separator * (position > 0) + prompt.user_prefix)
+            pictures = IMAGE * message.text.count(IMAGE)
+            builder.add_message(message.text if prompt.user_words else pictures)
             builder.add(prompt.user_suffix + prompt.assistant_prefix)
         else:
             builder.add(prompt.answer_prefix, learned=True)
             builder.add(message.text, learned=True, trusted=False)
             builder.add(prompt.assistant_suffix, learned=True)
-            builder.add(prompt.turn_separator)
     return builder.segments()
 
 
@@ -165,6 +217,7 @@ class _Builder:
         self._run: list[tuple[str, bool]] = []  # words, trusted
         self._learned = False
         self._pictures = 0
+        self._after: int | None = None  # the id that the run continues; None: it begins a text
 
     def add(self, text: str, *, learned: bool = False, trusted: bool = True) -> None:
         if learned != self._learned:
@@ -180,6 +233,10 @@ class _Builder:
             self._flush()
             self._segments.append(Text((id,)))
 
+    def add_end(self, suffix: str) -> None:
+        """The end of the answer before, which is continued but no part of the segments."""
+        self._after = self._tokenizer.encode([(suffix, True)])[-1]
+
     def add_message(self, text: str) -> None:
         before, *rest = text.split(IMAGE)
         self.add(before, trusted=False)
@@ -187,6 +244,7 @@ class _Builder:
             self._flush()
             self._segments.append(Picture(self._pictures))
             self._pictures += 1
+            self._after = None  # as LLaVA encodes what stands around pictures
             self.add(words, trusted=False)
 
     def segments(self) -> list[Segment]:
@@ -195,6 +253,8 @@ class _Builder:
 
     def _flush(self) -> None:
         if self._run:
-            ids = self._tokenizer.encode(self._run)
-            self._segments.append(Text(tuple(ids), self._learned))
+            ids = self._tokenizer.encode(self._run, after=self._after)
+            if ids:  # none where a special token before has taken the white space
+                self._segments.append(Text(tuple(ids), self._learned))
+                self._after = ids[-1]
             self._run = []

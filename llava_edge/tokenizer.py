@@ -1,14 +1,22 @@
 """The tokenizer of a bundle, and text that is held back until its characters are whole."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as _Tokenizer
 
 from llava_edge.errors import BundleError
 
 _UNFINISHED = "\ufffd"  # what bytes of a character that is not whole decode to
+_SPACE = (  # Unicode's White_Space, a little less than what str.strip takes
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
+_Place = Literal["beginning", "special", "words"]  # what a text comes after
 
 
 class Tokenizer:
@@ -20,9 +28,10 @@ class Tokenizer:
         self._tokenizer.no_padding()
         added = tokenizer.get_added_tokens_decoder().items()
         self._special = {token.content: id for id, token in added if token.special}
+        self._added = {id: token for id, token in added if token.special}
         longest_first = sorted(self._special, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self._literal: dict[bool, _Tokenizer] = {}
+        self._literal: dict[_Place, _Tokenizer] = {}
 
     @classmethod
     def from_file(cls, path: Path) -> "Tokenizer":
@@ -34,18 +43,23 @@ class Tokenizer:
                 f"{path} cannot be read as a tokenizer ({error}); export the bundle again."
             ) from error
 
-    def encode(self, run: Iterable[tuple[str, bool]]) -> list[int]:
-        """Encode a run of (words, trusted), joined; nothing is put before or after them.
+    def encode(self, run: Iterable[tuple[str, bool]], *, after: int | None = None) -> list[int]:
+        """Encode a run of (words, trusted), joined; no token is put before or after them.
 
         Special tokens count as such in trusted words only; in others they are plain text. Where
-        there are none of those, the ids are the ones of the joined string.
+        there are none of those, the ids are the ones of the joined string. `after` is the id that
+        the run continues; without one it begins a text, where Llama's tokenizers put a space.
         """
         words = list(run)
+        if after in self._added:  # which always is one id, wherever it stands
+            return self.encode([(self._added[after].content, True), *words])[1:]
+        if after is not None:
+            return self._encode_parts(words, "words")
         joined = "".join(text for text, _ in words)
         trusted = sum(len(self._pattern.findall(text)) for text, is_trusted in words if is_trusted)
         if len(self._pattern.findall(joined)) == trusted:
             return list(self._tokenizer.encode(joined, add_special_tokens=False).ids)
-        return self._encode_parts(words)
+        return self._encode_parts(words, "beginning")
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, without special tokens."""
@@ -60,28 +74,47 @@ class Tokenizer:
         """What a `tokenizer.json` of it holds."""
         return str(self._tokenizer.to_str())
 
-    def _encode_parts(self, words: Iterable[tuple[str, bool]]) -> list[int]:
+    def _encode_parts(self, words: Iterable[tuple[str, bool]], place: _Place) -> list[int]:
         """Split at the trusted special tokens, encode what lies between as plain text."""
         ids: list[int] = []
+        before: AddedToken | None = None
+        for text, special in self._split(words):
+            if before is not None and before.rstrip:  # it takes the white space beside it
+                text = text.lstrip(_SPACE)
+            if special is not None and special.lstrip:
+                text = text.rstrip(_SPACE)
+            ids += self._encode_literally(text, place)
+            if special is not None:
+                ids.append(self._special[special.content])
+            before, place = special, "special"
+        return ids
+
+    def _split(self, words: Iterable[tuple[str, bool]]) -> Iterator[tuple[str, AddedToken | None]]:
+        """Plain texts, each with the trusted special token that ends it; the last with none."""
         plain = ""
-        first = True
         for text, is_trusted in words:
             end = 0
             for match in self._pattern.finditer(text) if is_trusted else ():
-                ids += self._encode_literally(plain + text[end : match.start()], first)
-                ids.append(self._special[match.group()])
-                plain, end, first = "", match.end(), False
+                special = self._added[self._special[match.group()]]
+                yield plain + text[end : match.start()], special
+                plain, end = "", match.end()
             plain += text[end:]
-        return ids + self._encode_literally(plain, first)
+        yield plain, None
 
-    def _encode_literally(self, text: str, first: bool) -> list[int]:
-        if first not in self._literal:
+    def _encode_literally(self, text: str, place: _Place) -> list[int]:
+        if not text:
+            return []
+        if place not in self._literal:
             data = self._tokenizer.to_str()
-            if not first:  # a leading space that belongs to the start of the text only
+            if place != "beginning":  # no space that belongs to the beginning of a text only
                 data = re.sub(r'("prepend_scheme":\s*)"first"', r'\1"never"', data)
-            self._literal[first] = _Tokenizer.from_str(data)
-            self._literal[first].encode_special_tokens = True
-        return list(self._literal[first].encode(text, add_special_tokens=False).ids)
+            if place == "words":  # nor one that every text between special tokens gets
+                data = re.sub(r'("prepend_scheme":\s*)"always"', r'\1"never"', data)
+                data = re.sub(r'("prepend":\s*)"[^"]*"', r'\1""', data)
+                data = re.sub(r'("add_prefix_space":\s*)true', r"\1false", data)
+            self._literal[place] = _Tokenizer.from_str(data)
+            self._literal[place].encode_special_tokens = True
+        return list(self._literal[place].encode(text, add_special_tokens=False).ids)
 
 
 class TextStream:

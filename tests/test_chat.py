@@ -65,6 +65,38 @@ def test_turns_are_rendered_as_in_training(model: Llava, photo: Image.Image) -> 
     assert said.replace("\ufffd", "").startswith(text.replace("\ufffd", ""))
 
 
+def test_a_format_may_end_answers_with_words(model: Llava) -> None:
+    """As v0's ###: they are no part of the answer, and the next turn writes them anew."""
+    options = Options(max_tokens=40, temperature=3.0, seed=1)
+    whole = model.answer(TURNS[0], options=options)
+    end = whole[10:13]
+    prompt = replace(model.config.prompt, assistant_suffix=end, stop_strings=(end,))
+    ending = replace(
+        model,
+        config=replace(model.config, prompt=prompt),
+        vocabulary=replace(model.vocabulary, stop_strings=(end,)),
+    )
+    chat = ending.chat()
+    *pieces, last = chat.stream(TURNS[0], options=options)
+    said = "".join(piece.text for piece in [*pieces, last])
+    assert (said, last.finish) == (whole[: whole.index(end)], "stop")
+    assert model.tokenizer.decode(chat._turns[0].answer) == said
+    chat.answer(TURNS[1], options=SHORT)
+    assert f"{said}{end}{prompt.turn_separator}user\n{TURNS[1]}" in model.tokenizer.decode(
+        [item for item in chat._items(chat._turns) if isinstance(item, int)]
+    )
+
+
+def test_what_a_model_says_of_a_suffix_is_not_repeated(model: Llava) -> None:
+    prompt = replace(model.config.prompt, assistant_suffix=" \n<|im_end|>")
+    chat = replace(model, config=replace(model.config, prompt=prompt)).chat()
+    end = model.tokenizer.encode([(prompt.assistant_suffix, True)])
+    assert len(end) > 2
+    for said in range(len(end)):
+        assert chat._ended([7, *end[:said]]) == [7, *end]
+    assert chat._ended([]) == end
+
+
 def test_conversations_beside_each_other_on_one_model(model: Llava) -> None:
     alone = model.chat()
     expected = [alone.answer(turn, options=SHORT) for turn in TURNS]

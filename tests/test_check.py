@@ -15,8 +15,11 @@ from tiny_training import write_recipe, write_records
 from llava_edge import image
 from llava_edge.errors import TrainingError
 from llava_edge.prompt import CHATML
+from llava_edge.tokenizer import Tokenizer
 from llava_edge.train import check as check_module
-from llava_edge.train.check import Budget, Report, check, recipe_budget, recipe_sources, usable_rows
+from llava_edge.train.check import Report, check, recipe_encoder, recipe_sources, usable_rows
+from llava_edge.train.encode import NO_PIXELS, Encoder
+from llava_edge.train.labels import Encoding
 from llava_edge.train.recipe import Recipe, Source, Stage, load_recipe
 from llava_edge.train.table import RecordTable, open_table
 
@@ -57,6 +60,13 @@ def table_of(folder: Path, weight: float = 1.0) -> RecordTable:
     return open_table([source], folder / "cache", 0)
 
 
+def encoder(image_tokens: int, max_tokens: int) -> Encoder:
+    words = Tokenizer(tokenizer())
+    id = words.token_id("<image>")
+    assert id is not None
+    return Encoder(Encoding(words, CHATML, NO_PIXELS, image_tokens, id), max_tokens)
+
+
 def recipe(bad_records: Literal["stop", "skip", "refuse"]) -> Recipe:
     stage = Stage((Source((Path("x"),), Path("x")),), projector_lr=1e-3)
     return Recipe(Path("out"), "tower", "words", stage1=stage, bad_records=bad_records)
@@ -66,18 +76,19 @@ EXPECTED = {problem: [row] for row, problem in enumerate([*BAD, "not JSON"], 1)}
 
 
 def test_each_problem_is_found_at_its_row(folder: Path) -> None:
-    budget = Budget(folder / "tokenizer.json", CHATML, image_tokens=7, max_tokens=90)
-    report = check(table_of(folder), budget, workers=1)
+    report = check(table_of(folder), encoder(image_tokens=7, max_tokens=90), workers=1)
     assert report.records == len(BAD) + 3
     assert report.problems == EXPECTED
     assert EXPECTED["too long"][0] not in report.unusable
 
 
 def test_image_tokens_count(folder: Path) -> None:
-    short = Budget(folder / "tokenizer.json", CHATML, image_tokens=7, max_tokens=50)
+    short = encoder(image_tokens=7, max_tokens=50)
     assert check(table_of(folder), short, workers=1).problems["too long"] == EXPECTED["too long"]
-    many = replace(short, image_tokens=60)
-    assert 0 in check(table_of(folder), many, workers=1).problems["too long"]
+    many = encoder(image_tokens=60, max_tokens=50)
+    report = check(table_of(folder), many, workers=1)
+    assert 0 in report.problems["no answer within max_tokens"]
+    assert 0 in report.unusable
 
 
 def test_processes_find_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +151,6 @@ def test_a_recipe_is_checked_with_its_own_tokens(tmp_path: Path) -> None:
     loaded = load_recipe(write_recipe(tmp_path))
     (source,) = recipe_sources(loaded)  # of both stages
     table = open_table([source], tmp_path / "cache", 0)
-    assert check(table, recipe_budget(loaded), workers=1).problems == {}
-    report = check(table, recipe_budget(replace(loaded, max_tokens=60)), workers=1)
+    assert check(table, recipe_encoder(loaded), workers=1).problems == {}
+    report = check(table, recipe_encoder(replace(loaded, max_tokens=60)), workers=1)
     assert report.problems == {"too long": list(range(6))}  # the seventh has no picture

@@ -1,69 +1,42 @@
-"""Labels are the assistant's words and the stop token, whatever the prompt format."""
+"""Records become batches, packed end to end or padded, that teach no more than they do apart."""
 
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny import tokenizer as tiny_tokenizer
 from tiny_training import write_records
 
 from llava_edge.config import ImageConfig
-from llava_edge.prompt import PROMPTS, Message, render
-from llava_edge.records import Data, load_records
+from llava_edge.errors import PictureError
+from llava_edge.prompt import CHATML
 from llava_edge.tokenizer import Tokenizer
-from llava_edge.train.dataset import IGNORE_INDEX, Encoding, RecordDataset, label, pad
+from llava_edge.train.dataset import Example, RecordDataset, pack, pad
+from llava_edge.train.encode import Encoder
+from llava_edge.train.labels import IGNORE_INDEX, Encoding
+from llava_edge.train.recipe import Source
+from llava_edge.train.table import open_table
 
 IMAGE = ImageConfig(size=21, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), mode="pad")
 
 
-def encoding(prompt: str) -> Encoding:
-    tokenizer = tiny_tokenizer(prompt)
+@pytest.fixture
+def records(tmp_path: Path) -> RecordDataset:
+    """Six records with a picture and one without."""
+    tokenizer = tiny_tokenizer("chatml")
     image_id = tokenizer.token_to_id("<image>")
-    return Encoding(Tokenizer(tokenizer), PROMPTS[prompt], IMAGE, 7, image_id)
-
-
-ENCODINGS = {name: encoding(name) for name in PROMPTS}
-words = st.text(min_size=1).filter(lambda text: "<" not in text)
-
-
-@pytest.mark.parametrize("prompt", PROMPTS)
-@given(question=words, answers=st.lists(words, min_size=1, max_size=3))
-def test_labels_decode_to_the_answers_and_their_stop_tokens(
-    prompt: str, question: str, answers: list[str]
-) -> None:
-    chosen = ENCODINGS[prompt]
-    turns = [(Message("user", question), Message("assistant", answer)) for answer in answers]
-    segments = render(
-        [message for turn in turns for message in turn], chosen.prompt, chosen.tokenizer
-    )
-    ids, labels = label(segments, chosen)
-    learned = [id for id in labels if id != IGNORE_INDEX]
-    assert all(a in (b, IGNORE_INDEX) for a, b in zip(labels, ids, strict=True))
-    stop = chosen.tokenizer.token_id(chosen.prompt.assistant_suffix)
-    assert learned.count(stop) == len(answers)
-    assert learned[-1] == stop
-    assert chosen.tokenizer.decode(learned) == "".join(
-        chosen.prompt.answer_prefix + answer for answer in answers
-    )
-
-
-def test_a_picture_takes_its_image_tokens_and_no_label() -> None:
-    chosen = ENCODINGS["chatml"]
-    messages = [Message("user", "<image>\nWhat?"), Message("assistant", "A cat.")]
-    ids, labels = label(render(messages, chosen.prompt, chosen.tokenizer), chosen)
-    places = [position for position, id in enumerate(ids) if id == chosen.image_token_id]
-    assert len(places) == chosen.image_tokens
-    assert places == list(range(places[0], places[0] + len(places)))
-    assert {labels[place] for place in places} == {IGNORE_INDEX}
-
-
-def test_a_batch_pads_without_labels_or_attention(tmp_path: Path) -> None:
+    encoding = Encoding(Tokenizer(tokenizer), CHATML, IMAGE, 7, image_id)
     write_records(tmp_path)
-    records = load_records(Data((tmp_path / "records.json",), tmp_path / "pictures"))
-    dataset = RecordDataset(records, ENCODINGS["chatml"])
-    examples = [dataset[0], dataset[len(dataset) - 1]]
+    source = Source((tmp_path / "records.json",), tmp_path / "pictures")
+    table = open_table([source], tmp_path / "cache", 0)
+    return RecordDataset(table, Encoder(encoding, max_tokens=500))
+
+
+def test_a_batch_pads_without_labels_or_attention(records: RecordDataset) -> None:
+    examples = [records[0], records[len(records) - 1]]
     batch = pad(examples)
     short = len(examples[1].input_ids)
     assert batch["input_ids"].shape == (2, len(examples[0].input_ids))
@@ -74,7 +47,40 @@ def test_a_batch_pads_without_labels_or_attention(tmp_path: Path) -> None:
     assert set(batch["labels"][1, short:].tolist()) == {IGNORE_INDEX}
 
 
-def test_a_batch_of_words_alone_has_no_pixels(tmp_path: Path) -> None:
-    write_records(tmp_path)
-    records = load_records(Data((tmp_path / "records.json",), tmp_path / "pictures"))
-    assert "pixel_values" not in pad([RecordDataset(records, ENCODINGS["chatml"])[6]])
+@pytest.mark.parametrize("join", [pack, pad])
+def test_a_batch_of_words_alone_has_no_pixels(
+    records: RecordDataset, join: Callable[[list[Example]], dict[str, Any]]
+) -> None:
+    assert "pixel_values" not in join([records[6]])
+
+
+def test_a_packed_row_is_its_records_end_to_end(records: RecordDataset) -> None:
+    examples = [records[index] for index in (2, 6, 0)]
+    batch = pack(examples)
+    bounds = batch["segments"]
+    assert bounds[0] == 0 and bounds[-1] == batch["input_ids"].shape[1]
+    for example, (begin, end) in zip(examples, pairwise(bounds), strict=True):
+        assert torch.equal(batch["input_ids"][0, begin:end], example.input_ids)
+        assert torch.equal(batch["labels"][0, begin:end], example.labels)
+        assert torch.equal(batch["position_ids"][0, begin:end], torch.arange(end - begin))
+    assert len(batch["pixel_values"]) == 2
+
+
+def test_a_record_beyond_the_last_teaches_nothing(records: RecordDataset) -> None:
+    assert torch.equal(records[-1].input_ids, records[0].input_ids)
+    assert set(records[-1].labels.tolist()) == {IGNORE_INDEX}
+
+
+def test_lengths_are_about_the_tokens_and_say_who_has_a_picture(records: RecordDataset) -> None:
+    lengths, pictured = records.lengths()
+    assert pictured.tolist() == [True] * 6 + [False]
+    true = [len(records[index].input_ids) for index in range(len(records))]
+    assert lengths.argmin() == true.index(min(true)) and (lengths <= true).all()
+
+
+def test_a_picture_that_is_missing_is_named_with_its_record(
+    records: RecordDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "pictures" / "3.png").unlink()
+    with pytest.raises(PictureError, match=r"Record 4, line \d+ of .*records\.json: .*3\.png"):
+        records[3]

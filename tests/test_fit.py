@@ -7,16 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sessions import EXACT
-from tiny_training import write_recipe
+from tiny_training import dataset, write_recipe
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from llava_edge import Options, load
 from llava_edge.errors import PictureError, TrainingError
 from llava_edge.export.convert import export
-from llava_edge.records import Data, Record, load_records
 from llava_edge.train import trainer
-from llava_edge.train.dataset import RecordDataset, pad
+from llava_edge.train.dataset import pad
 from llava_edge.train.fit import train
 from llava_edge.train.model import AnswerLoss, build
 from llava_edge.train.recipe import load_recipe
@@ -39,10 +38,6 @@ def tensors(folder: Path, part: str) -> dict[str, Tensor]:
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     assert first.keys() == second.keys() and first
     return all(torch.equal(first[name], second[name]) for name in first)
-
-
-def records(folder: Path) -> list[Record]:
-    return load_records(Data((folder / "records.json",), folder / "pictures"))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +91,7 @@ def test_transformers_and_export_read_the_checkpoint(
     export(folder / "run" / "stage2", tmp_path / "bundle", precision=EXACT)
     rows = load(tmp_path / "bundle").encode_image(folder / "pictures" / "0.png").rows
     learner = build(load_recipe(folder / "recipe.toml"))
-    example = RecordDataset(records(folder), learner.encoding)[0]
+    example = dataset(folder, learner.encoding)[0]
     assert example.pixel_values is not None
     expected = model.get_image_features(example.pixel_values).pooler_output[0]
     torch.testing.assert_close(torch.from_numpy(rows), expected.detach(), atol=1e-4, rtol=0)
@@ -130,8 +125,8 @@ def test_losses_are_logged_and_drawn(full_run: Path) -> None:
 def test_the_head_at_labels_alone_gives_the_loss_of_transformers(full_run: Path) -> None:
     recipe = load_recipe(full_run / "recipe.toml")
     learner = build(recipe)
-    dataset = RecordDataset(records(full_run), learner.encoding)
-    batch = pad([dataset[0], dataset[3], dataset[6]])
+    records = dataset(full_run, learner.encoding)
+    batch = pad([records[0], records[3], records[6]])
     ours = AnswerLoss(learner.model)(**batch)["loss"]
     torch.testing.assert_close(ours, learner.model(**batch).loss, atol=1e-5, rtol=1e-5)
 

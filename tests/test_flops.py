@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import write_recipe
+from tiny_training import dataset, write_recipe
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from llava_edge.records import Data, load_records
 from llava_edge.train import stages
-from llava_edge.train.dataset import IGNORE_INDEX, RecordDataset, collate
+from llava_edge.train.dataset import pad
 from llava_edge.train.flops import known_peak, peak_operations, training_cost
+from llava_edge.train.labels import IGNORE_INDEX
 from llava_edge.train.model import build
 from llava_edge.train.recipe import Lora, Stage, load_recipe
 
@@ -35,10 +35,9 @@ def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_the_cost_is_what_torch_counts(recipe: Path, name: str) -> None:
     learner = build(load_recipe(recipe))
     data = load_recipe(recipe).stages["stage1"].data
-    model = stages.prepare(learner, Stage(data, **STAGES[name]))
-    records = load_records(Data((recipe.parent / "records.json",), recipe.parent / "pictures"))
-    dataset = RecordDataset(records, learner.encoding)
-    batch = collate([dataset[0], dataset[2]])  # of one length: padding is computed, but no use
+    model = stages.prepare(learner, Stage(data, packing=False, **STAGES[name]))
+    records = dataset(recipe.parent, learner.encoding)
+    batch = pad([records[0], records[2]])  # of one length: padding is computed, but no use
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model(**batch)["loss"].backward()
     lengths = batch["attention_mask"].sum(1).tolist()

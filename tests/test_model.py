@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import Tiny, write_llava
 from transformers import LlavaForConditionalGeneration
 
 from llava_edge import (
@@ -21,6 +22,7 @@ from llava_edge import (
     memory,
 )
 from llava_edge.context import CHUNK, Context, Item
+from llava_edge.export.convert import export
 from llava_edge.image import preprocess
 from llava_edge.options import DEFAULTS
 
@@ -155,6 +157,14 @@ def test_pieces_join_to_the_text_of_the_ids(model: Llava) -> None:
     assert pieces[-1].timings.generated_tokens == len(answer.ids)
     text = "".join(piece.text for piece in pieces)
     assert text == model.tokenizer.decode(answer.ids).rstrip("\ufffd")
+
+
+def test_v0_ends_answers_with_words(tmp_path: Path) -> None:
+    write_llava(tmp_path, Tiny(prompt="vicuna_v1"))
+    export(tmp_path, tmp_path / "bundle", prompt="v0")
+    model = load(tmp_path / "bundle")
+    assert model.vocabulary.stop_strings == ("###",)
+    assert model.vocabulary.stop == {model.tokenizer.token_id("</s>")}
 
 
 def test_stops_at_a_stop_token(model: Llava) -> None:

@@ -1,9 +1,15 @@
 """Messages become the ids of the whole text, and nothing a user types is a special token."""
 
+import json
+from dataclasses import asdict
+from pathlib import Path
+
 import pytest
 from tiny import tokenizer
 
+from llava_edge.config import PromptConfig
 from llava_edge.errors import PromptError
+from llava_edge.parse import parse
 from llava_edge.prompt import (
     CHATML,
     LLAMA_2,
@@ -14,6 +20,7 @@ from llava_edge.prompt import (
     Picture,
     Text,
     picture_first,
+    plain,
     render,
 )
 from llava_edge.tokenizer import Tokenizer
@@ -30,17 +37,24 @@ EXPECTED = {
     "qwen": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     "What is in the picture?<|im_end|>\n<|im_start|>assistant\nThere are 12 red apples.<|im_end|>\n"
     "<|im_start|>user\nIs there a dog?<|im_end|>\n<|im_start|>assistant\n",
-    "llama_2": f"<s>{LLAMA_2.system}What is in the picture? [/INST] There are 12 red apples.</s>"
+    "llama_2": f"<s>{LLAMA_2.system}What is in the picture? [/INST] There are 12 red apples. </s>"
     "<s>[INST] Is there a dog? [/INST]",
     "llama_3": f"<|begin_of_text|>{LLAMA_3.system}<|start_header_id|>user<|end_header_id|>\n\n"
     "What is in the picture?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
     "There are 12 red apples.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
     "Is there a dog?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
-    "mistral": "<s>[INST] What is in the picture? [/INST] There are 12 red apples.</s>"
+    "mistral": "<s>[INST] What is in the picture? [/INST] There are 12 red apples. </s>"
     "[INST] Is there a dog? [/INST]",
+    "phi": "<|user|>\nWhat is in the picture?<|end|>\n<|assistant|>\nThere are 12 red apples."
+    "<|end|>\n<|user|>\nIs there a dog?<|end|>\n<|assistant|>\n",
+    "v0": "<s>A chat between a curious human and an artificial intelligence assistant. The "
+    "assistant gives helpful, detailed, and polite answers to the human's questions.###Human: "
+    "What is in the picture?###Assistant: There are 12 red apples.###Human: Is there a dog?"
+    "###Assistant:",
     "vicuna_v1": f"<s>{VICUNA_V1.system}USER: What is in the picture? ASSISTANT: "
     "There are 12 red apples.</s>USER: Is there a dog? ASSISTANT:",
 }
+EXPECTED["v1"] = EXPECTED["vicuna_v1"]
 
 
 def text(tok: Tokenizer, segments: list[Text | Picture]) -> str:
@@ -72,6 +86,43 @@ def test_turns_that_continue_complete_those_before(name: str) -> None:
     answer = f"{prompt.answer_prefix}{TURNS[1].text}{prompt.assistant_suffix}"
     after = text(tok, render(TURNS[2:], prompt, tok, first=False))
     assert before + answer + after == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", [*dict.fromkeys(p.name for p in PROMPTS.values()), "plain"])
+def test_the_guide_shows_each_format(name: str) -> None:
+    guide = Path(__file__).parents[1].joinpath("docs", "prompts.md").read_text(encoding="utf-8")
+    assert f"{name:10} {shown(name)}\n" in guide
+
+
+def shown(name: str) -> str:
+    """Two turns in one line, with what is learned between « and »."""
+    tok = Tokenizer(tokenizer("vicuna_v1" if name == "plain" else name))
+    prompt = plain(VICUNA_V1) if name == "plain" else PROMPTS[name]
+    turns = [Message("user", "<image>\nQ1"), Message("assistant", "A1")]
+    turns += [Message("user", "Q2"), Message("assistant", "A2")]
+    line = ""
+    for segment in render(turns if name != "plain" else turns[:2], prompt, tok):
+        words = "<image>" if isinstance(segment, Picture) else text(tok, [segment])
+        learned = isinstance(segment, Text) and segment.learned
+        line += f"«{words}»" if learned else words
+    line = line.replace(prompt.system, "{system}") if prompt.system else line
+    return line.replace("\n", "\\n")
+
+
+def test_plain_keeps_pictures_and_answers_alone() -> None:
+    tok = Tokenizer(tokenizer("vicuna_v1"))
+    turns = [Message("user", "What is this?\n<image>"), Message("assistant", "A cat.")]
+    bos, picture, caption = render(turns, plain(VICUNA_V1), tok)
+    assert isinstance(caption, Text) and caption.learned
+    assert (text(tok, [bos]), picture, text(tok, [caption])) == ("<s>", Picture(0), "A cat.\n")
+    picture, caption = render(turns, plain(CHATML), tok)
+    assert (picture, text(tok, [caption])) == (Picture(0), "A cat.\n")
+
+
+def test_formats_written_before_there_were_stop_strings_are_read() -> None:
+    written = json.loads(json.dumps(asdict(CHATML)))
+    del written["stop_strings"], written["user_words"]
+    assert parse(PromptConfig, written) == CHATML
 
 
 def test_pictures_stand_where_the_words_say() -> None:

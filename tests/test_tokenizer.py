@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Plain
-from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from llava_edge.errors import BundleError
 from llava_edge.tokenizer import TextStream, Tokenizer
@@ -123,7 +123,33 @@ def test_a_run_is_encoded_as_its_whole_string(plain: Plain, text: str) -> None:
     for seed in range(5):
         run = pieces(text, seed)
         assert tokenizer.encode(run) == expected
-        assert tokenizer._encode_parts(run) == expected  # the slow way agrees
+        assert tokenizer._encode_parts(run, "beginning") == expected  # the slow way agrees
+
+
+@pytest.mark.parametrize("text", ["<|end|> \n a cat", "a cat \n<|end|>", "<s>\n<|end|>\n\n<|end|>"])
+@pytest.mark.parametrize("side", ["lstrip", "rstrip"])
+def test_special_tokens_may_take_the_space_beside_them(plain: Plain, text: str, side: str) -> None:
+    greedy = Plain.from_str(plain.to_str())
+    greedy.add_special_tokens([AddedToken("<|end|>", special=True, **{side: True})])
+    tokenizer = Tokenizer(greedy)
+    expected = greedy.encode(text, add_special_tokens=False).ids
+    for cut in range(len(text)):
+        if "<" not in text[:cut] or text[:cut].rstrip().endswith(">"):  # not through a token
+            run = [(text[:cut], True), (text[cut:], True)]
+            assert tokenizer.encode(run) == expected
+            assert tokenizer._encode_parts(run, "beginning") == expected
+
+
+@pytest.mark.parametrize("before", ["<s>", "a cat", "<s>a cat</s>", "USER: a \n<|im_end|>"])
+@pytest.mark.parametrize(
+    "after", [" sits", "<s>USER: a", " a</s>the cat<s>", "<s>", " \U0001f99c x"]
+)
+def test_a_text_may_be_encoded_in_two(plain: Plain, before: str, after: str) -> None:
+    """Cut before a space or beside a special token, where no token spans."""
+    tokenizer = Tokenizer(Plain.from_str(plain.to_str()))
+    whole = plain.encode(before + after, add_special_tokens=False).ids
+    first = tokenizer.encode([(before, True)])
+    assert first + tokenizer.encode([(after, True)], after=first[-1]) == whole
 
 
 def test_special_tokens_in_untrusted_words_are_plain_text(plain: Plain) -> None:

@@ -39,6 +39,14 @@ def test_config_and_caller_decide() -> None:
     assert choose_prompt("chatml", says, tokenizer, "llama").name == "chatml"
 
 
+@pytest.mark.parametrize(("asked", "name"), [("v0", "v0"), ("v1", "vicuna_v1"), ("phi", "phi")])
+def test_formats_that_nothing_suggests_may_be_named(asked: str, name: str) -> None:
+    tokenizer = tiny.tokenizer(asked)
+    says = Section({"llava_edge": {"prompt": asked}}, "config.json")
+    assert choose_prompt(asked, SILENT, tokenizer, "llama").name == name
+    assert choose_prompt(None, says, tokenizer, "llama").name == name
+
+
 def test_what_does_not_fit_is_refused() -> None:
     tokenizer = tiny.tokenizer("vicuna_v1")
     with pytest.raises(UsageError, match="choose chatml or "):

@@ -36,9 +36,12 @@ from llava_edge.train.efficientnet_lite import EfficientNetLiteConfig
 VOCAB_SIZE = 293  # the tokenizer has fewer: real checkpoints pad their embedding tables too
 SPECIAL_TOKENS = {
     "chatml": ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>"),
+    "v0": ("<unk>", "<s>", "</s>", "<image>"),
+    "v1": ("<unk>", "<s>", "</s>", "<image>"),
     "vicuna_v1": ("<unk>", "<s>", "</s>", "<image>"),
     "llama_2": ("<unk>", "<s>", "</s>", "<image>"),
     "mistral": ("<unk>", "<s>", "</s>", "<image>"),
+    "phi": ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>", "<image>"),
     "qwen": ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>"),
     "llama_3": (
         "<|begin_of_text|>",

@@ -8,6 +8,12 @@ from PIL import Image
 from tiny import Tiny, llava, randomize, text_config, tokenizer
 from transformers import LlamaForCausalLM
 
+from llava_edge.train.dataset import RecordDataset
+from llava_edge.train.encode import Encoder
+from llava_edge.train.labels import Encoding
+from llava_edge.train.recipe import load_recipe
+from llava_edge.train.table import open_table
+
 RECIPE = """
 out = "run"
 vision_tower = "tower"
@@ -88,3 +94,10 @@ def write_records(folder: Path) -> None:
     words = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Good day, à côté."}]
     records.append({"id": "words", "conversations": words})
     (folder / "records.json").write_text(json.dumps(records))
+
+
+def dataset(folder: Path, encoding: Encoding, stage: str = "stage1") -> RecordDataset:
+    """A stage's records of the recipe in the folder, as its run reads them."""
+    recipe = load_recipe(folder / "recipe.toml")
+    table = open_table(recipe.stages[stage].data, folder / "cache", recipe.seed)
+    return RecordDataset(table, Encoder.of_stage(encoding, recipe, recipe.stages[stage]))

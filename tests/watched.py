@@ -7,11 +7,12 @@ from unittest.mock import patch
 from rich.console import Console
 from transformers import TrainerCallback
 
-from llava_edge.records import load_records
 from llava_edge.train import guards, stages
 from llava_edge.train.dataset import RecordDataset
+from llava_edge.train.encode import Encoder
 from llava_edge.train.model import build
 from llava_edge.train.recipe import load_recipe
+from llava_edge.train.table import open_table
 from llava_edge.train.trainer import StageTrainer
 
 
@@ -28,14 +29,15 @@ def run_stage(
     recipe = load_recipe(recipe_path)
     learner, stage = build(recipe), recipe.stages[name]
     model = stages.prepare(learner, stage)
-    records = load_records(stage.data[0])
+    table = open_table(stage.data, recipe.out / "records", recipe.seed)
+    encoder = Encoder.of_stage(learner.encoding, recipe, stage)
     with patch.object(guards, "STALLED", timeout):
         return stages.run(
             model,
             recipe,
             name,
-            dataset(records, learner.encoding),
-            RecordDataset(records, learner.encoding),
+            dataset(table, encoder),
+            RecordDataset(table, encoder),
             console or Console(quiet=True),
             *extra,
             resume=True,

@@ -8,20 +8,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from llava_edge.config import PromptConfig
 from llava_edge.errors import LargePictureError, PictureError, RecordError, TrainingError
 from llava_edge.image import load_picture
-from llava_edge.prompt import PROMPTS, Text, render
 from llava_edge.records import PictureFile, Record, require_pictures, to_record
-from llava_edge.tokenizer import Tokenizer
-from llava_edge.train.image_tokens import count_image_tokens
+from llava_edge.train.encode import Encoder, read_encoding
 from llava_edge.train.recipe import Recipe, Source
 from llava_edge.train.table import RecordTable
 
@@ -29,16 +25,6 @@ TOO_LONG = "too long"  # which training cuts off, so such a record is usable all
 REPORT = "report.json"
 SHARE = 256  # records that a process is given at once
 REMEMBERED = 1 << 16  # pictures that several records may name
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How many tokens a record may have, and how they are counted."""
-
-    tokenizer: Path
-    prompt: PromptConfig
-    image_tokens: int
-    max_tokens: int
 
 
 @dataclass(frozen=True)
@@ -59,23 +45,23 @@ class Report:
         return ", ".join(counts) or "nothing is wrong"
 
 
-def check(table: RecordTable, budget: Budget | None = None, workers: int | None = None) -> Report:
+def check(table: RecordTable, encoder: Encoder | None = None, workers: int | None = None) -> Report:
     """Read every distinct record and its pictures; the report is kept beside the table.
 
-    A record counts once, by the first of its problems. Without a budget no tokens are counted.
+    A record counts once, by the first of its problems. Without an encoder no tokens are counted.
     """
     each = table.distinct()
     found: dict[str, list[int]] = {}
-    for row, problem in _problems(each, budget, workers or os.cpu_count() or 1):
+    for row, problem in _problems(each, encoder, workers or os.cpu_count() or 1):
         found.setdefault(problem, []).append(row)
     most_first = dict(sorted(found.items(), key=lambda item: -len(item[1])))
     report = Report(len(each), most_first)
-    _keep(report, table)
+    _keep(report, table, encoder)
     return report
 
 
 def usable_rows(
-    table: RecordTable, recipe: Recipe, workers: int | None = None
+    table: RecordTable, recipe: Recipe, encoder: Encoder | None = None, workers: int | None = None
 ) -> NDArray[np.int64]:
     """The positions of the table that may be trained on, as the recipe's bad_records says.
 
@@ -84,10 +70,10 @@ def usable_rows(
     positions = np.arange(len(table))
     if recipe.bad_records == "stop":
         return positions
-    report = _kept(table)
+    report = _kept(table, encoder)
     mended = recipe.bad_records == "refuse" and report is not None and len(report.unusable)
     if report is None or mended:
-        report = check(table, workers=workers)
+        report = check(table, encoder, workers)
     bad = report.unusable
     what = f"{len(bad):,} of {report.records:,} records cannot be used ({report})"
     if len(bad) and recipe.bad_records == "refuse":
@@ -103,11 +89,10 @@ def usable_rows(
     return usable
 
 
-def recipe_budget(recipe: Recipe) -> Budget:
-    """What the recipe's own tokenizer, prompt and tower make of records."""
-    tokenizer = Path(recipe.language_model) / "tokenizer.json"
-    image_tokens = count_image_tokens(recipe)
-    return Budget(tokenizer, PROMPTS[recipe.prompt], image_tokens, recipe.max_tokens)
+def recipe_encoder(recipe: Recipe) -> Encoder:
+    """That of the last stage, whose records are the longest."""
+    stage = list(recipe.stages.values())[-1]
+    return Encoder.of_stage(read_encoding(recipe), recipe, stage)
 
 
 def recipe_sources(recipe: Recipe) -> list[Source]:
@@ -116,36 +101,37 @@ def recipe_sources(recipe: Recipe) -> list[Source]:
     return list(sources.values())
 
 
-def _problems(table: RecordTable, budget: Budget | None, workers: int) -> Iterator[tuple[int, str]]:
+def _problems(
+    table: RecordTable, encoder: Encoder | None, workers: int
+) -> Iterator[tuple[int, str]]:
     """Rows and what is wrong with them, in order, under a progress bar."""
     shares = [range(start, min(start + SHARE, len(table))) for start in range(0, len(table), SHARE)]
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Checking records", total=len(table))
-        for share, found in zip(shares, _inspected(table, budget, shares, workers), strict=True):
+        for share, found in zip(shares, _inspected(table, encoder, shares, workers), strict=True):
             bar.advance(task, len(share))
             yield from found
 
 
 def _inspected(
-    table: RecordTable, budget: Budget | None, shares: Sequence[range], workers: int
+    table: RecordTable, encoder: Encoder | None, shares: Sequence[range], workers: int
 ) -> Iterator[list[tuple[int, str]]]:
     workers = min(workers, len(shares))
     if workers == 1:
-        yield from map(_Inspector(table, budget).inspect, shares)
+        yield from map(_Inspector(table, encoder).inspect, shares)
         return
     # Spawned, since a fork copies the locks of threads that it leaves behind.
     with ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=_start, initargs=(table, budget)
+        workers, get_context("spawn"), initializer=_start, initargs=(table, encoder)
     ) as pool:
         yield from pool.map(_inspect, shares)
 
 
 class _Inspector:
-    def __init__(self, table: RecordTable, budget: Budget | None) -> None:
+    def __init__(self, table: RecordTable, encoder: Encoder | None) -> None:
         self._table = table
-        self._budget = budget
-        self._tokenizer = Tokenizer.from_file(budget.tokenizer) if budget else None
+        self._encoder = encoder
         self._look_at = lru_cache(REMEMBERED)(_look_at)
 
     def inspect(self, rows: Iterable[int]) -> list[tuple[int, str]]:
@@ -163,20 +149,17 @@ class _Inspector:
         if not all(message.text.strip() for message in record.messages[1::2]):
             return "empty answer"
         bad = next(filter(None, map(self._look_at, record.images)), None)
-        if (
-            bad is None
-            and self._budget
-            and self._tokens(record, self._budget) > self._budget.max_tokens
-        ):
-            return TOO_LONG
-        return bad
+        return bad or (self._length_problem(record, row) if self._encoder else None)
 
-    def _tokens(self, record: Record, budget: Budget) -> int:
-        assert self._tokenizer is not None
-        return sum(
-            len(segment.ids) if isinstance(segment, Text) else budget.image_tokens
-            for segment in render(record.messages, budget.prompt, self._tokenizer)
-        )
+    def _length_problem(self, record: Record, row: int) -> str | None:
+        assert self._encoder is not None
+        if len(self._encoder.whole(record, row)[0]) <= self._encoder.max_tokens:
+            return None
+        try:
+            self._encoder(record, row)
+        except RecordError:
+            return "no answer within max_tokens"
+        return TOO_LONG
 
 
 def _look_at(picture: PictureFile) -> str | None:
@@ -192,16 +175,16 @@ def _look_at(picture: PictureFile) -> str | None:
 _inspector: _Inspector  # of a process of the pool
 
 
-def _start(table: RecordTable, budget: Budget | None) -> None:
+def _start(table: RecordTable, encoder: Encoder | None) -> None:
     global _inspector
-    _inspector = _Inspector(table, budget)
+    _inspector = _Inspector(table, encoder)
 
 
 def _inspect(rows: range) -> list[tuple[int, str]]:
     return _inspector.inspect(rows)
 
 
-def _keep(report: Report, table: RecordTable) -> None:
+def _keep(report: Report, table: RecordTable, encoder: Encoder | None) -> None:
     """Beside each source's rows, what is wrong with them, numbered from the source's first."""
     for part in table.parts:
         own = {
@@ -209,17 +192,19 @@ def _keep(report: Report, table: RecordTable) -> None:
             for problem, rows in report.problems.items()
         }
         temporary = part.folder / f"{REPORT}.{os.getpid()}"
-        temporary.write_text(json.dumps(own), encoding="utf-8")
+        content = {"counted": str(encoder), "problems": own}
+        temporary.write_text(json.dumps(content), encoding="utf-8")
         temporary.replace(part.folder / REPORT)
 
 
-def _kept(table: RecordTable) -> Report | None:
-    """What was found before, if every source has been checked."""
+def _kept(table: RecordTable, encoder: Encoder | None) -> Report | None:
+    """What was found before, if every source has been checked, with tokens counted like this."""
     problems: dict[str, list[int]] = {}
     for part in table.parts:
         path = part.folder / REPORT
-        if not path.exists():
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if content.get("counted") != str(encoder):
             return None
-        for problem, rows in json.loads(path.read_text(encoding="utf-8")).items():
+        for problem, rows in content["problems"].items():
             problems.setdefault(problem, []).extend(row + part.start for row in rows)
     return Report(table.parts[-1].stop, {name: rows for name, rows in problems.items() if rows})

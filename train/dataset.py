@@ -1,9 +1,9 @@
-"""Records become token ids with the labels beside them, and pictures; batches pack or pad them."""
+"""A stage's examples, ids with labels and pictures; batches lay them end to end or pad them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,29 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from llava_edge.config import ImageConfig, PromptConfig
+from llava_edge.errors import PictureError, RecordError
 from llava_edge.image import load_picture, preprocess
-from llava_edge.prompt import IMAGE, Message, Picture, Segment, render
-from llava_edge.records import Record
-from llava_edge.tokenizer import Tokenizer
+from llava_edge.records import PictureFile
 from llava_edge.train.batches import Indexes
+from llava_edge.train.encode import Encoder
 from llava_edge.train.features import Features
+from llava_edge.train.labels import IGNORE_INDEX
+from llava_edge.train.table import RecordTable
 
-IGNORE_INDEX = -100  # a position whose loss is not counted
 CHARACTERS_PER_TOKEN = 4  # of English, roughly
-
-Place = Literal["written", "first", "random"]
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What records are encoded with: the runtime's own prompt format and picture preprocessing."""
-
-    tokenizer: Tokenizer
-    prompt: PromptConfig
-    image: ImageConfig
-    image_tokens: int
-    image_token_id: int
 
 
 @dataclass(frozen=True)
@@ -48,35 +35,33 @@ class Example:
 
 
 class RecordDataset(Dataset[Example]):
-    """Encodes records one at a time, as they are asked for; record -1 is record 0, unlabelled."""
+    """Encodes records one at a time, as they are asked for; record -1 is record 0, unlabelled.
+
+    `positions` are those of the table that are used, by default all; `features`, where the tower's
+    rows are known, stand for the pictures.
+    """
 
     def __init__(
         self,
-        records: Sequence[Record],
-        encoding: Encoding,
+        table: RecordTable,
+        encoder: Encoder,
+        positions: Indexes | None = None,
         features: Features | None = None,
-        *,
-        place: Place = "written",
-        seed: int = 0,
     ) -> None:
-        self._records = records
-        self._encoding = encoding
+        self._table = table
+        self._encoder = encoder
+        self._positions = np.arange(len(table)) if positions is None else positions
         self._features = features
-        self._place = place
-        self._seed = seed
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._positions)
 
     def __getitem__(self, index: int) -> Example:
-        record = self._records[max(index, 0)]
-        ids, labels = self._label(record, max(index, 0))
-        return Example(
-            record.id,
-            torch.tensor(ids),
-            torch.tensor(labels if index >= 0 else [IGNORE_INDEX] * len(ids)),
-            **self._pictures(record),
-        )
+        position = int(self._positions[max(index, 0)])
+        try:
+            return self._example(position, learned=index >= 0)
+        except (PictureError, RecordError) as error:
+            raise type(error)(f"{self._table.where(position)}: {error}") from error
 
     @property
     def cached(self) -> bool:
@@ -85,58 +70,31 @@ class RecordDataset(Dataset[Example]):
 
     def lengths(self) -> tuple[Indexes, NDArray[np.bool_]]:
         """About how many tokens each record takes, and whether it has a picture."""
-        tokens = [
-            sum(len(message.text) for message in record.messages) // CHARACTERS_PER_TOKEN
-            + self._encoding.image_tokens * len(record.images)
-            for record in self._records
-        ]
-        pictured = [bool(record.images) for record in self._records]
-        return np.array(tokens), np.array(pictured)
+        characters = self._table.characters[self._positions].astype(np.int64)
+        pictures = self._table.pictures[self._positions].astype(np.int64)
+        image_tokens = pictures * self._encoder.encoding.image_tokens
+        return characters // CHARACTERS_PER_TOKEN + image_tokens, pictures > 0
 
-    def _label(self, record: Record, index: int) -> tuple[list[int], list[int]]:
-        encoding = self._encoding
-        messages = record.messages
-        if self._place != "written":
-            last = self._place == "random" and bool(
-                np.random.default_rng([self._seed, index]).integers(2)
-            )
-            messages = place_picture(messages, encoding.prompt, last=last)
-        return label(render(messages, encoding.prompt, encoding.tokenizer), encoding)
+    def _example(self, position: int, *, learned: bool) -> Example:
+        record = self._table[position]
+        ids, labels = self._encoder(record, position)
+        encoding = self._encoder.encoding
+        kept = ids.count(encoding.image_token_id) // encoding.image_tokens  # of a long record
+        return Example(
+            record.id,
+            torch.tensor(ids),
+            torch.tensor(labels if learned else [IGNORE_INDEX] * len(ids)),
+            **self._pictures(record.images[:kept]),
+        )
 
-    def _pictures(self, record: Record) -> dict[str, Tensor]:
-        if not record.images:
+    def _pictures(self, pictures: Sequence[PictureFile]) -> dict[str, Tensor]:
+        if not pictures:
             return {}
         if self._features is not None:
-            return {"features": torch.stack([self._features[picture] for picture in record.images])}
-        pixels = [preprocess(load_picture(file), self._encoding.image) for file in record.images]
+            return {"features": torch.stack([self._features[picture] for picture in pictures])}
+        image = self._encoder.encoding.image
+        pixels = [preprocess(load_picture(picture), image) for picture in pictures]
         return {"pixel_values": torch.from_numpy(np.stack(pixels))}
-
-
-def place_picture(
-    messages: Sequence[Message], prompt: PromptConfig, *, last: bool
-) -> tuple[Message, ...]:
-    """The first question with its one picture before the words, or after them (paper, eq. 2)."""
-    question, *rest = messages
-    if question.text.count(IMAGE) != 1:
-        return tuple(messages)
-    words = question.text.replace(IMAGE, "").strip()
-    parts = (words, IMAGE) if last else (IMAGE, words)
-    return Message(question.role, prompt.image_suffix.join(parts)), *rest
-
-
-def label(segments: Sequence[Segment], encoding: Encoding) -> tuple[list[int], list[int]]:
-    """Lay segments out as ids and labels; a picture is its placeholder, once per image token."""
-    ids: list[int] = []
-    labels: list[int] = []
-    for segment in segments:
-        if isinstance(segment, Picture):
-            run = [encoding.image_token_id] * encoding.image_tokens
-        else:
-            run = list(segment.ids)
-        learned = not isinstance(segment, Picture) and segment.learned
-        ids += run
-        labels += run if learned else [IGNORE_INDEX] * len(run)
-    return ids, labels
 
 
 def pack(examples: Sequence[Example]) -> dict[str, Any]:

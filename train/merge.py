@@ -6,15 +6,16 @@ from pathlib import Path
 from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoModel, LlavaConfig, PreTrainedModel
 
 from llava_edge.errors import CheckpointError
+from llava_edge.tokenizer_file import read_tokenizer_file
 from llava_edge.train.checkpoint import named_base, whole, write_weights
 from llava_edge.train.companions import write_tokenizer
+from llava_edge.train.encode import add_image_token
 from llava_edge.train.language_model import grow_vocabulary, load_language_model, untie
-from llava_edge.train.model import add_image_token, join
+from llava_edge.train.model import join
 from llava_edge.train.projector import new_projector
 
 _NEEDED = ("adapter_config.json", "adapter_model.safetensors", "base.json", "model.safetensors")
@@ -47,7 +48,7 @@ def merge(adapter: Path, out: Path, base: Path | None = None) -> None:
             f"{adapter} cannot be merged into {base} ({reason}); give the base that the adapter "
             "was trained on."
         ) from error
-    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    tokenizer = read_tokenizer_file(base)
     if token := getattr(config, "llava_edge", {}).get("image_token"):
         add_image_token(tokenizer, token)
     with whole(out) as partial:

@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 from safetensors import SafetensorError
-from tokenizers import AddedToken
 from tokenizers import Tokenizer as HfTokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +16,8 @@ from llava_edge.errors import TrainingError
 from llava_edge.prompt import PROMPTS
 from llava_edge.tokenizer import Tokenizer
 from llava_edge.tokenizer_file import read_tokenizer_file
-from llava_edge.train.dataset import IGNORE_INDEX, Encoding
+from llava_edge.train.encode import add_image_token
+from llava_edge.train.labels import IGNORE_INDEX, Encoding
 from llava_edge.train.language_model import grow_vocabulary, load_language_model, untie
 from llava_edge.train.preprocessing import read_image_config
 from llava_edge.train.projector import new_projector
@@ -121,14 +121,6 @@ def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
     prompt = PROMPTS[recipe.prompt]
     encoding = Encoding(Tokenizer(tokenizer), prompt, image, image_tokens, image_token_id)
     return Learner(model, tokenizer, encoding)
-
-
-def add_image_token(tokenizer: HfTokenizer, token: str) -> int:
-    """The id of the image token, which is added to the vocabulary where it is missing."""
-    if tokenizer.token_to_id(token) is None:
-        tokenizer.add_special_tokens([AddedToken(token, special=True)])
-    id: int = tokenizer.token_to_id(token)  # type: ignore[assignment]
-    return id
 
 
 def join(

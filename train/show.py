@@ -7,20 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
-from tokenizers import AddedToken
 from tokenizers import Tokenizer as HfTokenizer
 
-from llava_edge.config import ImageConfig
 from llava_edge.errors import UsageError
-from llava_edge.prompt import PROMPTS, render
-from llava_edge.tokenizer import Tokenizer
-from llava_edge.train.dataset import IGNORE_INDEX, Encoding, label
-from llava_edge.train.image_tokens import count_image_tokens
+from llava_edge.tokenizer_file import read_tokenizer_file
+from llava_edge.train.encode import Encoder, read_encoding
+from llava_edge.train.labels import IGNORE_INDEX, Encoding
 from llava_edge.train.recipe import Recipe
 from llava_edge.train.table import open_table
 
 LEARNED = "bold green"
-NO_PIXELS = ImageConfig(size=0, mean=(0, 0, 0), std=(1, 1, 1), mode="square")  # none are made
 
 
 @dataclass(frozen=True)
@@ -39,17 +35,19 @@ def show(recipe: Recipe, stage: str, index: int, cache: Path, console: Console) 
     table = open_table(recipe.stages[stage].data, cache, recipe.seed)
     if not 0 <= index < len(table):
         raise UsageError(f"--index is {index}, but {stage} has records 0 to {len(table) - 1:,}.")
-    encoding, tokenizer = _encoding(recipe)
+    encoder = Encoder.of_stage(read_encoding(recipe), recipe, recipe.stages[stage])
+    tokenizer = read_tokenizer_file(Path(recipe.language_model))
     record = table[index]
-    ids, labels = label(render(record.messages, encoding.prompt, encoding.tokenizer), encoding)
-    cut = max(0, len(ids) - recipe.max_tokens)
-    ids, labels = ids[: recipe.max_tokens], labels[: recipe.max_tokens]
+    ids, labels = encoder(record, index)
+    cut = len(encoder.whole(record, index)[0]) - len(ids)
     console.print(f"{table.where(index)}: {record.id}")
     for picture in record.images:
         console.print(f"Picture: {picture}")
-    console.print(_marked(runs(ids, labels, encoding, tokenizer), colour=console.is_terminal))
+    console.print(
+        _marked(runs(ids, labels, encoder.encoding, tokenizer), colour=console.is_terminal)
+    )
     learned = sum(id != IGNORE_INDEX for id in labels)
-    image = ids.count(encoding.image_token_id)
+    image = ids.count(encoder.encoding.image_token_id)
     console.print(
         f"{len(ids):,} tokens: {image:,} image tokens, {learned:,} counted in the loss"
         + (f"; {cut:,} more are cut off by max_tokens" if cut else "")
@@ -92,20 +90,3 @@ def _marked(found: Iterator[Run], *, colour: bool) -> Text:
         else:
             text.append(run.text)
     return text
-
-
-def _encoding(recipe: Recipe) -> tuple[Encoding, HfTokenizer]:
-    """As training builds them, without any weights."""
-    tokenizer = HfTokenizer.from_file(str(Path(recipe.language_model) / "tokenizer.json"))
-    if tokenizer.token_to_id(recipe.image_token) is None:
-        tokenizer.add_special_tokens([AddedToken(recipe.image_token, special=True)])
-    image_token_id = tokenizer.token_to_id(recipe.image_token)
-    assert image_token_id is not None
-    encoding = Encoding(
-        Tokenizer(tokenizer),
-        PROMPTS[recipe.prompt],
-        NO_PIXELS,
-        count_image_tokens(recipe),
-        image_token_id,
-    )
-    return encoding, tokenizer

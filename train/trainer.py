@@ -14,8 +14,9 @@ from transformers import Trainer
 from llava_edge.errors import TrainingError
 from llava_edge.train import sharding
 from llava_edge.train.batches import Devices, StageBatches, in_order
-from llava_edge.train.dataset import IGNORE_INDEX, RecordDataset, pack, pad
+from llava_edge.train.dataset import RecordDataset, pack, pad
 from llava_edge.train.guards import Guard, watch_for_stalls
+from llava_edge.train.labels import IGNORE_INDEX
 from llava_edge.train.recipe import Stage
 from llava_edge.train.throughput import Throughput
 

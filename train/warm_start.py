@@ -4,8 +4,9 @@ It runs before stage 1, without the language model, on records that say where th
 is an addition to the paper's stage 1, not a replacement.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor, nn
@@ -13,7 +14,8 @@ from torch.nn import functional as F
 
 from llava_edge.errors import TrainingError
 from llava_edge.image import load_picture, preprocess
-from llava_edge.records import LabelledBox, Record, load_records
+from llava_edge.records import LabelledBox, PictureFile, Record
+from llava_edge.train.features import Features
 from llava_edge.train.model import Learner, tower_rows
 from llava_edge.train.recipe import WarmStart
 
@@ -21,10 +23,14 @@ BACKGROUND = "background"  # the word for rows in no box
 SHARPNESS = 20.0  # of the softmax over cosines
 
 
-def warm_start(learner: Learner, settings: WarmStart) -> float:
-    """Train the projector on labelled rows, in place; returns the last epoch's accuracy (0..1)."""
-    given = [record for source in settings.data for record in load_records(source)]
-    records = [record for record in given if record.objects and len(record.images) == 1]
+def warm_start(
+    learner: Learner, settings: WarmStart, records: Iterable[Record], features: Features | None
+) -> float:
+    """Train the projector on labelled rows, in place; returns the last epoch's accuracy (0..1).
+
+    Of the records those are used that have one picture and name its objects.
+    """
+    records = [record for record in records if record.objects and len(record.images) == 1]
     if not records:
         raise TrainingError(
             f"The warm start's records ({settings.data[0].records[0]}) name no objects; give each "
@@ -32,7 +38,7 @@ def warm_start(learner: Learner, settings: WarmStart) -> float:
         )
     names = [BACKGROUND, *sorted({item.name for record in records for item in record.objects})]
     words = _word_embeddings(learner, names)  # [names, D]
-    rows, labels = _labelled_rows(learner, records, names)
+    rows, labels = _labelled_rows(learner, records, names, features)
     projector = learner.model.model.multi_modal_projector
     accuracy = _fit(projector, rows, labels, words - words.mean(0), settings)
     _put_at_the_words(projector, rows, words)
@@ -47,14 +53,14 @@ def _word_embeddings(learner: Learner, names: Sequence[str]) -> Tensor:
 
 @torch.no_grad()
 def _labelled_rows(
-    learner: Learner, records: Sequence[Record], names: Sequence[str]
+    learner: Learner, records: Sequence[Record], names: Sequence[str], kept: Features | None
 ) -> tuple[Tensor, Tensor]:
     """The tower's rows [rows, C] of all pictures and the index of the name each one shows."""
     index = {name: position for position, name in enumerate(names)}
     kept_rows, kept_labels = [], []
     for start in track(range(0, len(records), 16), "Features for the warm start"):
         batch = records[start : start + 16]
-        features = tower_rows(learner.model, _pixels(learner, batch))  # [n, T, C]
+        features = _rows(learner, [record.images[0] for record in batch], kept)  # [n, T, C]
         side = round(features.shape[1] ** 0.5)
         labels = torch.stack([_label_map(r.objects, index, side) for r in batch])  # [n, T]
         labelled = labels >= 0
@@ -63,9 +69,11 @@ def _labelled_rows(
     return torch.cat(kept_rows), torch.cat(kept_labels)
 
 
-def _pixels(learner: Learner, records: Sequence[Record]) -> Tensor:
-    pictures = [load_picture(record.images[0]) for record in records]
-    return torch.stack([torch.from_numpy(preprocess(p, learner.encoding.image)) for p in pictures])
+def _rows(learner: Learner, pictures: Sequence[PictureFile], kept: Features | None) -> Tensor:
+    if kept is not None:
+        return torch.stack([kept[picture] for picture in pictures])
+    pixels = [preprocess(load_picture(picture), learner.encoding.image) for picture in pictures]
+    return tower_rows(learner.model, torch.from_numpy(np.stack(pixels)))
 
 
 def _label_map(objects: Sequence[LabelledBox], index: dict[str, int], side: int) -> Tensor:

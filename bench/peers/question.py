@@ -51,15 +51,17 @@ def make_question(model: Llava, image: Path, prompt: str, number: int, folder: P
     segments = render([Message("user", picture_first(prompt, config))], config, tokenizer)
     place = next(i for i, segment in enumerate(segments) if isinstance(segment, Picture))
     second = render([Message("user", FOLLOW_UP)], config, tokenizer, first=False)
+    answer = tokenizer.encode([(ANSWER, False)])
+    end = tokenizer.encode([(config.assistant_suffix, True)], after=answer[-1])
     return Question(
         picture=str(picture),
         prompt=prompt,
         rows=str(rows),
         before=_ids(segments[:place]),
         after=_ids(segments[place + 1 :]),
-        answer=tuple(tokenizer.encode([(ANSWER, False)])),
+        answer=tuple(answer),
         follow_up_prompt=FOLLOW_UP,
-        follow_up=(*tokenizer.encode([(config.assistant_suffix, True)]), *_ids(second)),
+        follow_up=(*end, *_ids(second)),
         image_tokens=len(encoded.rows),
         tower_seconds=seconds,
     )

@@ -1,0 +1,110 @@
+"""What a run trains on: its tables of records, the usable ones, and the pictures' features."""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from llava_edge.image import PictureSource
+from llava_edge.train.batches import Devices, Indexes
+from llava_edge.train.check import usable_rows
+from llava_edge.train.dataset import RecordDataset
+from llava_edge.train.encode import Encoder, read_encoding
+from llava_edge.train.features import Features
+from llava_edge.train.labels import Encoding
+from llava_edge.train.model import Learner, compute_dtype, tower_rows
+from llava_edge.train.recipe import Recipe, Source, Stage
+from llava_edge.train.table import RecordTable, default_cache, open_table
+
+Records = tuple[RecordTable, Indexes]  # a table and its usable positions
+
+
+class RunData:
+    """Raises RecordError or TrainingError where records cannot be used, as the recipe says."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self.features: Features | None = None
+        self.warm_start = self._open(recipe.warm_start.data) if recipe.warm_start else None
+        self._train: dict[str, Records] = {}
+        self._held_out: dict[str, Records] = {}
+        for name, stage in recipe.stages.items():
+            self._train[name] = self._open(stage.data, stage)
+            if stage.evaluation:
+                self._held_out[name] = self._open(stage.evaluation, stage)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of each stage's records."""
+        return {name: table.fingerprint for name, (table, _) in self._train.items()}
+
+    def datasets(self, name: str, encoding: Encoding) -> tuple[RecordDataset, RecordDataset | None]:
+        """A stage's training records, and those held out from it."""
+        encoder = Encoder.of_stage(encoding, self._recipe, self._recipe.stages[name])
+        train = RecordDataset(self._train[name][0], encoder, self._train[name][1], self.features)
+        if name not in self._held_out:
+            return train, None
+        return train, RecordDataset(self._held_out[name][0], encoder, self._held_out[name][1])
+
+    def lay_out_features(self, learner: Learner) -> None:
+        """Make the file of the tower's rows, where a picture is seen again and all of them fit."""
+        recipe = self._recipe
+        if self.features is not None or not recipe.feature_cache:
+            return
+        pictures = self._pictures()
+        side = learner.encoding.image.size
+        shape = tower_rows(learner.model, torch.zeros(1, 3, side, side)).shape[1:]  # T, C
+        dtype = compute_dtype(recipe)
+        needed = len(pictures) * shape.numel() * dtype.itemsize
+        if not pictures or needed > min(recipe.feature_cache * 1e9, _free(recipe.out / "features")):
+            return
+        self.features = Features(
+            recipe.out / "features", pictures, (shape[0], shape[1]), dtype, _key(learner)
+        )
+        self.features.create()
+
+    def fill_features(self, learner: Learner, devices: Devices) -> None:
+        """Compute this device's share of them."""
+        if self.features is None:
+            return
+        if torch.cuda.is_available():
+            learner.model.model.vision_tower.to("cuda")
+        self.features.fill(
+            lambda pixels: tower_rows(learner.model, pixels), learner.encoding.image, devices
+        )
+
+    def _open(self, sources: Sequence[Source], stage: Stage | None = None) -> Records:
+        recipe, encoder = self._recipe, None
+        if stage and recipe.bad_records != "stop":
+            encoder = Encoder.of_stage(read_encoding(recipe), recipe, stage)
+        table = open_table(sources, default_cache(), recipe.seed)
+        return table, usable_rows(table, recipe, encoder)
+
+    def _pictures(self) -> list[PictureSource]:
+        """Each picture once, or none where no picture is seen twice."""
+        tables = [*self._train.values(), *([self.warm_start] if self.warm_start else [])]
+        seen = sum(int(table.pictures[positions].sum()) for table, positions in tables)
+        stages = self._recipe.stages.values()
+        again = any(stage.epochs > 1 for stage in stages)
+        each = (table.entry(at).pictures for table, positions in tables for at in positions)
+        pictures = list(dict.fromkeys(chain.from_iterable(each)))
+        return pictures if again or len(pictures) < seen else []
+
+
+def _key(learner: Learner) -> str:
+    """Of the tower's weights and of what it is asked for: another one yields other rows."""
+    config, digest = learner.model.config, hashlib.sha256()
+    for name, tensor in learner.model.model.vision_tower.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().view(torch.uint8).cpu().numpy().tobytes())
+    asked = (config.vision_feature_layer, config.vision_feature_select_strategy)
+    return f"{digest.hexdigest()} {asked} {learner.encoding.image}"
+
+
+def _free(folder: Path) -> int:
+    """Bytes of disk that a file of features may take, with those that an earlier one holds."""
+    held = sum(file.stat().st_size for file in folder.glob("*"))
+    return shutil.disk_usage(folder.parent).free + held
