@@ -152,5 +152,5 @@ def test_a_recipe_is_checked_with_its_own_tokens(tmp_path: Path) -> None:
     (source,) = recipe_sources(loaded)  # of both stages
     table = open_table([source], tmp_path / "cache", 0)
     assert check(table, recipe_encoder(loaded), workers=1).problems == {}
-    report = check(table, recipe_encoder(replace(loaded, max_tokens=60)), workers=1)
+    report = check(table, recipe_encoder(replace(loaded, max_tokens=105)), workers=1)
     assert report.problems == {"too long": list(range(6))}  # the seventh has no picture

@@ -79,9 +79,9 @@ def test_what_is_learned_is_in_colour_on_a_terminal(recipe: Path, tmp_path: Path
 
 def test_what_max_tokens_cuts_off(recipe: Path, tmp_path: Path) -> None:
     path = recipe.with_name("short.toml")
-    path.write_text("max_tokens = 50\n" + recipe.read_text())
+    path.write_text("max_tokens = 105\n" + recipe.read_text())
     output = run("show", path).output
-    assert "50 tokens:" in output and "more are cut off by max_tokens" in output
+    assert "105 tokens:" in output and "more are cut off by max_tokens" in output
 
 
 def test_what_is_not_there_to_be_shown(recipe: Path) -> None:

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer as Plain
 
 from llava_edge.config import ImageConfig, PromptConfig
 from llava_edge.errors import RecordError
-from llava_edge.export.checkpoints.tokenizer_file import read_tokenizer_file
+from llava_edge.tokenizer_file import read_tokenizer_file
 from llava_edge.prompt import (
     CHATML,
     LLAMA_2,

@@ -7,7 +7,7 @@ import torch
 from tiny_training import write_recipe
 
 from llava_edge.errors import TrainingError
-from llava_edge.records import LabelledBox
+from llava_edge.records import LabelledBox, load_records
 from llava_edge.train.model import build
 from llava_edge.train.recipe import Source, WarmStart, load_recipe
 from llava_edge.train.warm_start import _label_map, warm_start
@@ -18,16 +18,17 @@ def test_rows_of_an_object_come_nearest_to_its_name(tmp_path: Path) -> None:
     learner = build(recipe)
     assert recipe.warm_start is not None
     settings = WarmStart(recipe.warm_start.data, epochs=60, learning_rate=1e-2, batch_size=16)
-    assert warm_start(learner, settings) > 0.9
+    records = load_records(recipe.warm_start.data[0])
+    assert warm_start(learner, settings, records, None) > 0.9
 
 
 def test_records_without_boxes_are_refused(tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(tmp_path))
     path = tmp_path / "records.json"
     path.write_text(path.read_text().replace('"objects"', '"other"'))
-    settings = WarmStart((Source((path,), tmp_path / "pictures"),))
+    source = Source((path,), tmp_path / "pictures")
     with pytest.raises(TrainingError, match="name no objects"):
-        warm_start(build(recipe), settings)
+        warm_start(build(recipe), WarmStart((source,)), load_records(source), None)
 
 
 def test_a_row_belongs_to_the_box_around_its_centre() -> None:

@@ -197,7 +197,7 @@ def _keep(report: Report, table: RecordTable, encoder: Encoder | None) -> None:
         temporary.replace(part.folder / REPORT)
 
 
-def _kept(table: RecordTable, encoder: Encoder | None) -> Report | None:
+def _kept(table: RecordTable, encoder: Encoder | None = None) -> Report | None:
     """What was found before, if every source has been checked, with tokens counted like this."""
     problems: dict[str, list[int]] = {}
     for part in table.parts:

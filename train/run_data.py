@@ -99,7 +99,7 @@ def _key(learner: Learner) -> str:
     config, digest = learner.model.config, hashlib.sha256()
     for name, tensor in learner.model.model.vision_tower.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.contiguous().view(torch.uint8).cpu().numpy().tobytes())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
     asked = (config.vision_feature_layer, config.vision_feature_select_strategy)
     return f"{digest.hexdigest()} {asked} {learner.encoding.image}"
 
