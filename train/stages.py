@@ -24,7 +24,6 @@ from llava_edge.train.throughput import Throughput
 from llava_edge.train.trainer import StageTrainer
 
 WORKERS = 4  # processes that read pictures, where a GPU waits for them
-LORA_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def prepare(learner: Learner, stage: Stage) -> AnswerLoss:
@@ -45,7 +44,7 @@ def prepare(learner: Learner, stage: Stage) -> AnswerLoss:
             r=stage.lora.rank,
             lora_alpha=stage.lora.alpha,
             lora_dropout=stage.lora.dropout,
-            target_modules=LORA_MODULES,
+            target_modules="all-linear",
         )
         llava.model.language_model = get_peft_model(llava.model.language_model, lora)
     elif stage.language_model_lr:

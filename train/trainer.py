@@ -41,8 +41,9 @@ class StageTrainer(Trainer):
         self._seed = seed
         self._throughput = throughput
         self._guard = guard
+        self._sharded = sharded
         super().__init__(**kwargs)
-        self.is_distributed_loading_by_transformers = sharded
+        self.is_distributed_loading_by_transformers = sharded  # not asked for: accelerate's wrapper
         if sharded:
             sharding.shard(self.model, _layers(self.model), self.args.device)
 
@@ -80,6 +81,12 @@ class StageTrainer(Trainer):
         self._guard.check_loss(loss, self.state.global_step + 1, records)
         return loss
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        # To Trainer a stage is one epoch.
+        share, self.state.epoch = self.state.epoch, self.state.epoch * self._stage.epochs
+        super().log(logs, start_time)
+        self.state.epoch = share
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The mean cross-entropy of all labelled tokens of the held-out records, as `eval_loss`."""
         devices = Devices(self.args.world_size, self.args.process_index)
@@ -102,7 +109,7 @@ class StageTrainer(Trainer):
 
     def trained_state(self) -> dict[str, Tensor]:
         """What has learnt, whole and on the CPU; with shards every process must ask for it."""
-        if self.is_distributed_loading_by_transformers:
+        if self._sharded:
             return sharding.trained_state(self.model)
         return {name: p.detach().cpu() for name, p in _trained(self.model)}
 
@@ -132,7 +139,7 @@ class StageTrainer(Trainer):
                 f"{resume_from_checkpoint} was trained with other parts than the recipe says; "
                 "train into another folder or take back the change."
             )
-        if self.is_distributed_loading_by_transformers:
+        if self._sharded:
             sharding.load_trained_state(self.model, saved)
             return
         with torch.no_grad():
@@ -140,7 +147,7 @@ class StageTrainer(Trainer):
                 parameter.copy_(saved[name])
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if not self.is_distributed_loading_by_transformers:
+        if not self._sharded:
             super()._save_optimizer_and_scheduler(output_dir)
             return
         write, folder = self.args.should_save, Path(output_dir)
@@ -149,12 +156,16 @@ class StageTrainer(Trainer):
             torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is None or not self.is_distributed_loading_by_transformers:
+        if checkpoint is None or not self._sharded:
             super()._load_optimizer_and_scheduler(checkpoint)
             return
         sharding.load_optimizer(self.model, self.optimizer, Path(checkpoint) / OPTIMIZER)
         schedule = torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True)
         self.lr_scheduler.load_state_dict(schedule)
+
+    def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
+        if not self._sharded:  # whose shards go there, each to its own
+            super()._move_model_to_device(model, device)
 
     @contextmanager
     def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:

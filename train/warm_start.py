@@ -57,16 +57,18 @@ def _labelled_rows(
 ) -> tuple[Tensor, Tensor]:
     """The tower's rows [rows, C] of all pictures and the index of the name each one shows."""
     index = {name: position for position, name in enumerate(names)}
-    kept_rows, kept_labels = [], []
+    side = round(learner.encoding.image_tokens**0.5)
+    labels = torch.stack([_label_map(record.objects, index, side) for record in records])  # [n, T]
+    labelled = labels >= 0
+    rows, filled = torch.empty(0), 0
     for start in track(range(0, len(records), 16), "Features for the warm start"):
-        batch = records[start : start + 16]
-        features = _rows(learner, [record.images[0] for record in batch], kept)  # [n, T, C]
-        side = round(features.shape[1] ** 0.5)
-        labels = torch.stack([_label_map(r.objects, index, side) for r in batch])  # [n, T]
-        labelled = labels >= 0
-        kept_rows.append(features[labelled])
-        kept_labels.append(labels[labelled])
-    return torch.cat(kept_rows), torch.cat(kept_labels)
+        pictures = [record.images[0] for record in records[start : start + 16]]
+        found = _rows(learner, pictures, kept)[labelled[start : start + 16]]
+        if not len(rows):  # one allocation, since it is most of the memory
+            rows = found.new_empty(int(labelled.sum()), found.shape[-1])
+        rows[filled : filled + len(found)] = found
+        filled += len(found)
+    return rows, labels[labelled]
 
 
 def _rows(learner: Learner, pictures: Sequence[PictureFile], kept: Features | None) -> Tensor:
@@ -115,7 +117,7 @@ def _fit(
     for _ in track(range(settings.epochs), "Warm start"):
         right = 0
         for batch in torch.randperm(len(rows)).split(settings.batch_size):
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", rows.dtype, enabled=rows.dtype != torch.float32):
                 projected = projector(F.dropout(rows[batch], 0.1))
             scores = F.normalize(projected.float(), dim=-1) @ words.T  # [batch, names]
             loss = F.cross_entropy(SHARPNESS * scores, labels[batch], weights)
