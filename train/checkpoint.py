@@ -22,6 +22,7 @@ from llava_edge.train.language_model import (
 from llava_edge.train.model import Learner, compute_dtype, join
 from llava_edge.train.projector_file import FILE as PROJECTOR_FILE
 from llava_edge.train.projector_file import save_projector
+from llava_edge.train.provenance import RUN
 from llava_edge.train.recipe import Recipe
 from llava_edge.train.towers import patch_size
 
@@ -43,7 +44,7 @@ def save_checkpoint(
         model = _with_original_language_model(learner, recipe)
     with whole(folder) as partial:
         write_weights(model, partial)
-        _write_preprocessing(learner, recipe, partial)
+        _write_companions(learner, recipe, partial)
         write_tokenizer(learner.tokenizer, Path(recipe.language_model), partial)
         if projector_file:
             save_projector(model, partial / PROJECTOR_FILE)
@@ -70,7 +71,7 @@ def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
         save_file(tensors, partial / "model.safetensors", {"format": "pt"})
         _write_lora(model.language_model, recipe.language_model, partial)
         write_config(learner.model.config, partial)
-        _write_preprocessing(learner, recipe, partial)
+        _write_companions(learner, recipe, partial)
         base = json.dumps(named_base(Path(recipe.language_model)), indent=2)
         (partial / "base.json").write_text(base + "\n")
 
@@ -158,7 +159,10 @@ def _write_lora(language_model: PeftModel, base: str, folder: Path) -> None:
     config.save_pretrained(folder)
 
 
-def _write_preprocessing(learner: Learner, recipe: Recipe, folder: Path) -> None:
+def _write_companions(learner: Learner, recipe: Recipe, folder: Path) -> None:
+    """How pictures are made pixels, and what the run was."""
+    if (recipe.out / RUN).exists():
+        shutil.copyfile(recipe.out / RUN, folder / RUN)
     image, rows = learner.encoding.image, learner.encoding.image_tokens
     write_preprocessing(
         image,

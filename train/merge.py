@@ -17,9 +17,10 @@ from llava_edge.train.encode import add_image_token
 from llava_edge.train.language_model import grow_vocabulary, load_language_model, untie
 from llava_edge.train.model import join
 from llava_edge.train.projector import new_projector
+from llava_edge.train.provenance import RUN
 
 _NEEDED = ("adapter_config.json", "adapter_model.safetensors", "base.json", "model.safetensors")
-_COPIED = ("preprocessor_config.json", "processor_config.json")
+_COPIED = ("preprocessor_config.json", "processor_config.json", RUN)
 
 
 def merge(adapter: Path, out: Path, base: Path | None = None) -> None:

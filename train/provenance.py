@@ -12,11 +12,12 @@ import torch
 import llava_edge
 from llava_edge.train.recipe import Recipe
 
+RUN = "run.json"  # of a run's folder, and of each of its checkpoints
 LIBRARIES = ("torch", "transformers", "accelerate", "peft")
 
 
 def provenance(recipe: Recipe, data_fingerprints: Mapping[str, str]) -> dict[str, Any]:
-    """What `run.json` of a checkpoint says; all of it is JSON."""
+    """What `run.json` says; all of it is JSON."""
     return {
         "recipe": _plain(asdict(recipe)),
         "versions": {

@@ -8,11 +8,10 @@ from typing import Any
 
 from llava_edge.errors import TrainingError
 from llava_edge.train.journal import LOG, PLOT, TENSORBOARD
-from llava_edge.train.provenance import provenance
+from llava_edge.train.provenance import RUN, provenance
 from llava_edge.train.recipe import Recipe
 
 CHECKPOINTS = ("warm_start", "stage1", "stage2", "adapter", "steps")
-RUN = "run.json"
 WRITTEN = (*CHECKPOINTS, "features", RUN, TENSORBOARD, LOG, PLOT)  # all of a run
 
 
