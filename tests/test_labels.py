@@ -17,7 +17,6 @@ from tokenizers import Tokenizer as Plain
 
 from llava_edge.config import ImageConfig, PromptConfig
 from llava_edge.errors import RecordError
-from llava_edge.tokenizer_file import read_tokenizer_file
 from llava_edge.prompt import (
     CHATML,
     LLAMA_2,
@@ -31,6 +30,7 @@ from llava_edge.prompt import (
     render,
 )
 from llava_edge.tokenizer import Tokenizer
+from llava_edge.tokenizer_file import read_tokenizer_file
 from llava_edge.train.labels import IGNORE_INDEX, Encoding, label, truncate
 
 SPECIAL = sorted({token for tokens in SPECIAL_TOKENS.values() for token in tokens})

@@ -4,6 +4,7 @@ import gc
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread, main_thread
@@ -56,7 +57,16 @@ def test_first_come_first_served() -> None:
         pass
 
 
+@pytest.fixture
+def ctrl_c_is_heard() -> Iterator[None]:
+    """As on a terminal; a job in the background ignores it from its start on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to a thread")
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_in_the_queue_leaves_it_in_order() -> None:
     lock, held, interrupted = FairLock(), Event(), Event()
 
