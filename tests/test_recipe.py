@@ -62,6 +62,7 @@ CHANGES: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "a quantized model that is sharded": (
         lambda t: t.replace("[stage1]", 'parallel = "fsdp"\n[stage1]\nquantize = "nf4"'),
+        lambda t: t.replace("[stage1]", 'parallel = "fsdp"\n[stage1]\noptimizer = "adamw_8bit"'),
         "quantize",
     ),
     "broken TOML": (lambda t: t + "\n[stage3", "is wrong"),
