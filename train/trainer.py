@@ -126,6 +126,8 @@ class StageTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
+        if not (self.args.should_save or self._sharded):
+            return
         state = self.trained_state()
         if self.args.should_save:
             folder.mkdir(parents=True, exist_ok=True)
@@ -154,6 +156,11 @@ class StageTrainer(Trainer):
         sharding.save_optimizer(self.model, self.optimizer, folder / OPTIMIZER, write=write)
         if write:
             torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # The state that is written next says that the checkpoint is whole, of every process.
+        self.accelerator.wait_for_everyone()
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None or not self._sharded:
