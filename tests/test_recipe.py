@@ -62,8 +62,11 @@ CHANGES: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "a quantized model that is sharded": (
         lambda t: t.replace("[stage1]", 'parallel = "fsdp"\n[stage1]\nquantize = "nf4"'),
-        lambda t: t.replace("[stage1]", 'parallel = "fsdp"\n[stage1]\noptimizer = "adamw_8bit"'),
         "quantize",
+    ),
+    "8-bit states that are sharded": (
+        lambda t: t.replace("[stage1]", 'parallel = "fsdp"\n[stage1]\noptimizer = "adamw_8bit"'),
+        "adamw_8bit",
     ),
     "broken TOML": (lambda t: t + "\n[stage3", "is wrong"),
 }
