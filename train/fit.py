@@ -97,6 +97,8 @@ class _Run:
         processes = self._processes
         with explained(name, self._recipe.out / "steps" / name):
             with processes.main_process_first():
+                if torch.cuda.is_available():  # where features and the warm start want the tower
+                    self._learner.model.model.vision_tower.to("cuda")
                 self._data.lay_out_features(self._learner)
             devices = Devices(processes.num_processes, processes.process_index)
             self._data.fill_features(self._learner, devices)

@@ -71,8 +71,6 @@ class RunData:
         """Compute this device's share of them."""
         if self.features is None:
             return
-        if torch.cuda.is_available():
-            learner.model.model.vision_tower.to("cuda")
         self.features.fill(
             lambda pixels: tower_rows(learner.model, pixels), learner.encoding.image, devices
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ class StageTrainer(Trainer):
             group = [p for p in part.parameters() if p.requires_grad and p not in seen]
             seen.update(group)
             groups.append({"params": group, "lr": rate})
-        kind = _adamw_8bit() if self._stage.optimizer == "adamw_8bit" else torch.optim.AdamW
+        # Fused, since AdamW's other form takes as much memory again as what learns.
+        adamw = partial(torch.optim.AdamW, fused=True)
+        kind = _adamw_8bit() if self._stage.optimizer == "adamw_8bit" else adamw
         self.optimizer = kind([g for g in groups if g["params"]], weight_decay=0.0)
         return self.optimizer
 
