@@ -1,7 +1,7 @@
 """Trains a recipe and is killed on the way: `python killed_run.py RECIPE PLACE COUNT`.
 
 PLACE is a function of train.trainer's module or of StageTrainer; the process dies, as by kill -9,
-when it is called for the COUNT-th time.
+when it is called for the COUNT-th time. Of several processes the last one dies.
 """
 
 import os
@@ -28,5 +28,6 @@ def die_in(place: str, count: int) -> None:
 
 if __name__ == "__main__":
     recipe, place, count = sys.argv[1:]
-    die_in(place, int(count))
+    if int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1:
+        die_in(place, int(count))
     train(Path(recipe), resume=True)

@@ -9,8 +9,9 @@ import pytest
 from tiny_training import write_recipe
 
 from llava_edge.errors import RecordError, TrainingError
+from llava_edge.train.batches import steps_of
 from llava_edge.train.model import build
-from llava_edge.train.plan import Plan, make_plan, memory_line, steps_of
+from llava_edge.train.plan import Plan, make_plan, memory_line
 from llava_edge.train.plan_table import print_plan
 from llava_edge.train.provenance import provenance
 from llava_edge.train.recipe import Source, Stage, load_recipe

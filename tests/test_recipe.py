@@ -64,6 +64,10 @@ CHANGES: dict[str, tuple[Callable[[str], str], str]] = {
         lambda t: t.replace("[stage1]", 'parallel = "fsdp"\n[stage1]\nquantize = "nf4"'),
         "quantize",
     ),
+    "8-bit states that are sharded": (
+        lambda t: t.replace("[stage1]", 'parallel = "fsdp"\n[stage1]\noptimizer = "adamw_8bit"'),
+        "adamw_8bit",
+    ),
     "broken TOML": (lambda t: t + "\n[stage3", "is wrong"),
 }
 

@@ -107,3 +107,17 @@ def test_a_file_that_breaks_leaves_nothing(source: Source) -> None:
     with pytest.raises(RecordError, match="break at line 1"):
         opened(source)
     assert not list((source.images.parent / "cache").iterdir())
+
+
+def test_pictures_are_listed_once_in_the_order_of_their_records(
+    source: Source, tmp_path: Path
+) -> None:
+    members = {"a.png": picture_bytes("red"), "a.txt": b"Red.", "b.png": picture_bytes("blue")}
+    shard = write_shard(tmp_path / "0.tar", {**members, "b.txt": b"Blue."})
+    sources = [weighted(source, 2), Source((shard,), tmp_path), source]
+    table = open_table(sources, tmp_path / "cache", 0)
+    for positions in (np.arange(len(table)), np.array([15, 14, 2, 6])):
+        rows = sorted(set(table.rows[positions]))
+        apart = table.distinct()
+        expected = dict.fromkeys(p for row in rows for p in apart.entry(row).pictures)
+        assert table.distinct_pictures(positions) == list(expected)

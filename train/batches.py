@@ -48,7 +48,7 @@ class StageBatches(Sampler[list[int]]):
     @property
     def steps(self) -> int:
         """Optimizer steps of the stage."""
-        return sum(-(-records // self._stage.batch_size) for records in self._epochs())
+        return steps_of(self._stage, len(self._lengths))
 
     def __len__(self) -> int:
         return self.steps * self._micro_batches // self._devices.count
@@ -58,15 +58,9 @@ class StageBatches(Sampler[list[int]]):
             shares = self._share(step)
             yield from shares[self._devices.rank :: self._devices.count]
 
-    def _epochs(self) -> list[int]:
-        """How many records each epoch takes; the last one may be a part."""
-        count, whole = len(self._lengths), int(self._stage.epochs)
-        part = round((self._stage.epochs - whole) * count)
-        return [count] * whole + ([part] if part else []) or [1]
-
     def _step_records(self) -> Iterator[Indexes]:
         size = self._stage.batch_size
-        for epoch, records in enumerate(self._epochs()):
+        for epoch, records in enumerate(_epochs(self._stage, len(self._lengths))):
             order = self._order(epoch)[:records]
             yield from (order[begin : begin + size] for begin in range(0, records, size))
 
@@ -101,7 +95,24 @@ class StageBatches(Sampler[list[int]]):
         return [share or [-1] for share in shares]
 
 
+def steps_of(stage: Stage, records: int) -> int:
+    """Optimizer steps over so many records an epoch, the last of which may be a part."""
+    return sum(-(-part // stage.batch_size) for part in _epochs(stage, records))
+
+
 def in_order(records: int, size: int, devices: Devices) -> list[list[int]]:
-    """One process's batches of all records, each record in just one process."""
+    """One process's batches of all records, each record in just one process.
+
+    Every process has as many batches, since sharded models are gathered batch by batch; one that
+    has no record left computes -1.
+    """
     own = range(devices.rank, records, devices.count)
-    return [list(own[at : at + size]) for at in range(0, len(own), size)]
+    batches = -(-records // (size * devices.count))
+    return [list(own[at * size : (at + 1) * size]) or [-1] for at in range(batches)]
+
+
+def _epochs(stage: Stage, records: int) -> list[int]:
+    """How many records each epoch takes; the last one may be a part."""
+    whole = int(stage.epochs)
+    part = round((stage.epochs - whole) * records)
+    return [records] * whole + ([part] if part else []) or [1]

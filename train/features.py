@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import track
@@ -48,6 +49,15 @@ class Features:
         if self._rows is None:  # mapped anew in each worker process
             self._rows = self._map("rows.bin", self._shape, self._dtype)
         return self._rows[self._places[picture]].clone()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the map, which a process would be sent as a copy of the whole file."""
+        return {**self.__dict__, "_rows": None}
+
+    @property
+    def whole(self) -> bool:
+        """Whether all rows are there."""
+        return bool(self._map("done.bin", (len(self._blocks),), torch.uint8).all())
 
     def create(self) -> None:
         """Lay the file out, unless it is there for the same pictures, tower and shape."""

@@ -1,6 +1,8 @@
 """`llava-edge train`: a recipe becomes a two-stage checkpoint."""
 
+import gc
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -22,6 +24,8 @@ from llava_edge.train.run_data import RunData
 from llava_edge.train.run_folder import claim, remember
 from llava_edge.train.warm_start import warm_start
 
+PATIENCE = timedelta(hours=12)  # while one process reads, checks, warms up or writes for all
+
 
 def train(
     recipe: Path | str,
@@ -39,7 +43,7 @@ def train(
     Raises TrainingError or RecordError for a recipe or record that is bad.
     """
     disable_progress_bar()  # of every model that is loaded or saved
-    processes = PartialState(cpu=not torch.cuda.is_available())
+    processes = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     console = Console(stderr=True, quiet=not processes.is_main_process)
     given = load_recipe(recipe, overrides)
     with processes.main_process_first():  # which fetches models and reads records for all
@@ -93,10 +97,13 @@ class _Run:
         processes = self._processes
         with explained(name, self._recipe.out / "steps" / name):
             with processes.main_process_first():
+                if torch.cuda.is_available():  # where features and the warm start want the tower
+                    self._learner.model.model.vision_tower.to("cuda")
                 self._data.lay_out_features(self._learner)
             devices = Devices(processes.num_processes, processes.process_index)
             self._data.fill_features(self._learner, devices)
-        processes.wait_for_everyone()
+            processes.wait_for_everyone()
+            self._data.require_features()
         if name == "stage1":
             self._warm_start()
 
@@ -136,9 +143,10 @@ class _Run:
         trainer = stages.run(
             model, recipe, name, train, held_out, self._console, resume=self._resume
         )
-        trained = trainer.trained_state()
         if recipe.parallel == "fsdp" and self._processes.num_processes > 1:
-            self._learner = _whole(recipe, stage, trained)
+            self._learner = _whole(recipe, stage, trainer.trained_state())
+        del model, trainer
+        gc.collect()  # Trainer, its optimizer and the model name each other
         with explained(name, recipe.out / "steps" / name):
             if self._processes.is_main_process:
                 _save(self._learner, recipe, name, stage)

@@ -23,7 +23,10 @@ class Encoding:
 
 
 def label(segments: Sequence[Segment], encoding: Encoding) -> tuple[list[int], list[int]]:
-    """Lay segments out as ids and labels; a picture is its placeholder, once per image token."""
+    """Lay segments out as ids and labels; a picture is its placeholder, once per image token.
+
+    The first id has no label: nothing predicts it, and in a packed row another record precedes it.
+    """
     ids: list[int] = []
     labels: list[int] = []
     for segment in segments:
@@ -34,7 +37,7 @@ def label(segments: Sequence[Segment], encoding: Encoding) -> tuple[list[int], l
         learned = not isinstance(segment, Picture) and segment.learned
         ids += run
         labels += run if learned else [IGNORE_INDEX] * len(run)
-    return ids, labels
+    return ids, [IGNORE_INDEX, *labels[1:]]
 
 
 def truncate(

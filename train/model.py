@@ -41,6 +41,12 @@ class AnswerLoss(nn.Module):
         super().__init__()
         self.llava = llava
 
+    def train(self, mode: bool = True) -> "AnswerLoss":
+        """Into training mode, but for the tower: it is frozen, so nothing in it drops out."""
+        super().train(mode)
+        self.llava.model.vision_tower.eval()
+        return self
+
     def forward(
         self,
         input_ids: Tensor,
@@ -156,12 +162,15 @@ def compute_dtype(recipe: Recipe) -> torch.dtype:
 
 @torch.no_grad()
 def tower_rows(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
-    """The frozen tower's rows [n, T, C] for pixels [n, 3, H, W], as the projector receives them."""
+    """The frozen tower's rows [n, T, C] for pixels [n, 3, H, W], as the projector receives them.
+
+    They are computed in the tower's own precision, whether they are kept or used at once.
+    """
     tower, config = model.model.vision_tower, model.config
     pixels = pixels.to(tower.device, tower.dtype, memory_format=torch.channels_last)
-    states: Tensor = tower(pixels, output_hidden_states=True).hidden_states[
-        config.vision_feature_layer
-    ]
+    with torch.autocast(pixels.device.type, enabled=False):
+        hidden_states = tower(pixels, output_hidden_states=True).hidden_states
+    states: Tensor = hidden_states[config.vision_feature_layer]
     return states[:, 1:] if config.vision_feature_select_strategy == "default" else states
 
 

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 from llava_edge.errors import CheckpointError
 from llava_edge.hub import is_hub_name
 from llava_edge.train import memory
+from llava_edge.train.batches import steps_of
 from llava_edge.train.memory import Batch, Memory, ModelShape
 from llava_edge.train.model_shape import model_shape
 from llava_edge.train.recipe import Recipe, Stage
@@ -78,13 +79,6 @@ def memory_line(plan: Plan) -> str:
         f"Memory: about {decimal(totals[name])} on each device in {name}, by estimate "
         f"(records of up to {plan.stages[name].tokens:,} tokens)"
     )
-
-
-def steps_of(stage: Stage, records: int) -> int:
-    """Optimizer steps over so many records an epoch, the last of which may be a part."""
-    whole = int(stage.epochs)
-    part = round((stage.epochs - whole) * records)
-    return max(1, whole * -(-records // stage.batch_size) + -(-part // stage.batch_size))
 
 
 def _plan(

@@ -176,6 +176,9 @@ class Recipe:
             raise ValueError("warm_start comes before stage1, which is missing; add or drop one")
         if self.parallel == "fsdp" and any(stage.quantize for stage in self.stages.values()):
             raise ValueError('a language model under quantize is not sharded; parallel is "ddp"')
+        eight_bit = any(stage.optimizer == "adamw_8bit" for stage in self.stages.values())
+        if self.parallel == "fsdp" and eight_bit:
+            raise ValueError("adamw_8bit does not work on shards; optimizer or parallel is another")
         if self.feature_cache < 0:
             raise ValueError(f"feature_cache is {self.feature_cache}, not 0 or more")
         _at_least_one(max_tokens=self.max_tokens)

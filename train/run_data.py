@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from llava_edge.errors import TrainingError
 from llava_edge.image import PictureSource
 from llava_edge.train.batches import Devices, Indexes
 from llava_edge.train.check import usable_rows
@@ -70,11 +71,17 @@ class RunData:
         """Compute this device's share of them."""
         if self.features is None:
             return
-        if torch.cuda.is_available():
-            learner.model.model.vision_tower.to("cuda")
         self.features.fill(
             lambda pixels: tower_rows(learner.model, pixels), learner.encoding.image, devices
         )
+
+    def require_features(self) -> None:
+        """Raise TrainingError unless the file is whole, every device having filled its share."""
+        if self.features is not None and not self.features.whole:
+            raise TrainingError(
+                f"{self._recipe.out / 'features'} lacks what other processes computed; give all "
+                "machines one folder as out, or set feature_cache = 0."
+            )
 
     def _open(self, sources: Sequence[Source], stage: Stage | None = None) -> Records:
         recipe, encoder = self._recipe, None
@@ -89,8 +96,8 @@ class RunData:
         seen = sum(int(table.pictures[positions].sum()) for table, positions in tables)
         stages = self._recipe.stages.values()
         again = any(stage.epochs > 1 for stage in stages)
-        each = (table.entry(at).pictures for table, positions in tables for at in positions)
-        pictures = list(dict.fromkeys(chain.from_iterable(each)))
+        each = (table.distinct_pictures(positions) for table, positions in tables)
+        pictures: list[PictureSource] = list(dict.fromkeys(chain.from_iterable(each)))
         return pictures if again or len(pictures) < seen else []
 
 

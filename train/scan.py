@@ -1,12 +1,14 @@
-"""How many records there are to learn from and how long they are, by streaming their files."""
+"""How many records there are to learn from and how long they are, by their tables."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llava_edge.records import read_entries
+import numpy as np
+
 from llava_edge.shards import expand
 from llava_edge.train.dataset import CHARACTERS_PER_TOKEN
 from llava_edge.train.recipe import Source
+from llava_edge.train.table import default_cache, open_table
 
 
 @dataclass(frozen=True)
@@ -20,22 +22,24 @@ class Scan:
     words: int  # most of one record, without image tokens
 
 
-def scan(sources: Iterable[Source], image_tokens: int, max_tokens: int) -> Scan | None:
+def scan(sources: Sequence[Source], image_tokens: int, max_tokens: int) -> Scan | None:
     """Count the records of sources; None where a file is not there yet.
 
     Raises RecordError for a file that holds no records.
     """
-    records = seen = pictures = longest = words = 0
-    for source in sources:
-        if not all(file.exists() for path in source.records for file in expand(path)):
-            return None
-        count = 0
-        for entry in read_entries(source):
-            count += 1
-            pictures += len(entry.pictures)
-            tokens = entry.characters // CHARACTERS_PER_TOKEN + 1
-            longest = max(longest, tokens + image_tokens * len(entry.pictures))
-            words = max(words, tokens)
-        records += count
-        seen += round(count * source.weight)
-    return Scan(records, seen, pictures, min(longest, max_tokens), min(words, max_tokens))
+    if not all(f.exists() for source in sources for path in source.records for f in expand(path)):
+        return None
+    if not sources:
+        return Scan(0, 0, 0, 0, 0)
+    table = open_table(sources, default_cache(), seed=0)
+    each = table.distinct()
+    pictures = each.pictures.astype(np.int64)
+    words = each.characters.astype(np.int64) // CHARACTERS_PER_TOKEN + 1
+    longest = int((words + image_tokens * pictures).max())
+    return Scan(
+        records=len(each),
+        seen=len(table),
+        pictures=int(pictures.sum()),
+        longest=min(longest, max_tokens),
+        words=min(int(words.max()), max_tokens),
+    )

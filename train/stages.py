@@ -39,6 +39,8 @@ def prepare(learner: Learner, stage: Stage) -> AnswerLoss:
     _set_attention(llava.model.language_model, stage)
     if stage.gradient_checkpointing:
         llava.model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+    else:  # as the stage before may have had it
+        llava.model.language_model.gradient_checkpointing_disable()
     if stage.language_model_lr and stage.lora:
         lora = LoraConfig(
             r=stage.lora.rank,
@@ -135,6 +137,8 @@ def _set_attention(language_model: nn.Module, stage: Stage) -> None:
     elif not torch.cuda.is_available():
         # On a CPU torch's fused attention of padded rows made a step a fifth slower than products.
         language_model.set_attn_implementation("eager")
+    elif language_model.config._attn_implementation == PACKED:  # of the stage before
+        language_model.set_attn_implementation("sdpa")
 
 
 def _unfreeze(part: nn.Module) -> None:

@@ -100,6 +100,13 @@ class RecordTable:
         counts = [chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in chunks]
         return np.concatenate(counts).astype(np.int16)[self.rows]
 
+    def distinct_pictures(self, positions: NDArray[np.int64]) -> list[PictureFile]:
+        """Each picture of the records at these positions once, in the order of their rows."""
+        rows = np.unique(self.rows[positions])
+        pictures = self._data.data.column("pictures").take(rows).combine_chunks().flatten()
+        fields = (pictures.field(name).to_pylist() for name in ("path", "name", "offset", "size"))
+        return [_picture(*picture) for picture in dict.fromkeys(zip(*fields, strict=True))]
+
     def distinct(self) -> "RecordTable":
         """The same records, each once."""
         return RecordTable(self._data, self.parts, np.arange(len(self._data)), self.fingerprint)

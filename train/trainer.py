@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ class StageTrainer(Trainer):
             group = [p for p in part.parameters() if p.requires_grad and p not in seen]
             seen.update(group)
             groups.append({"params": group, "lr": rate})
-        kind = _adamw_8bit() if self._stage.optimizer == "adamw_8bit" else torch.optim.AdamW
+        # Fused, since AdamW's other form takes as much memory again as what learns.
+        adamw = partial(torch.optim.AdamW, fused=True)
+        kind = _adamw_8bit() if self._stage.optimizer == "adamw_8bit" else adamw
         self.optimizer = kind([g for g in groups if g["params"]], weight_decay=0.0)
         return self.optimizer
 
@@ -126,6 +129,8 @@ class StageTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
+        if not (self.args.should_save or self._sharded):
+            return
         state = self.trained_state()
         if self.args.should_save:
             folder.mkdir(parents=True, exist_ok=True)
@@ -154,6 +159,11 @@ class StageTrainer(Trainer):
         sharding.save_optimizer(self.model, self.optimizer, folder / OPTIMIZER, write=write)
         if write:
             torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # The state that is written next says that the checkpoint is whole, of every process.
+        self.accelerator.wait_for_everyone()
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None or not self._sharded:

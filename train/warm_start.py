@@ -75,7 +75,7 @@ def _rows(learner: Learner, pictures: Sequence[PictureFile], kept: Features | No
     if kept is not None:
         return torch.stack([kept[picture] for picture in pictures])
     pixels = [preprocess(load_picture(picture), learner.encoding.image) for picture in pictures]
-    return tower_rows(learner.model, torch.from_numpy(np.stack(pixels)))
+    return tower_rows(learner.model, torch.from_numpy(np.stack(pixels))).cpu()
 
 
 def _label_map(objects: Sequence[LabelledBox], index: dict[str, int], side: int) -> Tensor:
