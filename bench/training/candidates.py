@@ -79,7 +79,6 @@ def plain(given: Given) -> Candidate:
         report_to=[],
         disable_tqdm=True,
     )
-    # A record as a dictionary is what a user's own dataset gives; llava-edge's reads the same files.
     trainer = Trainer(llava, arguments, train_dataset=given.data, data_collator=_pad)
     return Candidate(llava, _pad, trainer.train)
 
