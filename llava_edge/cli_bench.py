@@ -9,7 +9,7 @@ from rich.console import Console
 
 from llava_edge.errors import UsageError
 
-app = typer.Typer(help="Measure bundles on this machine.", no_args_is_help=True)
+app = typer.Typer(help="Measure bundles and training on this machine.", no_args_is_help=True)
 
 BundleArgument = Annotated[
     Path | None, typer.Argument(help="The bundle's folder.", show_default="the demo's")
@@ -148,4 +148,41 @@ def peers(
     if out is not None:
         out.write_text(text + "\n", encoding="utf-8")
     Console(highlight=False, markup=False).print(peers_table(results))
+    print(text)
+
+
+@app.command()
+def training(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped recipe.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE over the recipe's own; may be repeated."),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="stage1 or stage2.", show_default="the last")
+    ] = None,
+    records: Annotated[int, typer.Option(min=1, help="How many of the stage's, at most.")] = 320,
+    rounds: Annotated[int, typer.Option(min=1, help="After one that warms up.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Of the optimizer, a round.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="Write all that was measured, as JSON.")] = None,
+) -> None:
+    """Train a stage in turns with a plain transformers Trainer."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from llava_edge.extras import needed_by
+
+    _check_folders(out)
+    with needed_by("`llava-edge bench training`", "train"):
+        import torch  # noqa: F401
+
+    from llava_edge.bench.training.run import Plan, compare_training
+    from llava_edge.bench.training.table import training_table
+
+    plan = Plan(recipe, tuple(overrides or ()), stage, records, rounds, steps)
+    results = compare_training(plan)
+    text = dumps(asdict(results))
+    if out is not None:
+        out.write_text(text + "\n", encoding="utf-8")
+    Console(highlight=False, markup=False).print(training_table(results))
     print(text)

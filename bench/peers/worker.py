@@ -1,7 +1,6 @@
 """A process with one candidate, which answers a line of JSON with another."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from llava_edge.bench.peers.candidate import Candidate, Settings, open_candidate
 from llava_edge.bench.peers.question import Question
 from llava_edge.bench.runtime import timed
+from llava_edge.bench.worker_process import send_error, take_stdout
 from llava_edge.memory import peak_memory
 from llava_edge.parse import parse
 
@@ -51,8 +51,7 @@ REQUESTS: dict[str, Callable[..., Answer]] = {
 
 def serve() -> None:
     """Load what the only argument says, answer that it is there, then request by request."""
-    out = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    out = take_stdout()
     try:
         candidate = open_candidate(parse(Settings, json.loads(sys.argv[1])))
         print(json.dumps({}), file=out)
@@ -60,8 +59,7 @@ def serve() -> None:
             name, arguments = json.loads(line)
             print(json.dumps(REQUESTS[name](candidate, **arguments)), file=out)
     except Exception as error:  # a peer may fail in any way, and is then left out
-        reason = " ".join(str(error).split()) or type(error).__name__
-        print(json.dumps({"error": reason}), file=out)
+        send_error(error, out)
 
 
 if __name__ == "__main__":

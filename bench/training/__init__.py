@@ -1,0 +1,1 @@
+"""Training beside the same model in a plain transformers Trainer."""

@@ -1,0 +1,89 @@
+"""Steps of a training loop, taken on request: what they computed and how long they took."""
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from llava_edge.memory import peak_memory
+
+if TYPE_CHECKING:
+    from llava_edge.train.flops import Cost
+
+
+@dataclass(frozen=True)
+class Block:
+    """A few steps in a row; `peak_memory` is that of the process until their end."""
+
+    steps: int
+    seconds: float
+    samples: int
+    labels: int  # tokens that count in the loss
+    tokens: int  # without padding
+    positions: int  # with padding
+    operations: float  # that training needs, by train/flops.py
+    peak_memory: int | None  # bytes; on a GPU what torch allocated there
+
+
+class Meter:
+    """Counts a model's batches, and pauses its training after the optimizer's steps.
+
+    A request says how many steps to take; when they are done a Block answers it. Neither the model
+    nor the loop knows: torch's hooks before a forward and after an optimizer's step are used.
+    """
+
+    def __init__(self, model: Any, cost: "Cost", out: TextIO) -> None:
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
+        self._cost, self._out = cost, out
+        model.register_forward_pre_hook(self._count, with_kwargs=True)
+        register_optimizer_step_post_hook(self._after_step)
+
+    def wait(self) -> None:
+        """Until a request comes; the process ends where none will come."""
+        line = sys.stdin.readline()
+        if not line:
+            sys.exit()
+        _, arguments = json.loads(line)
+        self._steps = self._left = arguments["steps"]
+        self._batches: list[tuple[Any, Any, int, int]] = []
+        self._start = time.perf_counter()
+
+    def _count(self, model: Any, args: object, batch: dict[str, Any]) -> None:
+        """Of a micro batch; its numbers are looked at later, since that waits for a GPU."""
+        import torch
+
+        mask, labels = batch.get("attention_mask"), batch["labels"]
+        lengths = torch.diff(torch.tensor(batch["segments"])) if mask is None else mask.sum(1)
+        pictures = [batch[name] for name in ("pixel_values", "features") if name in batch]
+        counted = (labels[:, 1:] != -100).sum()
+        self._batches.append((lengths, counted, labels.numel(), sum(map(len, pictures))))
+
+    def _after_step(self, optimizer: object, args: object, kwargs: object) -> None:
+        self._left -= 1
+        if not self._left:
+            print(json.dumps(asdict(self._block())), file=self._out)
+            self.wait()
+
+    def _block(self) -> Block:
+        import torch
+
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - self._start
+        batches = [(rows.tolist(), int(n), size, images) for rows, n, size, images in self._batches]
+        return Block(
+            steps=self._steps,
+            seconds=seconds,
+            samples=sum(len(lengths) for lengths, _, _, _ in batches),
+            labels=sum(labels for _, labels, _, _ in batches),
+            tokens=sum(sum(lengths) for lengths, _, _, _ in batches),
+            positions=sum(size for _, _, size, _ in batches),
+            operations=sum(
+                self._cost.operations(lengths, labels, images)
+                for lengths, labels, _, images in batches
+            ),
+            peak_memory=torch.cuda.max_memory_allocated() if cuda else peak_memory(),
+        )

@@ -1,0 +1,76 @@
+"""A process that answers a line of JSON with another; between requests it is stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import Any, TextIO
+
+from llava_edge.errors import LlavaEdgeError
+
+CAN_STOP = hasattr(signal, "SIGSTOP")  # not on Windows
+
+
+class WorkerProcess:
+    """Runs a module with `settings` (of JSON) as its argument, whose first answer is `greeting`.
+
+    One that is not asked is stopped, since threads that wait for work may spin on the cores that
+    another needs. Raises LlavaEdgeError where it fails, which ends in `advice`.
+    """
+
+    def __init__(self, name: str, module: str, settings: object, advice: str) -> None:
+        self.name = name
+        self._advice = advice
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, json.dumps(settings, default=str)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.greeting = self._receive()
+
+    def ask(self, request: str, **arguments: Any) -> dict[str, float]:
+        """Send a request; raises LlavaEdgeError where the process fails."""
+        assert self._process.stdin is not None
+        self._signal("SIGCONT")
+        self._process.stdin.write(json.dumps((request, arguments)) + "\n")
+        self._process.stdin.flush()
+        return self._receive()
+
+    def close(self) -> None:
+        """End the process."""
+        self._signal("SIGCONT")
+        self._process.kill()
+        self._process.communicate()
+
+    def _receive(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        found: dict[str, Any] = json.loads(line) if line else {"error": "its process has died"}
+        if "error" in found:
+            self.close()
+            reason = found["error"].rstrip(".")
+            raise LlavaEdgeError(f"{self.name} failed ({reason}); {self._advice}.")
+        self._signal("SIGSTOP")
+        return found
+
+    def _signal(self, name: str) -> None:
+        if CAN_STOP:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, getattr(signal, name))
+
+
+def take_stdout() -> TextIO:
+    """In the worker: stdout for answers alone, since what libraries print is none."""
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    return out
+
+
+def send_error(error: Exception, out: TextIO) -> None:
+    """In the worker: the last answer, that it failed and why."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    print(json.dumps({"error": reason}), file=out)
