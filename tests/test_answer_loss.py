@@ -99,7 +99,7 @@ def test_a_stage_is_prepared_the_same_whatever_the_one_before_was(folder: Path) 
     learner = build(recipe)
     prepare(learner, replace(recipe.stage1, packing=True, gradient_checkpointing=True))
     model = prepare(learner, replace(recipe.stage1, packing=False)).train()
-    records = records_of(learner, recipe, recipe.stage1)
+    records = records_of(learner, recipe, recipe.stage1, None)
     model(**pad([records[0]]))["loss"].backward()
     layers = [part for part in model.modules() if hasattr(part, "gradient_checkpointing")]
     assert layers and not any(layer.gradient_checkpointing for layer in layers)
