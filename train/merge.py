@@ -1,6 +1,7 @@
 """`llava-edge merge`: an adapter's folder and its base become a whole LLaVA checkpoint."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 from peft import PeftConfig, PeftModel
@@ -86,7 +87,8 @@ def _merged(adapter: Path, base: Path, config: LlavaConfig) -> PreTrainedModel:
     """The base with the adapter in its weights: no more than one copy of it is ever held."""
     model = load_language_model(base, config.text_config.dtype)
     grow_vocabulary(model, config.text_config.vocab_size)
-    attached = PeftModel.from_pretrained(model, adapter)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of peft's making
+        attached = PeftModel.from_pretrained(model, adapter)
     merged: PreTrainedModel = attached.merge_and_unload(safe_merge=False)
     untie(merged)
     return merged

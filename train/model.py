@@ -16,7 +16,7 @@ from llava_edge.errors import TrainingError
 from llava_edge.prompt import PROMPTS
 from llava_edge.tokenizer import Tokenizer
 from llava_edge.tokenizer_file import read_tokenizer_file
-from llava_edge.train.encode import add_image_token
+from llava_edge.train.encode import add_image_token, check_prompt
 from llava_edge.train.labels import IGNORE_INDEX, Encoding
 from llava_edge.train.language_model import grow_vocabulary, load_language_model, untie
 from llava_edge.train.preprocessing import read_image_config
@@ -97,6 +97,7 @@ def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
     tower, language_model = _load(recipe, quantize)
     check_rows(recipe, tower)
     tokenizer = read_tokenizer_file(Path(recipe.language_model))
+    check_prompt(tokenizer, recipe)
     image_token_id = add_image_token(tokenizer, recipe.image_token)
     grow_vocabulary(language_model, image_token_id + 1)
     untie(language_model)

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from llava_edge.errors import TrainingError
@@ -18,8 +19,13 @@ WRITTEN = (*CHECKPOINTS, "features", RUN, TENSORBOARD, LOG, PLOT)  # all of a ru
 def claim(out: Path, *, resume: bool, force: bool) -> None:
     """Make the run's folder, without what an old run left there if `force`.
 
-    Raises TrainingError where another run is in it, or where it cannot be made.
+    Raises TrainingError where another run is in it, where there is none to resume, or where it
+    cannot be made or written to.
     """
+    if resume and not any((out / name).exists() for name in (*CHECKPOINTS, RUN)):
+        raise TrainingError(
+            f"There is no run in {out} to go on with; begin one without --resume, or correct out."
+        )
     if force and not resume:
         for name in WRITTEN:
             shutil.rmtree(out / name, ignore_errors=True)
@@ -30,9 +36,12 @@ def claim(out: Path, *, resume: bool, force: bool) -> None:
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):  # it may be a folder that only others write to
+            pass
     except OSError as error:
         raise TrainingError(
-            f"The run's folder {out} cannot be made ({error.strerror}); name another as out."
+            f"The run's folder {out} cannot be made or written to ({error.strerror}); name another "
+            "as out."
         ) from error
 
 
