@@ -13,7 +13,7 @@ from llava_edge.train.batches import Devices
 from llava_edge.train.checkpoint import save_adapter, save_checkpoint
 from llava_edge.train.guards import explained
 from llava_edge.train.language_model import check_quantizable
-from llava_edge.train.merge import merge
+from llava_edge.train.merge import write_merged
 from llava_edge.train.model import Learner, build
 from llava_edge.train.plan import Plan, make_plan, memory_line
 from llava_edge.train.progress import silence_transformers
@@ -177,7 +177,7 @@ def _save(learner: Learner, recipe: Recipe, name: str, stage: Stage) -> None:
     """Write the stage's checkpoint; that of adapters is what `merge` makes of them."""
     if stage.lora:
         save_adapter(learner, recipe, recipe.out / "adapter")
-        merge(recipe.out / "adapter", recipe.out / name, Path(recipe.language_model))
+        write_merged(recipe.out / "adapter", recipe.out / name, Path(recipe.language_model))
     else:
         save_checkpoint(learner, recipe, recipe.out / name, projector_file=name == "stage1")
 

@@ -1,6 +1,7 @@
 """The LLaVA model under training: a tower and a language model joined by a new projector."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -170,12 +171,20 @@ def _load(
     recipe: Recipe, quantize: Literal["nf4"] | None
 ) -> tuple[PreTrainedModel, PreTrainedModel]:
     dtype = compute_dtype(recipe)
-    try:
+    with _loading(recipe.vision_tower):
         tower = load_tower(Path(recipe.vision_tower), dtype)
-        return tower, load_language_model(Path(recipe.language_model), dtype, quantize)
+    with _loading(recipe.language_model):
+        language_model = load_language_model(Path(recipe.language_model), dtype, quantize)
+    return tower, language_model
+
+
+@contextmanager
+def _loading(folder: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(".")
         raise TrainingError(
-            f"{recipe.vision_tower} or {recipe.language_model} cannot be loaded ({reason}); "
-            "give folders that transformers' save_pretrained has written."
+            f"{folder} cannot be loaded ({reason}); give a folder that transformers' "
+            "save_pretrained has written."
         ) from error

@@ -8,11 +8,34 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from llava_edge.errors import TrainingError
+from llava_edge.train.guards import last_checkpoint
 from llava_edge.train.journal import LOG, PLOT, TENSORBOARD
 from llava_edge.train.provenance import RUN, provenance
 from llava_edge.train.recipe import Recipe
 
 CHECKPOINTS = ("warm_start", "stage1", "stage2", "adapter", "steps")
+STAGES = ("stage1", "stage2")
+MODEL_KEYS = (  # of a recipe; other ones, such as precision, may change while it is trained
+    "prompt",
+    "projector",
+    "vision_feature_layer",
+    "vision_feature_select_strategy",
+    "image_mode",
+    "image_token",
+)
+STEP_KEYS = (  # of a stage: which records a step has, and what it does with them
+    "projector_lr",
+    "language_model_lr",
+    "lora",
+    "quantize",
+    "optimizer",
+    "prompt",
+    "picture_place",
+    "packing",
+    "batch_size",
+    "epochs",
+    "warmup_ratio",
+)
 WRITTEN = (*CHECKPOINTS, "features", RUN, TENSORBOARD, LOG, PLOT)  # all of a run
 
 
@@ -46,9 +69,9 @@ def claim(out: Path, *, resume: bool, force: bool) -> None:
 
 
 def remember(recipe: Recipe, fingerprints: Mapping[str, str], *, resume: bool) -> None:
-    """Write `run.json`, or see that a resumed run is of the same data and seed.
+    """Write `run.json`, or see that a resumed run is what it was in all that its steps depend on.
 
-    Raises TrainingError where it is not, since its steps would then see other records.
+    Raises TrainingError where data, seed, or a key of a stage that has begun is another one.
     """
     path = recipe.out / RUN
     now = provenance(recipe, fingerprints)
@@ -59,7 +82,30 @@ def remember(recipe: Recipe, fingerprints: Mapping[str, str], *, resume: bool) -
                 f"The run in {recipe.out} began with another {what}; take the change back, or "
                 "begin anew with --force."
             )
+    for key, (was, is_now) in _changes(recipe.out, before, now).items():
+        raise TrainingError(
+            f"The run in {recipe.out} began with {key} = {was}, but the recipe now says {is_now}; "
+            "take the change back, or begin anew with --force."
+        )
     path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+
+
+def _changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys with old and new value that matter to what is trained already."""
+    old, new = before.get("recipe", {}), now["recipe"]
+    begun = [n for n in STAGES if (out / n).exists() or last_checkpoint(out / "steps" / n)]
+    places = [("", old, new, MODEL_KEYS)] if begun else []
+    places += [
+        (f"{name}.", old.get(name) or {}, new[name] or {}, STEP_KEYS)
+        for name in begun
+        if new[name] is not None
+    ]
+    return {
+        prefix + key: (was[key], is_now[key])
+        for prefix, was, is_now, keys in places
+        for key in keys
+        if key in was and was[key] != is_now[key]
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -134,7 +134,8 @@ class StageTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         saved = load_file(Path(resume_from_checkpoint) / TRAINED)
         own = dict(_trained(self.model))
-        if saved.keys() != own.keys():
+        shapes = {name: tensor.shape for name, tensor in saved.items()}
+        if shapes != {name: parameter.shape for name, parameter in own.items()}:
             raise TrainingError(
                 f"{resume_from_checkpoint} was trained with other parts than the recipe says; "
                 "train into another folder or take back the change."
