@@ -90,7 +90,7 @@ class RunData:
         stages = self._recipe.stages.values()
         again = any(stage.epochs > 1 for stage in stages)
         each = (table.entry(at).pictures for table, positions in tables for at in positions)
-        pictures = list(dict.fromkeys(chain.from_iterable(each)))
+        pictures: list[PictureSource] = list(dict.fromkeys(chain.from_iterable(each)))
         return pictures if again or len(pictures) < seen else []
 
 

@@ -94,17 +94,16 @@ def _changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> dict[str
     """Keys with old and new value that matter to what is trained already."""
     old, new = before.get("recipe", {}), now["recipe"]
     begun = [n for n in STAGES if (out / n).exists() or last_checkpoint(out / "steps" / n)]
-    places = [("", old, new, MODEL_KEYS)] if begun else []
-    places += [
-        (f"{name}.", old.get(name) or {}, new[name] or {}, STEP_KEYS)
-        for name in begun
-        if new[name] is not None
+    places: list[tuple[str, Any, Any, tuple[str, ...]]] = [
+        (f"{name}.", old.get(name) or {}, new[name], STEP_KEYS) for name in begun if new[name]
     ]
+    if begun:
+        places.insert(0, ("", old, new, MODEL_KEYS))
     return {
-        prefix + key: (was[key], is_now[key])
+        prefix + key: (was[key], is_now.get(key))
         for prefix, was, is_now, keys in places
         for key in keys
-        if key in was and was[key] != is_now[key]
+        if key in was and was[key] != is_now.get(key)
     }
 
 

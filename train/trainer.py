@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer
+from transformers import Trainer, TrainerControl
 
 from llava_edge.errors import TrainingError
 from llava_edge.train import sharding
@@ -26,6 +26,8 @@ OPTIMIZER = "optimizer.pt"
 
 class StageTrainer(Trainer):
     """Trains an AnswerLoss on a RecordDataset; `sharded` spreads every layer over the processes."""
+
+    control: TrainerControl  # which mypy does not find in Trainer
 
     def __init__(
         self,
@@ -195,7 +197,7 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 
 
 def _adamw_8bit() -> Callable[..., torch.optim.Optimizer]:
-    from bitsandbytes.optim import AdamW8bit
+    from bitsandbytes.optim.adamw import AdamW8bit
 
     kind: Callable[..., torch.optim.Optimizer] = AdamW8bit
     return kind
