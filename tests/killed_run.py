@@ -29,4 +29,4 @@ def die_in(place: str, count: int) -> None:
 if __name__ == "__main__":
     recipe, place, count = sys.argv[1:]
     die_in(place, int(count))
-    train(Path(recipe), resume=True)
+    train(Path(recipe))
