@@ -1,5 +1,6 @@
 """The command line: a verb reads its flags, imports late and calls one function."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -311,12 +312,23 @@ def train(
             "--devices goes with --dry-run; to train on several, begin with "
             "torchrun --nproc-per-node N -m llava_edge train."
         )
+    if resume and force:
+        raise UsageError(
+            "--resume goes on with a run and --force begins it anew; give one of them."
+        )
     if dry_run:
         return _plan_training(recipe, overrides or [], devices or 1)
-    with needed_by("`llava-edge train`", "train"):
-        from llava_edge.train import fit
-    out = fit.train(recipe, overrides or [], resume=resume, force=force)
-    typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    try:
+        with needed_by("`llava-edge train`", "train"):
+            from llava_edge.train import fit
+        out = fit.train(recipe, overrides or [], resume=resume, force=force)
+    except KeyboardInterrupt:
+        if first:
+            typer.echo("Stopped; --resume goes on from the last checkpoint.", err=True)
+        raise typer.Exit(130) from None
+    if first:
+        typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
 
 
 @app.command()

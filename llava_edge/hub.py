@@ -34,6 +34,7 @@ def _fetch(name: str, *, weights: bool) -> Path:
     import huggingface_hub as hub
     from huggingface_hub import errors
 
+    offline = False
     try:
         files = _files(name)
         offline = files is None
@@ -58,6 +59,8 @@ def _fetch(name: str, *, weights: bool) -> Path:
         ) from None
     except Exception as error:  # of the library below, which is another in each release
         reason = " ".join(str(error).split()).rstrip(".")
+        if offline:  # the library then speaks of its own switches
+            reason = "which does not answer, and nothing was fetched before"
         raise CheckpointError(
             f"{name} is no folder here and could not be fetched from the Hugging Face hub "
             f"({reason}); check the connection and run the same command again, it goes on where it "

@@ -59,7 +59,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 def _tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"{where} is not a list")
+        raise ValueError(f"{where} is {value!r}, not a list")
     hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
     if len(value) != len(hints):
         raise ValueError(f"{where} has {len(value)} items, not {len(hints)}")

@@ -30,4 +30,4 @@ if __name__ == "__main__":
     recipe, place, count = sys.argv[1:]
     if int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1:
         die_in(place, int(count))
-    train(Path(recipe), resume=True)
+    train(Path(recipe))

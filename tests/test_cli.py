@@ -331,3 +331,4 @@ def test_a_training_run_is_planned(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
     assert "--dry-run" in refusal(run("train", "v1.5", "--devices", 8), 2)
     assert "paper, qlora" in refusal(run("train", "v3"))
+    assert "one of them" in refusal(run("train", "v1.5", "--resume", "--force"), 2)

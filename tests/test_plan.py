@@ -104,6 +104,7 @@ def test_a_model_that_is_not_there_leaves_the_rest_of_the_plan(
     [
         ("vision_feature_layer=-9", TrainingError, "vision_feature_layer is -9"),
         ("language_model={folder}/tower", TrainingError, "clip_vision_model"),
+        ("vision_tower={folder}/language_model", TrainingError, "llama, which sees no pictures"),
         ("stage1.data.records=['{folder}/pictures']", RecordError, "pictures"),
     ],
 )

@@ -68,6 +68,8 @@ CHANGES: dict[str, tuple[Callable[[str], str], str]] = {
         lambda t: t.replace("[stage1]", 'parallel = "fsdp"\n[stage1]\noptimizer = "adamw_8bit"'),
         "adamw_8bit",
     ),
+    "a seed that is no seed": (lambda t: "seed = -1\n" + t, "seed is -1"),
+    "an image token of nothing": (lambda t: 'image_token = " "\n' + t, "image_token is empty"),
     "broken TOML": (lambda t: t + "\n[stage3", "is wrong"),
 }
 

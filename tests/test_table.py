@@ -59,6 +59,11 @@ def test_a_weight_repeats_and_draws(source: Source) -> None:
     assert len(drawn) > 1
 
 
+def test_a_weight_must_leave_a_record(source: Source) -> None:
+    with pytest.raises(RecordError, match=r"weight of 0\.01"):
+        opened(Source(source.records, source.images, weight=0.01))
+
+
 def test_sources_stand_in_order_and_a_limit_keeps_the_first(source: Source) -> None:
     limited = Source(source.records, source.images, limit=2)
     table = open_table([weighted(source, 0.5), limited], source.images.parent / "cache", 3)

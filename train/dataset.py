@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from llava_edge.errors import PictureError, RecordError
 from llava_edge.image import load_picture, preprocess
-from llava_edge.records import PictureFile
+from llava_edge.records import PictureFile, Record
 from llava_edge.train.batches import Indexes
 from llava_edge.train.encode import Encoder
 from llava_edge.train.features import Features
@@ -58,8 +58,9 @@ class RecordDataset(Dataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         position = int(self._positions[max(index, 0)])
+        record = self._table[position]
         try:
-            return self._example(position, learned=index >= 0)
+            return self._example(record, position, learned=index >= 0)
         except (PictureError, RecordError) as error:
             raise type(error)(f"{self._table.where(position)}: {error}") from error
 
@@ -75,8 +76,7 @@ class RecordDataset(Dataset[Example]):
         image_tokens = pictures * self._encoder.encoding.image_tokens
         return characters // CHARACTERS_PER_TOKEN + image_tokens, pictures > 0
 
-    def _example(self, position: int, *, learned: bool) -> Example:
-        record = self._table[position]
+    def _example(self, record: Record, position: int, *, learned: bool) -> Example:
         ids, labels = self._encoder(record, position)
         encoding = self._encoder.encoding
         kept = ids.count(encoding.image_token_id) // encoding.image_tokens  # of a long record

@@ -10,7 +10,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as HfTokenizer
 
 from llava_edge.config import ImageConfig
-from llava_edge.errors import RecordError
+from llava_edge.errors import RecordError, TrainingError
 from llava_edge.prompt import IMAGE, PROMPTS, Message, plain, render
 from llava_edge.records import Record
 from llava_edge.tokenizer import Tokenizer
@@ -70,9 +70,22 @@ class Encoder:
 def read_encoding(recipe: Recipe) -> Encoding:
     """What training encodes records with, from small files: there is no size to make pixels of."""
     tokenizer = read_tokenizer_file(Path(recipe.language_model))
+    check_prompt(tokenizer, recipe)
     id = add_image_token(tokenizer, recipe.image_token)
     prompt, image_tokens = PROMPTS[recipe.prompt], count_image_tokens(recipe)
     return Encoding(Tokenizer(tokenizer), prompt, NO_PIXELS, image_tokens, id)
+
+
+def check_prompt(tokenizer: HfTokenizer, recipe: Recipe) -> None:
+    """Raise TrainingError where the vocabulary lacks a token of the recipe's prompt format."""
+    prompt = PROMPTS[recipe.prompt]
+    for token in filter(None, (prompt.bos, *prompt.stop)):
+        if tokenizer.token_to_id(token) is None:
+            raise TrainingError(
+                f"The language model {recipe.language_model} has no token {token}, which the "
+                f'prompt format "{recipe.prompt}" needs; set prompt to the format that the model '
+                "was tuned with."
+            )
 
 
 def add_image_token(tokenizer: HfTokenizer, token: str) -> int:

@@ -9,15 +9,16 @@ import torch
 from accelerate import PartialState
 from rich.console import Console
 from torch import Tensor
-from transformers.utils.logging import disable_progress_bar
 
 from llava_edge.train import stages
 from llava_edge.train.batches import Devices
 from llava_edge.train.checkpoint import save_adapter, save_checkpoint
 from llava_edge.train.guards import explained
-from llava_edge.train.merge import merge
+from llava_edge.train.language_model import check_quantizable
+from llava_edge.train.merge import write_merged
 from llava_edge.train.model import Learner, build
-from llava_edge.train.plan import make_plan, memory_line
+from llava_edge.train.plan import Plan, make_plan, memory_line
+from llava_edge.train.progress import silence_transformers
 from llava_edge.train.projector_file import load_projector
 from llava_edge.train.recipe import Recipe, Stage, load_recipe, resolve_models
 from llava_edge.train.run_data import RunData
@@ -42,19 +43,37 @@ def train(
     after the last step saved. Started by torchrun, its processes train together.
     Raises TrainingError or RecordError for a recipe or record that is bad.
     """
-    disable_progress_bar()  # of every model that is loaded or saved
+    silence_transformers()
     processes = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
-    console = Console(stderr=True, quiet=not processes.is_main_process)
+    console = Console(
+        stderr=True,
+        quiet=not processes.is_main_process,
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     given = load_recipe(recipe, overrides)
-    with processes.main_process_first():  # which fetches models and reads records for all
+    with (
+        explained("the run", given.out / "steps"),
+        processes.main_process_first(),  # which fetches models and reads records for all
+    ):
         plan = resolve_models(given)
         if processes.is_main_process:
-            console.print(memory_line(make_plan(plan, processes.num_processes)))
+            expected = make_plan(plan, processes.num_processes)
+            _check_quantize(expected)
+            console.print(memory_line(expected))
             claim(plan.out, resume=resume, force=force)
         data = RunData(plan)
         if processes.is_main_process:
             remember(plan, data.fingerprints, resume=resume)
     return _Run(plan, data, processes, console, resume=resume).finish()
+
+
+def _check_quantize(plan: Plan) -> None:
+    """Before stage 1 is trained, not once stage 2 begins."""
+    if plan.shape and any(stage.quantize for stage in plan.recipe.stages.values()):
+        widths = (width for _, width in plan.shape.decoder.linears)
+        check_quantizable(widths, plan.recipe.language_model)
 
 
 class _Run:
@@ -166,7 +185,7 @@ def _save(learner: Learner, recipe: Recipe, name: str, stage: Stage) -> None:
     """Write the stage's checkpoint; that of adapters is what `merge` makes of them."""
     if stage.lora:
         save_adapter(learner, recipe, recipe.out / "adapter")
-        merge(recipe.out / "adapter", recipe.out / name, Path(recipe.language_model))
+        write_merged(recipe.out / "adapter", recipe.out / name, Path(recipe.language_model))
     else:
         save_checkpoint(learner, recipe, recipe.out / name, projector_file=name == "stage1")
 

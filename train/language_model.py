@@ -3,6 +3,7 @@
 That checkpoint is a decoder and a head without a bias, the logits being their product.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +49,17 @@ def load_language_model(
     return model
 
 
+def check_quantizable(widths: Iterable[int], model: str | Path) -> None:
+    """Raise TrainingError where bitsandbytes would misread a layer so many weights wide."""
+    for width in widths:
+        if width % BLOCK and not torch.cuda.is_available():
+            raise TrainingError(
+                f"The language model {model} has layers {width} wide, which is no multiple of "
+                f"{BLOCK}, and bitsandbytes reads such layers wrongly on a CPU; train it without "
+                "quantize, or on a GPU."
+            )
+
+
 def is_quantized(decoder: nn.Module) -> bool:
     """Whether a decoder was loaded with `quantize`."""
     return getattr(decoder, "is_loaded_in_4bit", False)
@@ -80,15 +92,9 @@ def untie(model: PreTrainedModel) -> None:
 def _settle_quantized(model: PreTrainedModel, folder: Path) -> None:
     from bitsandbytes.nn.modules import Linear4bit
 
-    for layer in model.modules():
-        if not isinstance(layer, Linear4bit):
-            continue
-        if layer.in_features % BLOCK and not torch.cuda.is_available():
-            raise TrainingError(
-                f"The language model {folder} has layers {layer.in_features} wide, which is no "
-                f"multiple of {BLOCK}, and bitsandbytes reads such layers wrongly on a CPU; train "
-                "it without quantize, or on a GPU."
-            )
+    layers = [layer for layer in model.modules() if isinstance(layer, Linear4bit)]
+    check_quantizable((layer.in_features for layer in layers), folder)
+    for layer in layers:
         # Its packed form for a CPU, taken at the first forward, would not survive a move to a GPU.
         layer.support_avx512bf16_for_cpu = False
     # The decoder stands alone from here on: peft asks it, and its config goes to checkpoints.

@@ -23,8 +23,12 @@ def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         if steps:
             panel.plot(steps, losses, "o", color="#d94801", label="evaluation")
         panel.set(
-            title=stage, xlabel="step", ylabel="cross-entropy per token, nats", ylim=(0, None)
+            title=stage,
+            xlabel="step",
+            ylabel="cross-entropy per token, nats",
+            ylim=(0, 1.1 * panel.get_ylim()[1]),
         )
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend()
     partial = path.with_name(path.name + ".partial")
     try:

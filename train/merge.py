@@ -1,6 +1,7 @@
 """`llava-edge merge`: an adapter's folder and its base become a whole LLaVA checkpoint."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 from peft import PeftConfig, PeftModel
@@ -28,8 +29,20 @@ def merge(adapter: Path, out: Path, base: Path | None = None) -> None:
 
     `base` is the language model that it was trained on; by default the folder it was trained from.
     Products are made in fp32 and stored in the language model's own precision. Raises
-    CheckpointError where the folder is no such adapter, the base is another, or `out` exists.
+    CheckpointError where the folder is no such adapter, the base is another, or `out` exists or
+    cannot be written.
     """
+    try:
+        write_merged(adapter, out, base)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{out} cannot be written ({getattr(error, 'strerror', None) or error}); name another "
+            "folder, on a disk with enough space."
+        ) from error
+
+
+def write_merged(adapter: Path, out: Path, base: Path | None = None) -> None:
+    """The same, but a disk's own errors go through."""
     if out.exists():
         raise CheckpointError(f"{out} exists already; name a folder that does not.")
     missing = [name for name in _NEEDED if not (adapter / name).exists()]
@@ -52,8 +65,9 @@ def merge(adapter: Path, out: Path, base: Path | None = None) -> None:
     tokenizer = read_tokenizer_file(base)
     if token := getattr(config, "llava_edge", {}).get("image_token"):
         add_image_token(tokenizer, token)
+    model = join(config, tower, projector, language_model)
     with whole(out) as partial:
-        write_weights(join(config, tower, projector, language_model), partial)
+        write_weights(model, partial)
         write_tokenizer(tokenizer, base, partial)
         for name in _COPIED:
             if (adapter / name).exists():
@@ -86,7 +100,8 @@ def _merged(adapter: Path, base: Path, config: LlavaConfig) -> PreTrainedModel:
     """The base with the adapter in its weights: no more than one copy of it is ever held."""
     model = load_language_model(base, config.text_config.dtype)
     grow_vocabulary(model, config.text_config.vocab_size)
-    attached = PeftModel.from_pretrained(model, adapter)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of peft's making
+        attached = PeftModel.from_pretrained(model, adapter)
     merged: PreTrainedModel = attached.merge_and_unload(safe_merge=False)
     untie(merged)
     return merged

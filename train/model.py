@@ -1,6 +1,7 @@
 """The LLaVA model under training: a tower and a language model joined by a new projector."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from llava_edge.errors import TrainingError
 from llava_edge.prompt import PROMPTS
 from llava_edge.tokenizer import Tokenizer
 from llava_edge.tokenizer_file import read_tokenizer_file
-from llava_edge.train.encode import add_image_token
+from llava_edge.train.encode import add_image_token, check_prompt
 from llava_edge.train.labels import IGNORE_INDEX, Encoding
 from llava_edge.train.language_model import grow_vocabulary, load_language_model, untie
 from llava_edge.train.preprocessing import read_image_config
@@ -103,6 +104,7 @@ def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
     tower, language_model = _load(recipe, quantize)
     check_rows(recipe, tower)
     tokenizer = read_tokenizer_file(Path(recipe.language_model))
+    check_prompt(tokenizer, recipe)
     image_token_id = add_image_token(tokenizer, recipe.image_token)
     grow_vocabulary(language_model, image_token_id + 1)
     untie(language_model)
@@ -178,12 +180,20 @@ def _load(
     recipe: Recipe, quantize: Literal["nf4"] | None
 ) -> tuple[PreTrainedModel, PreTrainedModel]:
     dtype = compute_dtype(recipe)
-    try:
+    with _loading(recipe.vision_tower):
         tower = load_tower(Path(recipe.vision_tower), dtype)
-        return tower, load_language_model(Path(recipe.language_model), dtype, quantize)
+    with _loading(recipe.language_model):
+        language_model = load_language_model(Path(recipe.language_model), dtype, quantize)
+    return tower, language_model
+
+
+@contextmanager
+def _loading(folder: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(".")
         raise TrainingError(
-            f"{recipe.vision_tower} or {recipe.language_model} cannot be loaded ({reason}); "
-            "give folders that transformers' save_pretrained has written."
+            f"{folder} cannot be loaded ({reason}); give a folder that transformers' "
+            "save_pretrained has written."
         ) from error

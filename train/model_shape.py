@@ -55,6 +55,11 @@ def _config(model: str) -> PretrainedConfig:
 def _tower(recipe: Recipe) -> tuple[nn.Module, int]:
     config = _config(recipe.vision_tower)
     config = getattr(config, "vision_config", config)  # of a CLIP with its text model
+    if not hasattr(config, "image_size"):
+        raise TrainingError(
+            f"{recipe.vision_tower} is a {config.model_type}, which sees no pictures; give a CLIP, "
+            "SigLIP, DINOv2 or EfficientNet-lite as vision_tower."
+        )
     return _build(AutoModel, config, recipe.vision_tower), config.image_size
 
 

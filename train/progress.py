@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers.utils import logging
 
 
 class Display(TrainerCallback):
@@ -86,6 +87,12 @@ def figures(logs: Mapping[str, Any]) -> str:
     if logs["memory_bytes"] is not None:
         parts.append(f"{logs['memory_bytes'] / 1e9:.1f} GB")
     return "  ".join(parts)
+
+
+def silence_transformers() -> None:
+    """Hide its bars and warnings: what matters of them is an error of this package."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def silence(trainer: Trainer) -> None:

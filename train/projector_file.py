@@ -63,6 +63,8 @@ def _read(path: Path) -> dict[str, Tensor]:
             tensors = _open(file)
         except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as e:
             reason = " ".join(str(e).split())[:200]
+            if isinstance(e, pickle.UnpicklingError):  # which torch explains by its own options
+                reason = "it is no file of tensors"
             raise TrainingError(
                 f"The projector's file {file} cannot be read ({reason}); give a mm_projector.bin, "
                 "a safetensors file or a checkpoint's folder."

@@ -181,6 +181,10 @@ class Recipe:
             raise ValueError("adamw_8bit does not work on shards; optimizer or parallel is another")
         if self.feature_cache < 0:
             raise ValueError(f"feature_cache is {self.feature_cache}, not 0 or more")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}, not in 0..{2**32 - 1}")
+        if not self.image_token.strip():
+            raise ValueError('image_token is empty; the usual one is "<image>"')
         _at_least_one(max_tokens=self.max_tokens)
 
     @property

@@ -4,22 +4,51 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from llava_edge.errors import TrainingError
+from llava_edge.train.guards import last_checkpoint
 from llava_edge.train.journal import LOG, PLOT, TENSORBOARD
 from llava_edge.train.provenance import RUN, provenance
 from llava_edge.train.recipe import Recipe
 
 CHECKPOINTS = ("warm_start", "stage1", "stage2", "adapter", "steps")
+STAGES = ("stage1", "stage2")
+MODEL_KEYS = (  # of a recipe; other ones, such as precision, may change while it is trained
+    "prompt",
+    "projector",
+    "vision_feature_layer",
+    "vision_feature_select_strategy",
+    "image_mode",
+    "image_token",
+)
+STEP_KEYS = (  # of a stage: which records a step has, and what it does with them
+    "projector_lr",
+    "language_model_lr",
+    "lora",
+    "quantize",
+    "optimizer",
+    "prompt",
+    "picture_place",
+    "packing",
+    "batch_size",
+    "epochs",
+    "warmup_ratio",
+)
 WRITTEN = (*CHECKPOINTS, "features", RUN, TENSORBOARD, LOG, PLOT)  # all of a run
 
 
 def claim(out: Path, *, resume: bool, force: bool) -> None:
     """Make the run's folder, without what an old run left there if `force`.
 
-    Raises TrainingError where another run is in it, or where it cannot be made.
+    Raises TrainingError where another run is in it, where there is none to resume, or where it
+    cannot be made or written to.
     """
+    if resume and not any((out / name).exists() for name in (*CHECKPOINTS, RUN)):
+        raise TrainingError(
+            f"There is no run in {out} to go on with; begin one without --resume, or correct out."
+        )
     if force and not resume:
         for name in WRITTEN:
             shutil.rmtree(out / name, ignore_errors=True)
@@ -30,16 +59,19 @@ def claim(out: Path, *, resume: bool, force: bool) -> None:
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):  # it may be a folder that only others write to
+            pass
     except OSError as error:
         raise TrainingError(
-            f"The run's folder {out} cannot be made ({error.strerror}); name another as out."
+            f"The run's folder {out} cannot be made or written to ({error.strerror}); name another "
+            "as out."
         ) from error
 
 
 def remember(recipe: Recipe, fingerprints: Mapping[str, str], *, resume: bool) -> None:
-    """Write `run.json`, or see that a resumed run is of the same data and seed.
+    """Write `run.json`, or see that a resumed run is what it was in all that its steps depend on.
 
-    Raises TrainingError where it is not, since its steps would then see other records.
+    Raises TrainingError where data, seed, or a key of a stage that has begun is another one.
     """
     path = recipe.out / RUN
     now = provenance(recipe, fingerprints)
@@ -50,7 +82,29 @@ def remember(recipe: Recipe, fingerprints: Mapping[str, str], *, resume: bool) -
                 f"The run in {recipe.out} began with another {what}; take the change back, or "
                 "begin anew with --force."
             )
+    for key, (was, is_now) in _changes(recipe.out, before, now).items():
+        raise TrainingError(
+            f"The run in {recipe.out} began with {key} = {was}, but the recipe now says {is_now}; "
+            "take the change back, or begin anew with --force."
+        )
     path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+
+
+def _changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys with old and new value that matter to what is trained already."""
+    old, new = before.get("recipe", {}), now["recipe"]
+    begun = [n for n in STAGES if (out / n).exists() or last_checkpoint(out / "steps" / n)]
+    places: list[tuple[str, Any, Any, tuple[str, ...]]] = [
+        (f"{name}.", old.get(name) or {}, new[name], STEP_KEYS) for name in begun if new[name]
+    ]
+    if begun:
+        places.insert(0, ("", old, new, MODEL_KEYS))
+    return {
+        prefix + key: (was[key], is_now.get(key))
+        for prefix, was, is_now, keys in places
+        for key in keys
+        if key in was and was[key] != is_now.get(key)
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A stage: which parts learn, at which rate; run by transformers' Trainer."""
 
 import os
+import warnings
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ def prepare(learner: Learner, stage: Stage) -> AnswerLoss:
         _unfreeze(llava.model.multi_modal_projector)
     _set_attention(llava.model.language_model, stage)
     if stage.gradient_checkpointing:
-        llava.model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of its new name
+            llava.model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
     else:  # as the stage before may have had it
         llava.model.language_model.gradient_checkpointing_disable()
     if stage.language_model_lr and stage.lora:
@@ -48,7 +50,8 @@ def prepare(learner: Learner, stage: Stage) -> AnswerLoss:
             lora_dropout=stage.lora.dropout,
             target_modules="all-linear",
         )
-        llava.model.language_model = get_peft_model(llava.model.language_model, lora)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of peft's making
+            llava.model.language_model = get_peft_model(llava.model.language_model, lora)
     elif stage.language_model_lr:
         _unfreeze(llava.model.language_model)
         _unfreeze(llava.lm_head)

@@ -16,6 +16,7 @@ from datasets.arrow_writer import ArrowWriter
 from numpy.typing import NDArray
 from rich.console import Console
 
+from llava_edge.errors import RecordError
 from llava_edge.folders import cache_folder
 from llava_edge.image import TarMember
 from llava_edge.records import Entry, PictureFile, Record, picture_shards, read_entries, to_record
@@ -121,7 +122,8 @@ def open_table(sources: Sequence[Source], cache: Path, seed: int) -> RecordTable
     """The records of all sources, in order; a fraction of a weight is drawn by the seed.
 
     Files are read where `cache` does not hold them as they are now. Raises RecordError for a file
-    that cannot be read or whose list breaks; a bad record is one only once it is asked for.
+    that cannot be read or whose list breaks, and where weights leave nothing; a bad record is one
+    only once it is asked for.
     """
     data: list[Dataset] = []
     parts: list[Part] = []
@@ -136,6 +138,11 @@ def open_table(sources: Sequence[Source], cache: Path, seed: int) -> RecordTable
         digest.update(_content(folder).encode() + drawn.tobytes())
         rows.append(start + drawn)
         start = parts[-1].stop
+    if not sum(map(len, rows)):
+        raise RecordError(
+            f"Of {sources[0].records[0]} no record is left by its weight of {sources[0].weight:g}; "
+            "raise it."
+        )
     return RecordTable(concatenate_datasets(data), parts, np.concatenate(rows), digest.hexdigest())
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer
+from transformers import Trainer, TrainerControl
 
 from llava_edge.errors import TrainingError
 from llava_edge.train import sharding
@@ -27,6 +27,8 @@ OPTIMIZER = "optimizer.pt"
 
 class StageTrainer(Trainer):
     """Trains an AnswerLoss on a RecordDataset; `sharded` spreads every layer over the processes."""
+
+    control: TrainerControl  # which mypy does not find in Trainer
 
     def __init__(
         self,
@@ -139,7 +141,8 @@ class StageTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         saved = load_file(Path(resume_from_checkpoint) / TRAINED)
         own = dict(_trained(self.model))
-        if saved.keys() != own.keys():
+        shapes = {name: tensor.shape for name, tensor in saved.items()}
+        if shapes != {name: parameter.shape for name, parameter in own.items()}:
             raise TrainingError(
                 f"{resume_from_checkpoint} was trained with other parts than the recipe says; "
                 "train into another folder or take back the change."
@@ -204,7 +207,7 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 
 
 def _adamw_8bit() -> Callable[..., torch.optim.Optimizer]:
-    from bitsandbytes.optim import AdamW8bit
+    from bitsandbytes.optim.adamw import AdamW8bit
 
     kind: Callable[..., torch.optim.Optimizer] = AdamW8bit
     return kind
