@@ -87,7 +87,7 @@ def _rope(rope: Rope) -> dict[str, Any]:
 
 def _vision_config(tower: TowerConfig) -> Any:
     if isinstance(tower, EfficientNetLiteConfig):
-        from llava_edge.train import efficientnet_lite
+        from llava_edge.train.models import efficientnet_lite
 
         return efficientnet_lite.EfficientNetLiteConfig(
             image_size=tower.image_size,

@@ -344,15 +344,15 @@ def merge(
 ) -> None:
     """Put an adapter into its language model: a whole LLaVA checkpoint."""
     with needed_by("`llava-edge merge`", "train"):
-        from llava_edge.train import merge as merging
+        from llava_edge.train.checkpoints import merge as merging
     merging.merge(adapter, out, base)
     typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
 
 
 def _plan_training(recipe: str, overrides: list[str], devices: int) -> None:
     with needed_by("`llava-edge train`", "train"):
-        from llava_edge.train.plan import make_plan
-        from llava_edge.train.plan_table import print_plan
+        from llava_edge.train.planning.plan import make_plan
+        from llava_edge.train.planning.plan_table import print_plan
         from llava_edge.train.recipe import load_recipe
     print_plan(make_plan(load_recipe(recipe, overrides), devices))
 

@@ -10,8 +10,8 @@ from rich.table import Table
 from llava_edge.extras import needed_by
 
 if TYPE_CHECKING:
-    from llava_edge.train.check import Report
-    from llava_edge.train.table import RecordTable
+    from llava_edge.train.records.check import Report
+    from llava_edge.train.records.table import RecordTable
 
 app = typer.Typer(help="Look at records before training on them.", no_args_is_help=True)
 
@@ -36,9 +36,9 @@ def check(
 ) -> None:
     """Read all records and pictures once and list what is wrong with them."""
     with needed_by("`llava-edge data`", "train"):
-        from llava_edge.train.check import check, recipe_encoder, recipe_sources
         from llava_edge.train.recipe import Source, load_recipe, resolve_models
-        from llava_edge.train.table import default_cache, open_table
+        from llava_edge.train.records.check import check, recipe_encoder, recipe_sources
+        from llava_edge.train.records.table import default_cache, open_table
     encoder = None
     if target.suffix == ".toml":
         recipe = resolve_models(load_recipe(target))
@@ -66,8 +66,8 @@ def show(
     """Print one record as the model sees it; what the loss counts is in colour or [[marked]]."""
     with needed_by("`llava-edge data`", "train"):
         from llava_edge.train.recipe import load_recipe, resolve_models
-        from llava_edge.train.show import show
-        from llava_edge.train.table import default_cache
+        from llava_edge.train.records.show import show
+        from llava_edge.train.records.table import default_cache
     plan = resolve_models(load_recipe(recipe))
     console = Console(highlight=False, markup=False, soft_wrap=True)
     show(plan, stage or list(plan.stages)[-1], index, default_cache(), console)

@@ -1,6 +1,6 @@
 """Trains a recipe and is killed on the way: `python killed_run.py RECIPE PLACE COUNT`.
 
-PLACE is a function of train.trainer's module or of StageTrainer; the process dies, as by kill -9,
+PLACE is a function of the module trainer or of StageTrainer; the process dies, as by kill -9,
 when it is called for the COUNT-th time. Of several processes the last one dies.
 """
 
@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from llava_edge.train import trainer
+from llava_edge.train.engine import trainer
 from llava_edge.train.fit import train
 
 

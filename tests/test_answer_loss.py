@@ -8,14 +8,14 @@ import torch
 from tiny_training import write_recipe
 from torch import Tensor
 
-from llava_edge.train.batches import Devices
-from llava_edge.train.dataset import RecordDataset, pack, pad
-from llava_edge.train.encode import Encoder
-from llava_edge.train.model import AnswerLoss, Learner, build, tower_rows
+from llava_edge.train.engine.stages import prepare
+from llava_edge.train.models.model import AnswerLoss, Learner, build, tower_rows
 from llava_edge.train.recipe import Recipe, Stage, load_recipe
+from llava_edge.train.records.batches import Devices
+from llava_edge.train.records.dataset import RecordDataset, pack, pad
+from llava_edge.train.records.encode import Encoder
+from llava_edge.train.records.table import open_table
 from llava_edge.train.run_data import RunData
-from llava_edge.train.stages import prepare
-from llava_edge.train.table import open_table
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of libraries
 RECORDS = (1, 6, 4, 0)  # of the seven; 6 has no picture

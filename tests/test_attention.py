@@ -18,7 +18,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from llava_edge.errors import TrainingError
-from llava_edge.train.attention import PACKED
+from llava_edge.train.engine.attention import PACKED
 
 SIZES = {
     "vocab_size": 53,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llava_edge.errors import TrainingError
-from llava_edge.train.batches import Devices, StageBatches, in_order
 from llava_edge.train.recipe import Source, Stage
+from llava_edge.train.records.batches import Devices, StageBatches, in_order
 
 SOURCE = Source((Path("records.json"),), Path("pictures"))
 SHARES = [(1, None), (2, None), (1, 2), (2, 1), (3, 1), (6, None)]  # devices, records at once

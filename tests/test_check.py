@@ -16,12 +16,18 @@ from llava_edge import image
 from llava_edge.errors import TrainingError
 from llava_edge.prompt import CHATML
 from llava_edge.tokenizer import Tokenizer
-from llava_edge.train import check as check_module
-from llava_edge.train.check import Report, check, recipe_encoder, recipe_sources, usable_rows
-from llava_edge.train.encode import NO_PIXELS, Encoder
-from llava_edge.train.labels import Encoding
 from llava_edge.train.recipe import Recipe, Source, Stage, load_recipe
-from llava_edge.train.table import RecordTable, open_table
+from llava_edge.train.records import check as check_module
+from llava_edge.train.records.check import (
+    Report,
+    check,
+    recipe_encoder,
+    recipe_sources,
+    usable_rows,
+)
+from llava_edge.train.records.encode import NO_PIXELS, Encoder
+from llava_edge.train.records.labels import Encoding
+from llava_edge.train.records.table import RecordTable, open_table
 
 
 def turns(*values: str) -> list[dict[str, str]]:

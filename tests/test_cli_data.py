@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from llava_edge.cli import app
 from llava_edge.errors import LlavaEdgeError, RecordError, UsageError
 from llava_edge.train.recipe import load_recipe
-from llava_edge.train.show import show
+from llava_edge.train.records.show import show
 
 
 def run(*arguments: object) -> Result:

@@ -14,11 +14,11 @@ from llava_edge.config import ImageConfig
 from llava_edge.errors import PictureError
 from llava_edge.prompt import CHATML
 from llava_edge.tokenizer import Tokenizer
-from llava_edge.train.dataset import Example, RecordDataset, pack, pad
-from llava_edge.train.encode import Encoder
-from llava_edge.train.labels import IGNORE_INDEX, Encoding
 from llava_edge.train.recipe import Source
-from llava_edge.train.table import open_table
+from llava_edge.train.records.dataset import Example, RecordDataset, pack, pad
+from llava_edge.train.records.encode import Encoder
+from llava_edge.train.records.labels import IGNORE_INDEX, Encoding
+from llava_edge.train.records.table import open_table
 
 IMAGE = ImageConfig(size=21, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), mode="pad")
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from llava_edge.config import ImageConfig
 from llava_edge.image import load_picture, preprocess
-from llava_edge.train.batches import Devices
-from llava_edge.train.features import BLOCK, Features
+from llava_edge.train.records.batches import Devices
+from llava_edge.train.records.features import BLOCK, Features
 
 IMAGE = ImageConfig(size=14, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), mode="square")
 SHAPE = (6, 7)  # rows of a picture, channels

@@ -14,11 +14,11 @@ from transformers import LlavaForConditionalGeneration
 from llava_edge import Options, load
 from llava_edge.errors import PictureError, TrainingError
 from llava_edge.export.convert import export
-from llava_edge.train import trainer
-from llava_edge.train.dataset import pad
+from llava_edge.train.engine import trainer
 from llava_edge.train.fit import train
-from llava_edge.train.model import AnswerLoss, build
+from llava_edge.train.models.model import AnswerLoss, build
 from llava_edge.train.recipe import load_recipe
+from llava_edge.train.records.dataset import pad
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),  # of peft's making

@@ -8,12 +8,12 @@ from tiny_training import dataset, write_recipe
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from llava_edge.train import stages
-from llava_edge.train.dataset import pad
-from llava_edge.train.flops import known_peak, peak_operations, training_cost
-from llava_edge.train.labels import IGNORE_INDEX
-from llava_edge.train.model import build
+from llava_edge.train.engine import stages
+from llava_edge.train.models.model import build
 from llava_edge.train.recipe import Lora, Stage, load_recipe
+from llava_edge.train.records.dataset import pad
+from llava_edge.train.records.labels import IGNORE_INDEX
+from llava_edge.train.watch.flops import known_peak, peak_operations, training_cost
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 

@@ -16,10 +16,10 @@ from transformers import TrainerCallback
 from watched import run_stage
 
 from llava_edge.errors import PictureError, TrainingError
-from llava_edge.train import trainer
-from llava_edge.train.dataset import Example, RecordDataset
-from llava_edge.train.guards import explained, last_checkpoint
-from llava_edge.train.journal import read_log
+from llava_edge.train.engine import trainer
+from llava_edge.train.records.dataset import Example, RecordDataset
+from llava_edge.train.watch.guards import explained, last_checkpoint
+from llava_edge.train.watch.journal import read_log
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 

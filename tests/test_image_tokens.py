@@ -8,9 +8,9 @@ import pytest
 from tiny_training import write_recipe
 
 from llava_edge.errors import TrainingError
-from llava_edge.train.image_tokens import count_image_tokens
-from llava_edge.train.model import build
+from llava_edge.train.models.model import build
 from llava_edge.train.recipe import load_recipe
+from llava_edge.train.records.image_tokens import count_image_tokens
 
 
 @pytest.mark.parametrize("tower", ["clip", "efficientnet_lite"])

@@ -11,8 +11,8 @@ from tiny_training import write_recipe
 from transformers import TrainerCallback
 from watched import run_stage
 
-from llava_edge.train.journal import read_log
-from llava_edge.train.loss_plot import plot_losses
+from llava_edge.train.watch.journal import read_log
+from llava_edge.train.watch.loss_plot import plot_losses
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 

@@ -31,7 +31,7 @@ from llava_edge.prompt import (
 )
 from llava_edge.tokenizer import Tokenizer
 from llava_edge.tokenizer_file import read_tokenizer_file
-from llava_edge.train.labels import IGNORE_INDEX, Encoding, label, truncate
+from llava_edge.train.records.labels import IGNORE_INDEX, Encoding, label, truncate
 
 SPECIAL = sorted({token for tokens in SPECIAL_TOKENS.values() for token in tokens})
 PHI = ("<|user|>", "<|assistant|>", "<|end|>")  # Phi-3's own take the white space after them

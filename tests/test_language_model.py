@@ -16,10 +16,10 @@ from transformers import (
 )
 
 from llava_edge.errors import TrainingError
-from llava_edge.train.checkpoint import save_adapter, save_checkpoint
-from llava_edge.train.language_model import grow_vocabulary, load_language_model
-from llava_edge.train.merge import merge
-from llava_edge.train.model import build
+from llava_edge.train.checkpoints.checkpoint import save_adapter, save_checkpoint
+from llava_edge.train.checkpoints.merge import merge
+from llava_edge.train.models.language_model import grow_vocabulary, load_language_model
+from llava_edge.train.models.model import build
 from llava_edge.train.recipe import Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of peft's making

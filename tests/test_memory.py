@@ -20,9 +20,9 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from llava_edge.train import memory
-from llava_edge.train.memory import Batch, DecoderShape, ModelShape
-from llava_edge.train.model_shape import decoder_shape, model_shape
+from llava_edge.train.planning import memory
+from llava_edge.train.planning.memory import Batch, DecoderShape, ModelShape
+from llava_edge.train.planning.model_shape import decoder_shape, model_shape
 from llava_edge.train.recipe import Lora, Recipe, Source, Stage
 
 pytestmark = [

@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 
 from llava_edge.cli import app
 from llava_edge.errors import CheckpointError
-from llava_edge.train.checkpoint import save_adapter, save_checkpoint
-from llava_edge.train.merge import merge
-from llava_edge.train.model import Learner, build
+from llava_edge.train.checkpoints.checkpoint import save_adapter, save_checkpoint
+from llava_edge.train.checkpoints.merge import merge
+from llava_edge.train.models.model import Learner, build
 from llava_edge.train.recipe import Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of peft's making

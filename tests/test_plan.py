@@ -9,14 +9,14 @@ import pytest
 from tiny_training import write_recipe
 
 from llava_edge.errors import RecordError, TrainingError
-from llava_edge.train.batches import steps_of
-from llava_edge.train.model import build
-from llava_edge.train.plan import Plan, make_plan, memory_line
-from llava_edge.train.plan_table import print_plan
+from llava_edge.train.models.model import build
+from llava_edge.train.planning.plan import Plan, make_plan, memory_line
+from llava_edge.train.planning.plan_table import print_plan
+from llava_edge.train.planning.scan import scan
 from llava_edge.train.provenance import provenance
 from llava_edge.train.recipe import Source, Stage, load_recipe
 from llava_edge.train.recipe_file import shipped_names
-from llava_edge.train.scan import scan
+from llava_edge.train.records.batches import steps_of
 
 STAGE = Stage((Source((Path("r.json"),), Path()),), 1.0, batch_size=7)
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from tiny_training import write_recipe
 from watched import run_stage
 
-from llava_edge.train.dataset import Example, RecordDataset
+from llava_edge.train.records.dataset import Example, RecordDataset
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 

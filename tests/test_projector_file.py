@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlavaForConditionalGeneration
 
 from llava_edge.errors import TrainingError
-from llava_edge.train.checkpoint import save_checkpoint
-from llava_edge.train.model import build
-from llava_edge.train.projector_file import load_projector, save_projector
+from llava_edge.train.checkpoints.checkpoint import save_checkpoint
+from llava_edge.train.checkpoints.projector_file import load_projector, save_projector
+from llava_edge.train.models.model import build
 from llava_edge.train.recipe import Recipe
 
 MLP = ("0.weight", "0.bias", "2.weight", "2.bias")

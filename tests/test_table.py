@@ -13,9 +13,9 @@ from tiny_training import write_records
 
 from llava_edge.errors import RecordError
 from llava_edge.records import load_records
-from llava_edge.train import table as table_module
 from llava_edge.train.recipe import Source
-from llava_edge.train.table import RecordTable, open_table
+from llava_edge.train.records import table as table_module
+from llava_edge.train.records.table import RecordTable, open_table
 
 
 @pytest.fixture

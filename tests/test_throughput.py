@@ -4,8 +4,8 @@ from itertools import count
 
 import pytest
 
-from llava_edge.train.flops import Cost
-from llava_edge.train.throughput import Throughput
+from llava_edge.train.watch.flops import Cost
+from llava_edge.train.watch.throughput import Throughput
 
 COST = Cost(token=7.0, pair=0.5, label=11.0, image=100.0)
 

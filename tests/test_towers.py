@@ -24,9 +24,9 @@ from transformers import (
 from llava_edge.config import ImageConfig
 from llava_edge.errors import TrainingError
 from llava_edge.export.checkpoints.checkpoint import open_checkpoint
-from llava_edge.train.checkpoint import save_checkpoint
-from llava_edge.train.model import build
-from llava_edge.train.towers import load_tower
+from llava_edge.train.checkpoints.checkpoint import save_checkpoint
+from llava_edge.train.models.model import build
+from llava_edge.train.models.towers import load_tower
 
 SIGLIP = SiglipVisionConfig(**TOWER)
 DINOV2 = Dinov2Config(

@@ -25,10 +25,10 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from llava_edge.train import checkpoint
-from llava_edge.train.checkpoint import save_adapter, save_checkpoint
-from llava_edge.train.merge import merge
-from llava_edge.train.model import Learner, build
+from llava_edge.train.checkpoints import checkpoint
+from llava_edge.train.checkpoints.checkpoint import save_adapter, save_checkpoint
+from llava_edge.train.checkpoints.merge import merge
+from llava_edge.train.models.model import Learner, build
 
 ROOT = Path(__file__).parent.parent
 OTHER = ROOT / "build" / "transformers-4.57"

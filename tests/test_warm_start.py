@@ -8,7 +8,7 @@ from tiny_training import write_recipe
 
 from llava_edge.errors import TrainingError
 from llava_edge.records import LabelledBox, load_records
-from llava_edge.train.model import build
+from llava_edge.train.models.model import build
 from llava_edge.train.recipe import Source, WarmStart, load_recipe
 from llava_edge.train.warm_start import _label_map, warm_start
 

@@ -31,7 +31,7 @@ from transformers import (
     SmolLM3Config,
 )
 
-from llava_edge.train.efficientnet_lite import EfficientNetLiteConfig
+from llava_edge.train.models.efficientnet_lite import EfficientNetLiteConfig
 
 VOCAB_SIZE = 293  # the tokenizer has fewer: real checkpoints pad their embedding tables too
 SPECIAL_TOKENS = {

@@ -10,7 +10,7 @@ from tiny import VOCAB_SIZE, randomize, tokenizer
 from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, CLIPVisionConfig
 
-from llava_edge.train.model import Learner
+from llava_edge.train.models.model import Learner
 from llava_edge.train.recipe import Recipe, Source, Stage
 
 TEXT = {

@@ -8,11 +8,11 @@ from PIL import Image
 from tiny import Tiny, llava, randomize, text_config, tokenizer
 from transformers import LlamaForCausalLM
 
-from llava_edge.train.dataset import RecordDataset
-from llava_edge.train.encode import Encoder
-from llava_edge.train.labels import Encoding
 from llava_edge.train.recipe import load_recipe
-from llava_edge.train.table import open_table
+from llava_edge.train.records.dataset import RecordDataset
+from llava_edge.train.records.encode import Encoder
+from llava_edge.train.records.labels import Encoding
+from llava_edge.train.records.table import open_table
 
 RECIPE = """
 out = "run"

@@ -7,13 +7,14 @@ from unittest.mock import patch
 from rich.console import Console
 from transformers import TrainerCallback
 
-from llava_edge.train import guards, stages
-from llava_edge.train.dataset import RecordDataset
-from llava_edge.train.encode import Encoder
-from llava_edge.train.model import build
+from llava_edge.train.engine import stages
+from llava_edge.train.engine.trainer import StageTrainer
+from llava_edge.train.models.model import build
 from llava_edge.train.recipe import load_recipe
-from llava_edge.train.table import open_table
-from llava_edge.train.trainer import StageTrainer
+from llava_edge.train.records.dataset import RecordDataset
+from llava_edge.train.records.encode import Encoder
+from llava_edge.train.records.table import open_table
+from llava_edge.train.watch import guards
 
 
 def run_stage(

@@ -10,20 +10,20 @@ from accelerate import PartialState
 from rich.console import Console
 from torch import Tensor
 
-from llava_edge.train import stages
-from llava_edge.train.batches import Devices
-from llava_edge.train.checkpoint import save_adapter, save_checkpoint
-from llava_edge.train.guards import explained
-from llava_edge.train.language_model import check_quantizable
-from llava_edge.train.merge import write_merged
-from llava_edge.train.model import Learner, build
-from llava_edge.train.plan import Plan, make_plan, memory_line
-from llava_edge.train.progress import silence_transformers
-from llava_edge.train.projector_file import load_projector
+from llava_edge.train.checkpoints.checkpoint import save_adapter, save_checkpoint
+from llava_edge.train.checkpoints.merge import write_merged
+from llava_edge.train.checkpoints.projector_file import load_projector
+from llava_edge.train.engine import stages
+from llava_edge.train.models.language_model import check_quantizable
+from llava_edge.train.models.model import Learner, build
+from llava_edge.train.planning.plan import Plan, make_plan, memory_line
 from llava_edge.train.recipe import Recipe, Stage, load_recipe, resolve_models
+from llava_edge.train.records.batches import Devices
 from llava_edge.train.run_data import RunData
 from llava_edge.train.run_folder import claim, remember
 from llava_edge.train.warm_start import warm_start
+from llava_edge.train.watch.guards import explained
+from llava_edge.train.watch.progress import silence_transformers
 
 PATIENCE = timedelta(hours=12)  # while one process reads, checks, warms up or writes for all
 

@@ -10,15 +10,15 @@ import torch
 
 from llava_edge.errors import TrainingError
 from llava_edge.image import PictureSource
-from llava_edge.train.batches import Devices, Indexes
-from llava_edge.train.check import usable_rows
-from llava_edge.train.dataset import RecordDataset
-from llava_edge.train.encode import Encoder, read_encoding
-from llava_edge.train.features import Features
-from llava_edge.train.labels import Encoding
-from llava_edge.train.model import Learner, compute_dtype, tower_rows
+from llava_edge.train.models.model import Learner, compute_dtype, tower_rows
 from llava_edge.train.recipe import Recipe, Source, Stage
-from llava_edge.train.table import RecordTable, default_cache, open_table
+from llava_edge.train.records.batches import Devices, Indexes
+from llava_edge.train.records.check import usable_rows
+from llava_edge.train.records.dataset import RecordDataset
+from llava_edge.train.records.encode import Encoder, read_encoding
+from llava_edge.train.records.features import Features
+from llava_edge.train.records.labels import Encoding
+from llava_edge.train.records.table import RecordTable, default_cache, open_table
 
 Records = tuple[RecordTable, Indexes]  # a table and its usable positions
 

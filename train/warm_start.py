@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from llava_edge.errors import TrainingError
 from llava_edge.image import load_picture, preprocess
 from llava_edge.records import LabelledBox, PictureFile, Record
-from llava_edge.train.features import Features
-from llava_edge.train.model import Learner, tower_rows
+from llava_edge.train.models.model import Learner, tower_rows
 from llava_edge.train.recipe import WarmStart
+from llava_edge.train.records.features import Features
 
 BACKGROUND = "background"  # the word for rows in no box
 SHARPNESS = 20.0  # of the softmax over cosines

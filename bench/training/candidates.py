@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llava_edge.bench.training.given import Given
 
 if TYPE_CHECKING:
-    from llava_edge.train.dataset import Example
+    from llava_edge.train.records.dataset import Example
 
 Batch = dict[str, Any]
 
@@ -27,8 +27,8 @@ def ours(given: Given) -> Candidate:
     """The stage as `llava-edge train` runs it; nothing is saved."""
     from rich.console import Console
 
-    from llava_edge.train import stages
-    from llava_edge.train.dataset import pack, pad
+    from llava_edge.train.engine import stages
+    from llava_edge.train.records.dataset import pack, pad
 
     def train() -> None:
         stages.run(
@@ -54,8 +54,8 @@ def plain(given: Given) -> Candidate:
     import torch
     from transformers import Trainer, TrainingArguments
 
-    from llava_edge.train.model import compute_dtype
-    from llava_edge.train.stages import WORKERS
+    from llava_edge.train.engine.stages import WORKERS
+    from llava_edge.train.models.model import compute_dtype
 
     stage, llava, cuda = given.stage, given.model.llava, torch.cuda.is_available()
     llava.model.language_model.set_attn_implementation("sdpa")  # as from_pretrained gives it

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llava_edge.train.dataset import RecordDataset
-    from llava_edge.train.features import Features
-    from llava_edge.train.model import AnswerLoss, Learner
+    from llava_edge.train.models.model import AnswerLoss, Learner
     from llava_edge.train.recipe import Recipe, Stage
-    from llava_edge.train.table import RecordTable
+    from llava_edge.train.records.dataset import RecordDataset
+    from llava_edge.train.records.features import Features
+    from llava_edge.train.records.table import RecordTable
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ def read(settings: Settings) -> Given:
     """Build the model and choose the records; raises LlavaEdgeError where training would."""
     import torch
 
-    from llava_edge.train import stages
-    from llava_edge.train.check import usable_rows
-    from llava_edge.train.dataset import RecordDataset
-    from llava_edge.train.encode import Encoder
-    from llava_edge.train.model import build
+    from llava_edge.train.engine import stages
+    from llava_edge.train.models.model import build
     from llava_edge.train.recipe import load_recipe, resolve_models
-    from llava_edge.train.table import default_cache, open_table
+    from llava_edge.train.records.check import usable_rows
+    from llava_edge.train.records.dataset import RecordDataset
+    from llava_edge.train.records.encode import Encoder
+    from llava_edge.train.records.table import default_cache, open_table
 
     recipe = resolve_models(load_recipe(settings.recipe, settings.overrides))
     stage = recipe.stages[settings.stage]
@@ -91,9 +91,9 @@ def _compute_features(
     """The tower's rows for the records' pictures, as a run keeps them, and seconds a picture."""
     import torch
 
-    from llava_edge.train.batches import Devices
-    from llava_edge.train.features import Features
-    from llava_edge.train.model import compute_dtype, tower_rows
+    from llava_edge.train.models.model import compute_dtype, tower_rows
+    from llava_edge.train.records.batches import Devices
+    from llava_edge.train.records.features import Features
 
     pictures = {picture for at in positions for picture in table.entry(int(at)).pictures}
     if not pictures:

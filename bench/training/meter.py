@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from llava_edge.memory import peak_memory
 
 if TYPE_CHECKING:
-    from llava_edge.train.flops import Cost
+    from llava_edge.train.watch.flops import Cost
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Block:
     labels: int  # tokens that count in the loss
     tokens: int  # without padding
     positions: int  # with padding
-    operations: float  # that training needs, by train/flops.py
+    operations: float  # that training needs, by train/watch/flops.py
     peak_memory: int | None  # bytes; on a GPU what torch allocated there
 
 

@@ -56,7 +56,7 @@ class Plan:
 
 def compare_training(plan: Plan) -> Results:
     """Train a stage in turns with a plain Trainer; raises LlavaEdgeError where one cannot."""
-    from llava_edge.train.model import compute_dtype
+    from llava_edge.train.models.model import compute_dtype
     from llava_edge.train.recipe import load_recipe, resolve_models
 
     recipe = resolve_models(load_recipe(plan.recipe, plan.overrides))

@@ -31,7 +31,7 @@ def serve() -> None:
         given = read(settings)
         candidate = plain(given) if settings.plain else ours(given)
         print(json.dumps(asdict(_greet(candidate, given))), file=out)
-        from llava_edge.train.flops import training_cost
+        from llava_edge.train.watch.flops import training_cost
 
         cost = training_cost(given.model.llava, cached=given.data.cached)
         Meter(candidate.model, cost, out).wait()
@@ -43,8 +43,8 @@ def serve() -> None:
 def _greet(candidate: Candidate, given: Given) -> Greeting:
     import torch
 
-    from llava_edge.train.flops import peak_operations
-    from llava_edge.train.model import compute_dtype
+    from llava_edge.train.models.model import compute_dtype
+    from llava_edge.train.watch.flops import peak_operations
 
     cuda = torch.cuda.is_available()
     device, dtype = torch.device("cuda" if cuda else "cpu"), compute_dtype(given.recipe)

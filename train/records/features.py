@@ -11,7 +11,7 @@ from torch import Tensor
 
 from llava_edge.config import ImageConfig
 from llava_edge.image import PictureSource, load_picture, preprocess
-from llava_edge.train.batches import Devices
+from llava_edge.train.records.batches import Devices
 
 BLOCK = 16  # pictures at once; always the same ones, so that rows are the same bits in every run
 

@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerControl
 
 from llava_edge.errors import TrainingError
-from llava_edge.train import sharding
-from llava_edge.train.batches import Devices, StageBatches, in_order
-from llava_edge.train.dataset import RecordDataset, pack, pad
-from llava_edge.train.guards import Guard, watch_for_stalls
-from llava_edge.train.labels import IGNORE_INDEX
+from llava_edge.train.engine import sharding
 from llava_edge.train.recipe import Stage
-from llava_edge.train.throughput import Throughput
+from llava_edge.train.records.batches import Devices, StageBatches, in_order
+from llava_edge.train.records.dataset import RecordDataset, pack, pad
+from llava_edge.train.records.labels import IGNORE_INDEX
+from llava_edge.train.watch.guards import Guard, watch_for_stalls
+from llava_edge.train.watch.throughput import Throughput
 
 TRAINED = "trained.safetensors"  # of a Trainer's checkpoint: what learns in this stage, no more
 OPTIMIZER = "optimizer.pt"

@@ -17,13 +17,13 @@ from llava_edge.errors import TrainingError
 from llava_edge.prompt import PROMPTS
 from llava_edge.tokenizer import Tokenizer
 from llava_edge.tokenizer_file import read_tokenizer_file
-from llava_edge.train.encode import add_image_token, check_prompt
-from llava_edge.train.labels import IGNORE_INDEX, Encoding
-from llava_edge.train.language_model import grow_vocabulary, load_language_model, untie
-from llava_edge.train.preprocessing import read_image_config
-from llava_edge.train.projector import new_projector
+from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
+from llava_edge.train.models.preprocessing import read_image_config
+from llava_edge.train.models.projector import new_projector
+from llava_edge.train.models.towers import check_rows, load_tower
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.towers import check_rows, load_tower
+from llava_edge.train.records.encode import add_image_token, check_prompt
+from llava_edge.train.records.labels import IGNORE_INDEX, Encoding
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class AnswerLoss(nn.Module):
         num_items_in_batch: Tensor | int | None = None,
         **kwargs: object,
     ) -> dict[str, Tensor]:
-        """Batches of `train.dataset`, packed or padded -> {"loss"}.
+        """Batches of `train.records.dataset`, packed or padded -> {"loss"}.
 
         The rows of a batch's pictures come from `features` [n, T, C], where the tower computed them
         before, or else from `pixel_values` [n, 3, H, W].

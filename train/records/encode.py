@@ -15,9 +15,9 @@ from llava_edge.prompt import IMAGE, PROMPTS, Message, plain, render
 from llava_edge.records import Record
 from llava_edge.tokenizer import Tokenizer
 from llava_edge.tokenizer_file import read_tokenizer_file
-from llava_edge.train.image_tokens import count_image_tokens
-from llava_edge.train.labels import Encoding, label, truncate
 from llava_edge.train.recipe import Recipe, Stage
+from llava_edge.train.records.image_tokens import count_image_tokens
+from llava_edge.train.records.labels import Encoding, label, truncate
 
 Place = Literal["written", "first", "random"]
 NO_PIXELS = ImageConfig(size=0, mean=(0, 0, 0), std=(1, 1, 1), mode="square")

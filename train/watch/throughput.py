@@ -8,7 +8,7 @@ import torch
 from transformers import TrainerCallback
 
 from llava_edge.memory import peak_memory
-from llava_edge.train.flops import Cost
+from llava_edge.train.watch.flops import Cost
 
 
 class Throughput(TrainerCallback):

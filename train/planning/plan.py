@@ -9,12 +9,12 @@ from rich.filesize import decimal
 
 from llava_edge.errors import CheckpointError
 from llava_edge.hub import is_hub_name
-from llava_edge.train import memory
-from llava_edge.train.batches import steps_of
-from llava_edge.train.memory import Batch, Memory, ModelShape
-from llava_edge.train.model_shape import model_shape
+from llava_edge.train.planning import memory
+from llava_edge.train.planning.memory import Batch, Memory, ModelShape
+from llava_edge.train.planning.model_shape import model_shape
+from llava_edge.train.planning.scan import Scan, scan
 from llava_edge.train.recipe import Recipe, Stage
-from llava_edge.train.scan import Scan, scan
+from llava_edge.train.records.batches import steps_of
 
 
 @dataclass(frozen=True)

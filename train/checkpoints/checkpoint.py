@@ -11,20 +11,20 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
-from llava_edge.train.companions import write_preprocessing, write_tokenizer
-from llava_edge.train.config_file import write_config
-from llava_edge.train.language_model import (
+from llava_edge.train.checkpoints.companions import write_preprocessing, write_tokenizer
+from llava_edge.train.checkpoints.config_file import write_config
+from llava_edge.train.checkpoints.projector_file import FILE as PROJECTOR_FILE
+from llava_edge.train.checkpoints.projector_file import save_projector
+from llava_edge.train.models.language_model import (
     grow_vocabulary,
     is_quantized,
     load_language_model,
     untie,
 )
-from llava_edge.train.model import Learner, compute_dtype, join
-from llava_edge.train.projector_file import FILE as PROJECTOR_FILE
-from llava_edge.train.projector_file import save_projector
+from llava_edge.train.models.model import Learner, compute_dtype, join
+from llava_edge.train.models.towers import patch_size
 from llava_edge.train.provenance import RUN
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.towers import patch_size
 
 TOWER = "vision_tower."
 SHARD = "5GB"  # what is read again where names are changed

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from llava_edge.shards import expand
-from llava_edge.train.dataset import CHARACTERS_PER_TOKEN
 from llava_edge.train.recipe import Source
-from llava_edge.train.table import default_cache, open_table
+from llava_edge.train.records.dataset import CHARACTERS_PER_TOKEN
+from llava_edge.train.records.table import default_cache, open_table
 
 
 @dataclass(frozen=True)

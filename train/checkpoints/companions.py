@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from llava_edge.config import ImageConfig
-from llava_edge.train.preprocessing import image_processor
+from llava_edge.train.models.preprocessing import image_processor
 
 # Of the language model's folder: what transformers' AutoTokenizer and generate() read there.
 _COPIED = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")

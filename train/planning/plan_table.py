@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from llava_edge.train.memory import Memory, learning
-from llava_edge.train.plan import Plan, StagePlan
+from llava_edge.train.planning.memory import Memory, learning
+from llava_edge.train.planning.plan import Plan, StagePlan
 from llava_edge.train.recipe import Stage
 
 NOT_YET = "not there yet"

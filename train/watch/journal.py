@@ -10,7 +10,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback
 
-from llava_edge.train.loss_plot import plot_losses
+from llava_edge.train.watch.loss_plot import plot_losses
 
 LOG, PLOT, TENSORBOARD = "log.jsonl", "losses.png", "tensorboard"  # of a run's folder
 

@@ -11,10 +11,10 @@ from tokenizers import Tokenizer as HfTokenizer
 
 from llava_edge.errors import UsageError
 from llava_edge.tokenizer_file import read_tokenizer_file
-from llava_edge.train.encode import Encoder, read_encoding
-from llava_edge.train.labels import IGNORE_INDEX, Encoding
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.table import open_table
+from llava_edge.train.records.encode import Encoder, read_encoding
+from llava_edge.train.records.labels import IGNORE_INDEX, Encoding
+from llava_edge.train.records.table import open_table
 
 LEARNED = "bold green"
 

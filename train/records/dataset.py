@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 from llava_edge.errors import PictureError, RecordError
 from llava_edge.image import load_picture, preprocess
 from llava_edge.records import PictureFile, Record
-from llava_edge.train.batches import Indexes
-from llava_edge.train.encode import Encoder
-from llava_edge.train.features import Features
-from llava_edge.train.labels import IGNORE_INDEX
-from llava_edge.train.table import RecordTable
+from llava_edge.train.records.batches import Indexes
+from llava_edge.train.records.encode import Encoder
+from llava_edge.train.records.features import Features
+from llava_edge.train.records.labels import IGNORE_INDEX
+from llava_edge.train.records.table import RecordTable
 
 CHARACTERS_PER_TOKEN = 4  # of English, roughly
 

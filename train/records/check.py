@@ -17,9 +17,9 @@ from rich.progress import Progress
 from llava_edge.errors import LargePictureError, PictureError, RecordError, TrainingError
 from llava_edge.image import load_picture
 from llava_edge.records import PictureFile, Record, require_pictures, to_record
-from llava_edge.train.encode import Encoder, read_encoding
 from llava_edge.train.recipe import Recipe, Source
-from llava_edge.train.table import RecordTable
+from llava_edge.train.records.encode import Encoder, read_encoding
+from llava_edge.train.records.table import RecordTable
 
 TOO_LONG = "too long"  # which training cuts off, so such a record is usable all the same
 REPORT = "report.json"

@@ -10,10 +10,10 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Pretrained
 
 from llava_edge.errors import TrainingError
 from llava_edge.hub import find_model
-from llava_edge.train import efficientnet_lite  # noqa: F401  (registers the tower)
-from llava_edge.train.memory import DecoderShape, ModelShape
+from llava_edge.train.models import efficientnet_lite  # noqa: F401  (registers the tower)
+from llava_edge.train.planning.memory import DecoderShape, ModelShape
+from llava_edge.train.planning.shipped_models import SHIPPED_MODELS
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.shipped_models import SHIPPED_MODELS
 
 
 def model_shape(recipe: Recipe) -> ModelShape:

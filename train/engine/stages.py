@@ -13,16 +13,16 @@ from rich.console import Console
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments
 
-from llava_edge.train.attention import PACKED
-from llava_edge.train.dataset import RecordDataset
-from llava_edge.train.flops import peak_operations, training_cost
-from llava_edge.train.guards import Guard, explained, last_checkpoint
-from llava_edge.train.journal import Journal
-from llava_edge.train.model import AnswerLoss, Learner, compute_dtype
-from llava_edge.train.progress import Display, silence
+from llava_edge.train.engine.attention import PACKED
+from llava_edge.train.engine.trainer import StageTrainer
+from llava_edge.train.models.model import AnswerLoss, Learner, compute_dtype
 from llava_edge.train.recipe import Recipe, Stage
-from llava_edge.train.throughput import Throughput
-from llava_edge.train.trainer import StageTrainer
+from llava_edge.train.records.dataset import RecordDataset
+from llava_edge.train.watch.flops import peak_operations, training_cost
+from llava_edge.train.watch.guards import Guard, explained, last_checkpoint
+from llava_edge.train.watch.journal import Journal
+from llava_edge.train.watch.progress import Display, silence
+from llava_edge.train.watch.throughput import Throughput
 
 WORKERS = 4  # processes that read pictures, where a GPU waits for them
 

@@ -1,0 +1,1 @@
+"""Checkpoints on disk, in the forms that other programs read."""

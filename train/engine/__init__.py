@@ -1,0 +1,1 @@
+"""A stage's training: what learns, by transformers' Trainer."""

@@ -1,0 +1,1 @@
+"""What a recipe will do and take, worked out before anything is loaded."""
