@@ -34,13 +34,13 @@ def packed_attention(
             "set packing = false in the recipe."
         )
     window = kwargs.get("sliding_window")
+    lengths = [end - begin for begin, end in pairwise(segments)]
+    # Split, not sliced: each slice's gradient would be a whole row of zeros, added up.
+    parts = zip(*(rows.split(lengths, dim=2) for rows in (query, key, value)), strict=True)
     outputs = []
-    for begin, end in pairwise(segments):
-        part = slice(begin, end)
-        mask = _window_mask(end - begin, window, query) if window else None
-        rows, _ = sdpa_attention_forward(
-            module, query[:, :, part], key[:, :, part], value[:, :, part], mask, **kwargs
-        )
+    for length, part in zip(lengths, parts, strict=True):
+        mask = _window_mask(length, window, query) if window else None
+        rows, _ = sdpa_attention_forward(module, *part, mask, **kwargs)
         outputs.append(rows)
     return torch.cat(outputs, dim=1), None
 
