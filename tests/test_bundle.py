@@ -110,7 +110,7 @@ def test_newer_and_older_format_versions(copy: Path) -> None:
         (lambda data: data["vision"].update(image=None), "vision.image is not an object"),
         (lambda data: data["vision"]["image"].update(mode="fill"), "vision.image.mode is 'fill'"),
         (lambda data: data["vision"]["image"].update(mean=[0, 1]), "mean has 2 items, not 3"),
-        (lambda data: data["prompt"].update(stop="</s>"), "prompt.stop is not a list"),
+        (lambda data: data["prompt"].update(stop="</s>"), "prompt.stop is '</s>', not a list"),
         (lambda data: data["files"]["weights.bin"].pop("size"), "weights.bin.size is missing"),
         (lambda data: data.update(format_version="1"), "format_version is '1'"),
         (lambda data: data["files"].update({"../x": data["files"]["weights.bin"]}), "../x"),
