@@ -93,7 +93,8 @@ class _Run:
         self._processes = processes
         self._console = console
         self._resume = resume
-        self._learner = build(recipe, next(iter(recipe.stages.values())).quantize)
+        self._quantize = next(iter(recipe.stages.values())).quantize
+        self._learner = build(recipe, self._quantize)
 
     def finish(self) -> Path:
         recipe, folder = self._recipe, self._recipe.out
@@ -111,7 +112,7 @@ class _Run:
 
     def _begin(self, name: str, stage: Stage) -> None:
         """The model as the stage holds it, the features that it reads, the warm start."""
-        if name == "stage2" and stage.quantize != getattr(self._recipe.stage1, "quantize", None):
+        if stage.quantize != self._quantize:
             self._rebuild(stage)
         processes = self._processes
         with explained(name, self._recipe.out / "steps" / name):
@@ -128,6 +129,7 @@ class _Run:
 
     def _rebuild(self, stage: Stage) -> None:
         projector = self._learner.model.model.multi_modal_projector.state_dict()
+        self._quantize = stage.quantize
         self._learner = build(self._recipe, stage.quantize)
         self._learner.model.model.multi_modal_projector.load_state_dict(projector)
 
