@@ -114,6 +114,13 @@ def test_the_adapter_merged_while_exporting_is_the_merged_checkpoint(
     assert answers[0] == answers[1]
 
 
+def test_a_checkpoint_is_in_the_precision_that_its_configuration_names(tmp_path: Path) -> None:
+    train(write_recipe(tmp_path), ["precision=bf16", "stage1.epochs=0.3", "stage2.epochs=0.5"])
+    stage2 = tmp_path / "run" / "stage2"
+    assert json.loads((stage2 / "config.json").read_text())["text_config"]["dtype"] == "bfloat16"
+    assert {tensor.dtype for tensor in tensors(stage2, LANGUAGE_MODEL).values()} == {torch.bfloat16}
+
+
 def test_losses_are_logged_and_drawn(full_run: Path) -> None:
     rows = [json.loads(line) for line in (full_run / "run" / "log.jsonl").open()]
     assert {row["stage"] for row in rows} == {"stage1", "stage2"}

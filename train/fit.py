@@ -15,7 +15,7 @@ from llava_edge.train.checkpoints.merge import write_merged
 from llava_edge.train.checkpoints.projector_file import load_projector
 from llava_edge.train.engine import stages
 from llava_edge.train.models.language_model import check_quantizable
-from llava_edge.train.models.model import Learner, build
+from llava_edge.train.models.model import Learner, build, compute_dtype
 from llava_edge.train.planning.plan import Plan, make_plan, memory_line
 from llava_edge.train.recipe import Recipe, Stage, load_recipe, resolve_models
 from llava_edge.train.records.batches import Devices
@@ -188,8 +188,11 @@ def _save(learner: Learner, recipe: Recipe, name: str, stage: Stage) -> None:
     if stage.lora:
         save_adapter(learner, recipe, recipe.out / "adapter")
         write_merged(recipe.out / "adapter", recipe.out / name, Path(recipe.language_model))
-    else:
-        save_checkpoint(learner, recipe, recipe.out / name, projector_file=name == "stage1")
+        return
+    if stage.language_model_lr:  # which learnt in fp32, and is kept in the precision it came in
+        learner.model.model.language_model.to(compute_dtype(recipe))
+        learner.model.lm_head.to(compute_dtype(recipe))
+    save_checkpoint(learner, recipe, recipe.out / name, projector_file=name == "stage1")
 
 
 def _what_learns(stage: Stage) -> str:

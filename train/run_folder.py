@@ -87,7 +87,9 @@ def remember(recipe: Recipe, fingerprints: Mapping[str, str], *, resume: bool) -
             f"The run in {recipe.out} began with {key} = {was}, but the recipe now says {is_now}; "
             "take the change back, or begin anew with --force."
         )
-    path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+    partial = path.with_name(RUN + ".partial")
+    partial.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +17,7 @@ from llava_edge.records import LabelledBox, PictureFile, Record
 from llava_edge.train.models.model import Learner, tower_rows
 from llava_edge.train.recipe import WarmStart
 from llava_edge.train.records.features import Features
+from llava_edge.train.watch.track import track
 
 BACKGROUND = "background"  # the word for rows in no box
 SHARPNESS = 20.0  # of the softmax over cosines

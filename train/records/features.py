@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from llava_edge.config import ImageConfig
 from llava_edge.image import PictureSource, load_picture, preprocess
 from llava_edge.train.records.batches import Devices
+from llava_edge.train.watch.track import track
 
 BLOCK = 16  # pictures at once; always the same ones, so that rows are the same bits in every run
 
@@ -77,7 +77,7 @@ class Features:
         done = self._map("done.bin", (len(self._blocks),), torch.uint8)
         own = range(devices.rank, len(self._blocks), devices.count)
         left = [block for block in own if not done[block]]
-        for block in track(left, "Features of pictures", disable=not left or devices.rank > 0):
+        for block in track(left, "Features of pictures") if devices.rank == 0 else left:
             places = self._blocks[block]
             pixels = [preprocess(load_picture(self._pictures[at]), image) for at in places]
             batch = torch.stack([torch.from_numpy(one) for one in pixels])

@@ -1,0 +1,16 @@
+"""A bar for a long loop: on stderr, and on a terminal alone."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track as rich_track
+
+T = TypeVar("T")
+
+
+def track(items: Sequence[T], words: str) -> Iterator[T]:
+    """The items, under a bar that says in words what is done with them."""
+    console = Console(stderr=True)
+    shown = console.is_terminal and len(items) > 0
+    yield from rich_track(items, words, console=console, disable=not shown)
