@@ -21,7 +21,10 @@ FIRST = 3  # places named for each problem
 @app.command()
 def check(
     target: Annotated[
-        Path, typer.Argument(help="A recipe (TOML), or records: JSON, JSONL, .tar or a glob.")
+        Path,
+        typer.Argument(
+            help="A recipe (TOML or a shipped name), or records: JSON, JSONL, .tar, a glob."
+        ),
     ],
     images: Annotated[
         Path | None,
@@ -37,10 +40,11 @@ def check(
     """Read all records and pictures once and list what is wrong with them."""
     with needed_by("`llava-edge data`", "train"):
         from llava_edge.train.recipe import Source, load_recipe, resolve_models
+        from llava_edge.train.recipe_file import shipped_names
         from llava_edge.train.records.check import check, recipe_encoder, recipe_sources
         from llava_edge.train.records.table import default_cache, open_table
     encoder = None
-    if target.suffix == ".toml":
+    if target.suffix == ".toml" or (not target.exists() and str(target) in shipped_names()):
         recipe = resolve_models(load_recipe(target))
         sources, encoder = recipe_sources(recipe), recipe_encoder(recipe)
     else:

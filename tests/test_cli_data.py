@@ -10,7 +10,7 @@ from tiny_training import write_recipe, write_records
 from typer.testing import CliRunner, Result
 
 from llava_edge.cli import app
-from llava_edge.errors import LlavaEdgeError, RecordError, UsageError
+from llava_edge.errors import LlavaEdgeError, RecordError, TrainingError, UsageError
 from llava_edge.train.recipe import load_recipe
 from llava_edge.train.records.show import show
 
@@ -89,3 +89,7 @@ def test_what_is_not_there_to_be_shown(recipe: Path) -> None:
         run("show", recipe, "--stage", "stage3"), UsageError
     )
     assert "records 0 to 6" in error(run("show", recipe, "--index", 7), UsageError)
+
+
+def test_a_shipped_recipe_is_checked_by_name() -> None:
+    assert "data/LLaVA-Pretrain" in error(run("check", Path("v1.5")), TrainingError)
