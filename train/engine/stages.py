@@ -38,11 +38,11 @@ def prepare(learner: Learner, stage: Stage) -> AnswerLoss:
     if stage.projector_lr:
         _unfreeze(llava.model.multi_modal_projector)
     _set_attention(llava.model.language_model, stage)
-    if stage.gradient_checkpointing:
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of its new name
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of their new names
+        if stage.gradient_checkpointing:
             llava.model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
-    else:  # as the stage before may have had it
-        llava.model.language_model.gradient_checkpointing_disable()
+        else:  # as the stage before may have had it
+            llava.model.language_model.gradient_checkpointing_disable()
     if stage.language_model_lr and stage.lora:
         lora = LoraConfig(
             r=stage.lora.rank,
