@@ -39,6 +39,7 @@ class Runs:
         if not folder.exists():
             found = launch(LAYOUTS[layout][1], "-m", "llava_edge", "train", recipe(folder, layout))
             assert found.returncode == 0, found.stderr
+            assert "Warning" not in found.stderr
         return folder / "run"
 
 
