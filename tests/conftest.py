@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from PIL import Image
 from sessions import EXACT
 from skimage import data
@@ -14,6 +15,9 @@ from llava_edge.export import convert
 from llava_edge.export.convert import export
 
 pytest_plugins = ["overlays"]
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -25,9 +25,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_stream, "CHUNK", 5)
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(samples=samples, indent=st.sampled_from([None, 0, 3]), escaped=st.booleans())
 def test_a_list_is_read_whatever_its_layout(
     tmp_path: Path, small_chunks: None, samples: list[Any], indent: int | None, escaped: bool

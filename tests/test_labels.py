@@ -171,7 +171,7 @@ def decode(ids: Sequence[int], kind: Kind) -> str:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(said=turns)
 def test_labels_decode_to_the_answers_and_what_ends_them(
     kind: Kind, name: str, said: list[tuple[str, str]]
@@ -204,7 +204,7 @@ def test_labels_decode_to_the_answers_and_what_ends_them(
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(said=turns)
 def test_labels_are_the_ids_that_are_learned(
     kind: Kind, name: str, said: list[tuple[str, str]]
@@ -222,7 +222,7 @@ def test_labels_are_the_ids_that_are_learned(
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(said=turns)
 def test_words_never_become_special_tokens(
     kind: Kind, name: str, said: list[tuple[str, str]]
@@ -237,7 +237,7 @@ def test_words_never_become_special_tokens(
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(said=turns)
 def test_a_cut_leaves_whole_pictures_and_some_labels(
     kind: Kind, name: str, said: list[tuple[str, str]]
@@ -311,7 +311,7 @@ def ours(said: Sequence[tuple[str, str]], prompt: PromptConfig, kind: Kind) -> o
     return label(rendered(said, chosen), chosen)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(said=safe_turns)
 def test_vicuna_is_what_llava_makes_of_it(
     kinds: dict[str, Kind], said: list[tuple[str, str]]
@@ -328,7 +328,7 @@ def test_vicuna_is_what_llava_makes_of_it(
     assert ours(said, PROMPTS["v1"], kinds["llama"]) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(said=safe_turns)
 def test_llama_2_is_what_llava_makes_of_it(
     kinds: dict[str, Kind], said: list[tuple[str, str]]
@@ -348,7 +348,7 @@ def test_llama_2_is_what_llava_makes_of_it(
     assert ours(said, LLAMA_2, kinds["llama"]) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(question=texts, caption=safe)
 def test_plain_is_what_llava_makes_of_it(
     kinds: dict[str, Kind], question: str, caption: str

@@ -102,7 +102,7 @@ def test_rtn_is_onnxruntimes(bits: Bits, block_size: int) -> None:
 
 
 @BITS
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**32 - 1),
     offset=st.sampled_from([0.0, 0.5, -3.0]),
