@@ -187,6 +187,7 @@ def _save(learner: Learner, recipe: Recipe, name: str, stage: Stage) -> None:
     """Write the stage's checkpoint; that of adapters is what `merge` makes of them."""
     if stage.lora:
         save_adapter(learner, recipe, recipe.out / "adapter")
+        learner.model.model.language_model = None  # merging reads it anew; one copy is enough
         write_merged(recipe.out / "adapter", recipe.out / name, Path(recipe.language_model))
         return
     if stage.language_model_lr:  # which learnt in fp32, and is kept in the precision it came in

@@ -22,6 +22,8 @@ MODEL_KEYS = (  # of a recipe; other ones, such as precision, may change while i
     "vision_feature_select_strategy",
     "image_mode",
     "image_token",
+    "max_tokens",
+    "bad_records",
 )
 STEP_KEYS = (  # of a stage: which records a step has, and what it does with them
     "projector_lr",

@@ -1,7 +1,6 @@
 """What a recipe will do, worked out before anything is loaded: steps, parameters and memory."""
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +41,6 @@ class Plan:
     stages: dict[str, StagePlan]
     cache_bytes: int | None  # of disk, for the frozen tower's features
     needed: tuple[str, ...]  # what is not there yet
-
-
-def world_size() -> int:
-    """How many processes train together, as torchrun says it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def make_plan(recipe: Recipe, devices: int = 1) -> Plan:
