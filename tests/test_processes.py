@@ -103,3 +103,26 @@ def test_a_process_that_is_killed_ends_the_run_which_then_goes_on(
     weights = load_file(path.parent / "run" / "stage2" / "model.safetensors")
     for name, tensor in load_file(runs[layout] / "stage2" / "model.safetensors").items():
         assert torch.equal(weights[name], tensor), name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
+@pytest.mark.parametrize(("before", "after"), [("one", "fsdp"), ("fsdp", "one"), ("ddp", "fsdp")])
+def test_a_run_goes_on_with_other_processes(
+    before: str, after: str, runs: Runs, tmp_path: Path
+) -> None:
+    path = recipe(tmp_path / "killed", before)
+    launch(LAYOUTS[before][1], KILLED, path, "training_step", STEPS + 9)
+    assert (path.parent / "run" / "steps" / "stage2").exists()
+    resumed = launch(
+        LAYOUTS[after][1],
+        "-m",
+        "llava_edge",
+        "train",
+        path,
+        "--resume",
+        "--set",
+        f"parallel={LAYOUTS[after][0]}",
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    expected = rows(runs["one"], "loss")
+    torch.testing.assert_close(rows(path.parent / "run", "loss"), expected, atol=1e-4, rtol=0)

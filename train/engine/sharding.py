@@ -49,6 +49,23 @@ def save_optimizer(model: nn.Module, optimizer: Optimizer, path: Path, *, write:
 
 
 def load_optimizer(model: nn.Module, optimizer: Optimizer, path: Path) -> None:
-    """Read what `save_optimizer` wrote, by any number of processes."""
+    """Read what `save_optimizer` wrote, or the state of one that was not sharded."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    set_optimizer_state_dict(model, optimizer, state, options=SPREAD)
+    set_optimizer_state_dict(model, optimizer, _named(state, model, optimizer), options=SPREAD)
+
+
+def _named(state: dict[str, Any], model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """With the parameters' names; without shards torch numbers them in the order of the groups."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    order = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+
+    def name(key: str | int) -> str:
+        return order[key] if isinstance(key, int) else key
+
+    return {
+        "state": {name(key): values for key, values in state["state"].items()},
+        "param_groups": [
+            {**group, "params": [name(key) for key in group["params"]]}
+            for group in state["param_groups"]
+        ],
+    }
