@@ -47,7 +47,7 @@ def features(folder: Path, pictures: list[Path], key: str = "tower") -> Features
 
 def test_rows_are_the_towers(pictures: list[Path], tmp_path: Path) -> None:
     made, tower = features(tmp_path, pictures), Tower()
-    made.fill(tower, IMAGE, Devices())
+    made.fill(tower, IMAGE, Devices(), str)
     assert tower.seen == len(pictures)
     for picture in (pictures[0], pictures[BLOCK], pictures[-1]):
         pixels = torch.from_numpy(preprocess(load_picture(picture), IMAGE))[None]
@@ -56,24 +56,24 @@ def test_rows_are_the_towers(pictures: list[Path], tmp_path: Path) -> None:
 
 def test_what_was_computed_is_not_computed_again(pictures: list[Path], tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        features(tmp_path, pictures).fill(Tower(cut_after=BLOCK), IMAGE, Devices())
+        features(tmp_path, pictures).fill(Tower(cut_after=BLOCK), IMAGE, Devices(), str)
     tower = Tower()
-    features(tmp_path, pictures).fill(tower, IMAGE, Devices())
+    features(tmp_path, pictures).fill(tower, IMAGE, Devices(), str)
     assert tower.seen == len(pictures) - BLOCK
-    features(tmp_path, pictures).fill(tower, IMAGE, Devices())
+    features(tmp_path, pictures).fill(tower, IMAGE, Devices(), str)
     assert tower.seen == len(pictures) - BLOCK
 
 
 def test_devices_share_the_work(pictures: list[Path], tmp_path: Path) -> None:
     towers = [Tower(), Tower()]
     for rank, tower in enumerate(towers):
-        features(tmp_path, pictures).fill(tower, IMAGE, Devices(2, rank))
+        features(tmp_path, pictures).fill(tower, IMAGE, Devices(2, rank), str)
     assert [tower.seen for tower in towers] == [BLOCK + 3, BLOCK]
     assert features(tmp_path, pictures)[pictures[-1]].abs().sum() > 0
 
 
 def test_another_tower_begins_anew(pictures: list[Path], tmp_path: Path) -> None:
-    features(tmp_path, pictures).fill(Tower(), IMAGE, Devices())
+    features(tmp_path, pictures).fill(Tower(), IMAGE, Devices(), str)
     tower = Tower()
-    features(tmp_path, pictures, key="other").fill(tower, IMAGE, Devices())
+    features(tmp_path, pictures, key="other").fill(tower, IMAGE, Devices(), str)
     assert tower.seen == len(pictures)

@@ -164,9 +164,17 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
             assert same(resumed, tensors(full_run / "run" / stage, part))
 
 
-def test_a_broken_picture_stops_with_its_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [[], ["feature_cache=0"]], ids=["features", "pixels"])
+def test_a_broken_picture_stops_with_its_record(settings: list[str], tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     (tmp_path / "pictures" / "3.png").write_bytes(b"no picture")
-    with pytest.raises(PictureError, match=r"3\.png"):
-        train(recipe)
+    with pytest.raises(PictureError, match=r"^Record 4, line \d+ of .*records\.json: .*3\.png"):
+        train(recipe, settings)
     assert not (tmp_path / "run" / "stage1").exists()
+
+
+def test_a_broken_picture_of_the_warm_start_stops_with_its_record(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, tower="efficientnet_lite", warm_start=True)
+    (tmp_path / "pictures" / "3.png").write_bytes(b"no picture")
+    with pytest.raises(PictureError, match=r"^Record picture-3: .*3\.png"):
+        train(recipe, ["feature_cache=0"])

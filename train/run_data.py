@@ -72,7 +72,10 @@ class RunData:
         if self.features is None:
             return
         self.features.fill(
-            lambda pixels: tower_rows(learner.model, pixels), learner.encoding.image, devices
+            lambda pixels: tower_rows(learner.model, pixels),
+            learner.encoding.image,
+            devices,
+            self._first_naming,
         )
 
     def require_features(self) -> None:
@@ -92,13 +95,22 @@ class RunData:
 
     def _pictures(self) -> list[PictureSource]:
         """Each picture once, or none where no picture is seen twice."""
-        tables = [*self._train.values(), *([self.warm_start] if self.warm_start else [])]
-        seen = sum(int(table.pictures[positions].sum()) for table, positions in tables)
+        seen = sum(int(table.pictures[positions].sum()) for table, positions in self._seen)
         stages = self._recipe.stages.values()
         again = any(stage.epochs > 1 for stage in stages)
-        each = (table.distinct_pictures(positions) for table, positions in tables)
+        each = (table.distinct_pictures(positions) for table, positions in self._seen)
         pictures: list[PictureSource] = list(dict.fromkeys(chain.from_iterable(each)))
         return pictures if again or len(pictures) < seen else []
+
+    def _first_naming(self, picture: PictureSource) -> str:
+        """Where the first record that names a picture stands."""
+        entries = (table.entry(int(at)) for table, positions in self._seen for at in positions)
+        return next(entry.where for entry in entries if picture in entry.pictures)
+
+    @property
+    def _seen(self) -> list[Records]:
+        """What the tower is shown in all of the run, but for what is held out."""
+        return [*self._train.values(), *([self.warm_start] if self.warm_start else [])]
 
 
 def _key(learner: Learner) -> str:

@@ -6,17 +6,15 @@ is an addition to the paper's stage 1, not a replacement.
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llava_edge.errors import TrainingError
-from llava_edge.image import load_picture, preprocess
-from llava_edge.records import LabelledBox, PictureFile, Record
+from llava_edge.records import LabelledBox, Record
 from llava_edge.train.models.model import Learner, tower_rows
 from llava_edge.train.recipe import WarmStart
-from llava_edge.train.records.features import Features
+from llava_edge.train.records.features import Features, pixels_of
 from llava_edge.train.watch.track import track
 
 BACKGROUND = "background"  # the word for rows in no box
@@ -62,8 +60,7 @@ def _labelled_rows(
     labelled = labels >= 0
     rows, filled = torch.empty(0), 0
     for start in track(range(0, len(records), 16), "Features for the warm start"):
-        pictures = [record.images[0] for record in records[start : start + 16]]
-        found = _rows(learner, pictures, kept)[labelled[start : start + 16]]
+        found = _rows(learner, records[start : start + 16], kept)[labelled[start : start + 16]]
         if not len(rows):  # one allocation, since it is most of the memory
             rows = found.new_empty(int(labelled.sum()), found.shape[-1])
         rows[filled : filled + len(found)] = found
@@ -71,11 +68,12 @@ def _labelled_rows(
     return rows, labels[labelled]
 
 
-def _rows(learner: Learner, pictures: Sequence[PictureFile], kept: Features | None) -> Tensor:
+def _rows(learner: Learner, records: Sequence[Record], kept: Features | None) -> Tensor:
     if kept is not None:
-        return torch.stack([kept[picture] for picture in pictures])
-    pixels = [preprocess(load_picture(picture), learner.encoding.image) for picture in pictures]
-    return tower_rows(learner.model, torch.from_numpy(np.stack(pixels))).cpu()
+        return torch.stack([kept[record.images[0]] for record in records])
+    image, where = learner.encoding.image, {r.images[0]: f"Record {r.id}" for r in records}
+    pixels = [pixels_of(record.images[0], image, where.__getitem__) for record in records]
+    return tower_rows(learner.model, torch.stack(pixels)).cpu()
 
 
 def _label_map(objects: Sequence[LabelledBox], index: dict[str, int], side: int) -> Tensor:

@@ -108,6 +108,6 @@ def _compute_features(
     features.create()
     start = time.perf_counter()
     features.fill(
-        lambda pixels: tower_rows(learner.model, pixels), learner.encoding.image, Devices()
+        lambda pixels: tower_rows(learner.model, pixels), learner.encoding.image, Devices(), str
     )
     return features, (time.perf_counter() - start) / len(pictures)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from llava_edge.config import ImageConfig
+from llava_edge.errors import PictureError
 from llava_edge.image import PictureSource, load_picture, preprocess
 from llava_edge.train.records.batches import Devices
 from llava_edge.train.watch.track import track
@@ -16,6 +17,15 @@ from llava_edge.train.watch.track import track
 BLOCK = 16  # pictures at once; always the same ones, so that rows are the same bits in every run
 
 Tower = Callable[[Tensor], Tensor]  # pixels [n, 3, H, W] -> rows [n, T, C]
+Where = Callable[[PictureSource], str]  # such as "Record 3, line 40 of train.json"
+
+
+def pixels_of(picture: PictureSource, image: ImageConfig, where: Where) -> Tensor:
+    """Pixels [3, H, W]; raises PictureError, with the place where the picture is named."""
+    try:
+        return torch.from_numpy(preprocess(load_picture(picture), image))
+    except PictureError as error:
+        raise type(error)(f"{where(picture)}: {error}") from error
 
 
 class Features:
@@ -71,17 +81,16 @@ class Features:
         self._map("done.bin", (len(self._blocks),), torch.uint8)
         header.write_text(json.dumps(self._header))
 
-    def fill(self, tower: Tower, image: ImageConfig, devices: Devices) -> None:
-        """Compute the blocks that are this device's share."""
+    def fill(self, tower: Tower, image: ImageConfig, devices: Devices, where: Where) -> None:
+        """Compute the blocks that are this device's share; raises PictureError as `pixels_of`."""
         rows = self._map("rows.bin", self._shape, self._dtype)
         done = self._map("done.bin", (len(self._blocks),), torch.uint8)
         own = range(devices.rank, len(self._blocks), devices.count)
         left = [block for block in own if not done[block]]
         for block in track(left, "Features of pictures") if devices.rank == 0 else left:
             places = self._blocks[block]
-            pixels = [preprocess(load_picture(self._pictures[at]), image) for at in places]
-            batch = torch.stack([torch.from_numpy(one) for one in pixels])
-            rows[places.start : places.stop] = tower(batch).to(self._dtype).cpu()
+            pixels = [pixels_of(self._pictures[at], image, where) for at in places]
+            rows[places.start : places.stop] = tower(torch.stack(pixels)).to(self._dtype).cpu()
             done[block] = 1
 
     @property
