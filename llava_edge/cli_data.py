@@ -10,7 +10,9 @@ from rich.table import Table
 from llava_edge.extras import needed_by
 
 if TYPE_CHECKING:
-    from llava_edge.train.records.check import Report
+    from llava_edge.train.recipe import Source
+    from llava_edge.train.records.encode import Encoder
+    from llava_edge.train.records.report import Report
     from llava_edge.train.records.table import RecordTable
 
 app = typer.Typer(help="Look at records before training on them.", no_args_is_help=True)
@@ -39,14 +41,13 @@ def check(
 ) -> None:
     """Read all records and pictures once and list what is wrong with them."""
     with needed_by("`llava-edge data`", "train"):
-        from llava_edge.train.recipe import Source, load_recipe, resolve_models
+        from llava_edge.train.recipe import Source
         from llava_edge.train.recipe_file import shipped_names
-        from llava_edge.train.records.check import check, recipe_encoder, recipe_sources
+        from llava_edge.train.records.check import check
         from llava_edge.train.records.table import default_cache, open_table
     encoder = None
     if target.suffix == ".toml" or (not target.exists() and str(target) in shipped_names()):
-        recipe = resolve_models(load_recipe(target))
-        sources, encoder = recipe_sources(recipe), recipe_encoder(recipe)
+        sources, encoder = _of_recipe(target)
     else:
         sources = [Source((target,), images or target.parent)]
     table = open_table(sources, default_cache(), 0).distinct()
@@ -72,9 +73,21 @@ def show(
         from llava_edge.train.recipe import load_recipe, resolve_models
         from llava_edge.train.records.show import show
         from llava_edge.train.records.table import default_cache
-    plan = resolve_models(load_recipe(recipe))
+    resolved = resolve_models(load_recipe(recipe), weights=False)
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    show(plan, stage or list(plan.stages)[-1], index, default_cache(), console)
+    show(resolved, stage or list(resolved.stages)[-1], index, default_cache(), console)
+
+
+def _of_recipe(target: Path) -> "tuple[list[Source], Encoder]":
+    """What a recipe reads, each source once, and how its last stage, with the longest, encodes."""
+    from llava_edge.train.models.encoding import read_encoding
+    from llava_edge.train.recipe import load_recipe, resolve_models
+    from llava_edge.train.records.encode import Encoder
+
+    recipe = resolve_models(load_recipe(target), weights=False)
+    sources = {(source.records, source.images, source.limit): source for source in recipe.data}
+    last = list(recipe.stages.values())[-1]
+    return list(sources.values()), Encoder.of_stage(read_encoding(recipe), recipe, last)
 
 
 def _print(report: "Report", table: "RecordTable") -> None:

@@ -35,6 +35,11 @@ class Data:
         if not self.records or (self.limit is not None and self.limit < 1):
             raise ValueError("records and limit must be 1 or more")
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that the records name; where a pattern finds none, the pattern itself."""
+        return [file for pattern in self.records for file in expand(pattern)]
+
 
 @dataclass(frozen=True)
 class LabelledBox:
@@ -156,7 +161,7 @@ class _Pictures:
 
 def _all_entries(data: Data) -> Iterator[Entry]:
     pictures = _Pictures(data.images)
-    for path in (file for pattern in data.records for file in expand(pattern)):
+    for path in data.files:
         if path.suffix == ".tar":
             for number, sample in enumerate(read_shard_samples(path), 1):
                 yield _entry(path, number, None, sample.text, pictures, sample.pictures)

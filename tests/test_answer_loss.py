@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from tiny_training import write_recipe
 from torch import Tensor
 
@@ -113,7 +114,7 @@ def test_kept_features_teach_what_computed_ones_do(
         load_recipe(folder / "recipe.toml", [f"precision={precision}"]), out=tmp_path / "run"
     )
     recipe.out.mkdir()
-    data, learner = RunData(recipe), build(recipe)
+    data, learner = RunData(recipe, Console(quiet=True)), build(recipe)
     data.lay_out_features(learner)
     assert data.features is not None and not data.features.whole
     data.fill_features(learner, Devices())

@@ -1,33 +1,32 @@
 """Every kind of problem is found where it is, and training is told which records are usable."""
 
 import json
-from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from tar_shards import picture_bytes
 from tiny import tokenizer
-from tiny_training import write_recipe, write_records
+from tiny_training import write_records
 
 from llava_edge import image
+from llava_edge.config import ImageConfig
 from llava_edge.errors import TrainingError
 from llava_edge.prompt import CHATML
 from llava_edge.tokenizer import Tokenizer
-from llava_edge.train.recipe import Recipe, Source, Stage, load_recipe
+from llava_edge.train.recipe import Recipe, Source, Stage
 from llava_edge.train.records import check as check_module
-from llava_edge.train.records.check import (
-    Report,
-    check,
-    recipe_encoder,
-    recipe_sources,
-    usable_rows,
-)
-from llava_edge.train.records.encode import NO_PIXELS, Encoder
+from llava_edge.train.records.check import FAULTS, check, usable_rows
+from llava_edge.train.records.encode import Encoder
 from llava_edge.train.records.labels import Encoding
+from llava_edge.train.records.report import kept
 from llava_edge.train.records.table import RecordTable, open_table
+
+IMAGE = ImageConfig(size=0, mean=(0, 0, 0), std=(1, 1, 1), mode="square")  # of no tower
 
 
 def turns(*values: str) -> list[dict[str, str]]:
@@ -70,7 +69,7 @@ def encoder(image_tokens: int, max_tokens: int) -> Encoder:
     words = Tokenizer(tokenizer())
     id = words.token_id("<image>")
     assert id is not None
-    return Encoder(Encoding(words, CHATML, NO_PIXELS, image_tokens, id), max_tokens)
+    return Encoder(Encoding(words, CHATML, IMAGE, image_tokens, id), max_tokens)
 
 
 def recipe(bad_records: Literal["stop", "skip", "refuse"]) -> Recipe:
@@ -106,10 +105,10 @@ def test_processes_find_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_bad_records_are_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = table_of(folder, weight=2.0)
-    kept = usable_rows(table, recipe("skip"), workers=1)
+    usable = usable_rows(table, recipe("skip"), workers=1, console=Console(stderr=True))
     rows = len(BAD) + 3
     too_long = EXPECTED["too long"][0]
-    assert kept.tolist() == [row + n * rows for n in (0, 1) for row in (0, too_long, rows - 1)]
+    assert usable.tolist() == [row + n * rows for n in (0, 1) for row in (0, too_long, rows - 1)]
     assert "8 of 11 records cannot be used" in " ".join(capsys.readouterr().err.split())
     assert np.array_equal(usable_rows(table, recipe("stop")), np.arange(2 * rows))
 
@@ -119,13 +118,23 @@ def test_bad_records_are_refused(folder: Path) -> None:
         usable_rows(table_of(folder), recipe("refuse"), workers=1)
 
 
-def test_what_was_checked_is_not_checked_again(
+def test_what_was_found_is_not_looked_for_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = table_of(folder)
-    first = usable_rows(table, recipe("skip"), workers=1)
-    monkeypatch.setattr(check_module, "check", None)  # whoever checks again fails
-    assert np.array_equal(usable_rows(table_of(folder), recipe("skip")), first)
+    long, short = encoder(image_tokens=7, max_tokens=90), encoder(image_tokens=7, max_tokens=25)
+    first = usable_rows(table_of(folder), recipe("skip"), long, workers=1)
+    monkeypatch.setattr(check_module, "load_picture", None)  # whoever looks at a picture fails
+    with pytest.raises(TrainingError, match="3 no answer within max_tokens.*so none is left"):
+        usable_rows(table_of(folder), recipe("skip"), short, workers=1)
+    monkeypatch.setattr(check_module, "_find", None)
+    assert np.array_equal(usable_rows(table_of(folder), recipe("skip"), long), first)
+
+
+def test_another_vocabulary_counts_other_tokens(folder: Path) -> None:
+    one, other = tokenizer(), tokenizer()
+    other.add_tokens(["Yes."])
+    keys = {Encoder(Encoding(Tokenizer(t), CHATML, IMAGE, 7, 3), 50).key for t in (one, other)}
+    assert len(keys) == 2
 
 
 def test_what_was_mended_is_seen(folder: Path) -> None:
@@ -148,15 +157,7 @@ def test_problems_of_several_sources_are_kept_apart(folder: Path) -> None:
     bad = Source((folder / "bad.jsonl",), folder / "pictures")
     both = open_table([good, bad], folder / "cache", 0)
     report = check(both, workers=1)
-    alone = check_module._kept(open_table([bad], folder / "cache", 0))
-    assert alone is not None and set(report.unusable) == {7 + row for row in alone.unusable}
-    assert check_module._kept(open_table([good], folder / "cache", 0)) == Report(7, {})
-
-
-def test_a_recipe_is_checked_with_its_own_tokens(tmp_path: Path) -> None:
-    loaded = load_recipe(write_recipe(tmp_path))
-    (source,) = recipe_sources(loaded)  # of both stages
-    table = open_table([source], tmp_path / "cache", 0)
-    assert check(table, recipe_encoder(loaded), workers=1).problems == {}
-    report = check(table, recipe_encoder(replace(loaded, max_tokens=105)), workers=1)
-    assert report.problems == {"too long": list(range(6))}  # the seventh has no picture
+    alone = kept(open_table([bad], folder / "cache", 0), FAULTS)
+    assert alone is not None
+    assert set(report.unusable) == {7 + row for row in chain.from_iterable(alone.values())}
+    assert kept(open_table([good], folder / "cache", 0), FAULTS) == {}

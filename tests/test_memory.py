@@ -20,6 +20,7 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
+from llava_edge.train.models.tower_shape import TowerShape
 from llava_edge.train.planning import memory
 from llava_edge.train.planning.memory import Batch, DecoderShape, ModelShape
 from llava_edge.train.planning.model_shape import decoder_shape, model_shape
@@ -167,7 +168,7 @@ def test_weights_in_nf4_are_what_bitsandbytes_holds(tmp_path: Path) -> None:
 
 def model_of(decoder: DecoderShape) -> ModelShape:
     """A model of nothing but a decoder."""
-    return ModelShape(decoder, 0, 0, 0, 0, 0, 1)
+    return ModelShape(decoder, TowerShape(0, 0, 0, 0), 0, 1)
 
 
 def test_eight_bit_states_are_what_bitsandbytes_holds() -> None:
@@ -210,8 +211,8 @@ def test_the_shape_is_that_of_the_model_itself(tmp_path: Path) -> None:
     shape = model_shape(recipe)
     assert shape.parameters == sum(p.numel() for p in llava.parameters())
     features = llava.get_image_features(torch.zeros(1, 3, 33, 33)).pooler_output[0]
-    assert shape.image_tokens == features.shape[0] == 36
-    assert shape.feature_size == 40
+    assert shape.tower.image_tokens == features.shape[0] == 36
+    assert shape.tower.channels == 40
 
 
 def test_sharding_divides_what_is_held() -> None:

@@ -70,7 +70,7 @@ def test_records_steps_and_parameters_are_counted(
     learner = build(recipe)
     assert plan.shape is not None
     assert plan.shape.parameters == sum(p.numel() for p in learner.model.parameters())
-    assert plan.shape.image_tokens == learner.encoding.image_tokens
+    assert plan.shape.tower.image_tokens == learner.encoding.image_tokens
     assert not plan.needed
     assert "still needed" not in shown(plan, capsys)
     assert memory_line(plan).startswith("Memory: about ")
@@ -83,12 +83,15 @@ def test_the_longest_record_bounds_the_memory(written: Path) -> None:
     assert free.memory and cut.memory and cut.memory.activations < free.memory.activations
 
 
-def test_features_on_disk_are_at_most_what_the_recipe_allows(written: Path) -> None:
+def test_features_are_on_disk_where_pictures_are_shown_again_and_all_fit(written: Path) -> None:
     recipe = load_recipe(written)
     plan = make_plan(recipe)
     assert plan.shape is not None
-    assert plan.cache_bytes == 12 * plan.shape.image_tokens * plan.shape.feature_size * 2
-    assert make_plan(replace(recipe, feature_cache=1e-6)).cache_bytes == 1000
+    of_a_picture = plan.shape.tower.image_tokens * plan.shape.tower.channels * 4
+    assert plan.cache_bytes == 6 * of_a_picture  # of fp32, for both stages
+    assert make_plan(replace(recipe, feature_cache=1e-6)).cache_bytes == 0
+    alone = replace(recipe, stage1=None, projector_weights=written)
+    assert make_plan(alone).cache_bytes == 0
 
 
 def test_a_model_that_is_not_there_leaves_the_rest_of_the_plan(

@@ -16,7 +16,7 @@ DATA = {"stage1": "a", "stage2": "b"}
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_recipe(tmp_path_factory.mktemp("recipe"), lora=True)
+    return write_recipe(tmp_path_factory.mktemp("recipe"), lora=True, warm_start=True)
 
 
 def begin(recipe: Path, out: Path, checkpoint: str, overrides: Sequence[str] = ()) -> None:
@@ -48,12 +48,12 @@ def test_a_folder_must_be_made_or_written_to(tmp_path: Path) -> None:
         ("stage1.epochs=2", "stage1.epochs = 1.0"),
         ("projector=linear", "projector = mlp2x_gelu"),
         ("seed=1", "another seed"),
+        ("warm_start.epochs=4", r"warm_start\.epochs = 3"),
     ],
 )
-def test_what_steps_depend_on_stays(
-    written: Path, tmp_path: Path, override: str, said: str
-) -> None:
+def test_what_it_began_with_stays(written: Path, tmp_path: Path, override: str, said: str) -> None:
     begin(written, tmp_path, "stage1")
+    (tmp_path / "warm_start").mkdir()
     before = (tmp_path / "run.json").read_text()
     with pytest.raises(TrainingError, match=said):
         remember(load_recipe(written, [f"out={tmp_path}", override]), DATA, resume=True)
@@ -70,3 +70,21 @@ def test_what_they_do_not_may_change(written: Path, tmp_path: Path, override: st
     key = override.split("=")[0].split(".")[-1]
     assert f'"{key}"' in (tmp_path / "run.json").read_text()
     assert json.loads((tmp_path / "run.json").read_text())["data"] == DATA
+
+
+def test_a_model_may_move_but_not_change(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    out = tmp_path / "run"
+    begin(recipe, out, "stage1")
+    moved = tmp_path / "moved"
+    for folder, key in (("tower", "vision_tower"), ("language_model", "language_model")):
+        (tmp_path / folder).rename(moved)
+        again = load_recipe(recipe, [f"out={out}", f"{key}={moved}"])
+        remember(again, DATA, resume=True)
+        weights = moved / "model.safetensors"
+        content = weights.read_bytes()
+        weights.write_bytes(content[:-4] + b"else")
+        with pytest.raises(TrainingError, match="another vision tower or language model"):
+            remember(again, DATA, resume=True)
+        weights.write_bytes(content)
+        moved.rename(tmp_path / folder)

@@ -57,16 +57,16 @@ def train(
         explained("the run", given.out / "steps"),
         processes.main_process_first(),  # which fetches models and reads records for all
     ):
-        plan = resolve_models(given)
+        resolved = resolve_models(given)
         if processes.is_main_process:
-            expected = make_plan(plan, processes.num_processes)
-            _check_quantize(expected)
-            console.print(memory_line(expected))
-            claim(plan.out, resume=resume, force=force)
-        data = RunData(plan)
+            plan = make_plan(resolved, processes.num_processes)
+            _check_quantize(plan)
+            console.print(memory_line(plan))
+            claim(resolved.out, resume=resume, force=force)
+        data = RunData(resolved, console)
         if processes.is_main_process:
-            remember(plan, data.fingerprints, resume=resume)
-    return _Run(plan, data, processes, console, resume=resume).finish()
+            remember(resolved, data.fingerprints, resume=resume)
+    return _Run(resolved, data, processes, console, resume=resume).finish()
 
 
 def _check_quantize(plan: Plan) -> None:

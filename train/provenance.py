@@ -1,5 +1,7 @@
-"""What a run was: its recipe with every default, versions, device, data and seed."""
+"""What a run was: its recipe with every default, versions, device, models, data and seed."""
 
+import hashlib
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,18 +16,23 @@ from llava_edge.train.recipe import Recipe
 
 RUN = "run.json"  # of a run's folder, and of each of its checkpoints
 LIBRARIES = ("torch", "transformers", "accelerate", "peft")
+END = 1 << 20  # bytes of a weights' file that tell it from another of its size
 
 
 def provenance(recipe: Recipe, data_fingerprints: Mapping[str, str]) -> dict[str, Any]:
     """What `run.json` says; all of it is JSON."""
     return {
-        "recipe": _plain(asdict(recipe)),
+        "recipe": json.loads(json.dumps(asdict(recipe), default=Path.as_posix)),
         "versions": {
             "llava-edge": llava_edge.__version__,
             "python": platform.python_version(),
             **{name: version(name) for name in LIBRARIES},
         },
         "device": _device(),
+        "models": {
+            "vision_tower": _fingerprint(Path(recipe.vision_tower)),
+            "language_model": _fingerprint(Path(recipe.language_model)),
+        },
         "data": dict(data_fingerprints),
         "seed": recipe.seed,
     }
@@ -37,10 +44,13 @@ def _device() -> str:
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
-def _plain(value: Any) -> Any:
-    """Paths as text and tuples as lists, as JSON has them."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value.as_posix() if isinstance(value, Path) else value
+def _fingerprint(model: Path) -> str:
+    """Of a folder's configuration, and of the size and the end of each file of weights."""
+    digest = hashlib.sha256((model / "config.json").read_bytes())
+    for file in sorted((*model.glob("*.safetensors"), *model.glob("pytorch_model*.bin"))):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}".encode())
+        with file.open("rb") as stream:
+            stream.seek(max(size - END, 0))
+            digest.update(stream.read())
+    return digest.hexdigest()

@@ -230,8 +230,10 @@ def load_recipe(recipe: Path | str, overrides: Iterable[str] = ()) -> Recipe:
         raise TrainingError(f"The recipe {recipe} is wrong: {error}; correct it.") from error
 
 
-def resolve_models(recipe: Recipe) -> Recipe:
+def resolve_models(recipe: Recipe, *, weights: bool = True) -> Recipe:
     """The recipe with folders for its models, those that the hub names being fetched.
+
+    Without `weights` only their small files are.
 
     Raises TrainingError, before anything is fetched, where something that it reads is missing.
     """
@@ -243,8 +245,8 @@ def resolve_models(recipe: Recipe) -> Recipe:
     try:
         return replace(
             recipe,
-            vision_tower=str(find_model(recipe.vision_tower)),
-            language_model=str(find_model(recipe.language_model)),
+            vision_tower=str(find_model(recipe.vision_tower, weights=weights)),
+            language_model=str(find_model(recipe.language_model, weights=weights)),
         )
     except CheckpointError as error:
         raise TrainingError(str(error)) from error

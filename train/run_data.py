@@ -3,31 +3,34 @@
 import hashlib
 import shutil
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from llava_edge.errors import TrainingError
 from llava_edge.image import PictureSource
+from llava_edge.train.models.encoding import read_encoding
 from llava_edge.train.models.model import Learner, compute_dtype, tower_rows
 from llava_edge.train.recipe import Recipe, Source, Stage
-from llava_edge.train.records.batches import Devices, Indexes
+from llava_edge.train.records.batches import Devices
 from llava_edge.train.records.check import usable_rows
 from llava_edge.train.records.dataset import RecordDataset
-from llava_edge.train.records.encode import Encoder, read_encoding
-from llava_edge.train.records.features import Features
+from llava_edge.train.records.encode import Encoder
+from llava_edge.train.records.features import Features, Records, shown_again
 from llava_edge.train.records.labels import Encoding
-from llava_edge.train.records.table import RecordTable, default_cache, open_table
-
-Records = tuple[RecordTable, Indexes]  # a table and its usable positions
+from llava_edge.train.records.table import default_cache, open_table
 
 
 class RunData:
-    """Raises RecordError or TrainingError where records cannot be used, as the recipe says."""
+    """A run's records, stage by stage, and the features of their pictures.
 
-    def __init__(self, recipe: Recipe) -> None:
+    Raises RecordError or TrainingError where records cannot be used, as the recipe says.
+    """
+
+    def __init__(self, recipe: Recipe, console: Console) -> None:
         self._recipe = recipe
+        self._console = console
         self.features: Features | None = None
         self.warm_start = self._open(recipe.warm_start.data) if recipe.warm_start else None
         self._train: dict[str, Records] = {}
@@ -55,7 +58,7 @@ class RunData:
         recipe = self._recipe
         if self.features is not None or not recipe.feature_cache:
             return
-        pictures = self._pictures()
+        pictures = shown_again(self._shown, recipe)
         side = learner.encoding.image.size
         shape = tower_rows(learner.model, torch.zeros(1, 3, side, side)).shape[1:]  # T, C
         dtype = compute_dtype(recipe)
@@ -91,24 +94,15 @@ class RunData:
         if stage and recipe.bad_records != "stop":
             encoder = Encoder.of_stage(read_encoding(recipe), recipe, stage)
         table = open_table(sources, default_cache(), recipe.seed)
-        return table, usable_rows(table, recipe, encoder)
-
-    def _pictures(self) -> list[PictureSource]:
-        """Each picture once, or none where no picture is seen twice."""
-        seen = sum(int(table.pictures[positions].sum()) for table, positions in self._seen)
-        stages = self._recipe.stages.values()
-        again = any(stage.epochs > 1 for stage in stages)
-        each = (table.distinct_pictures(positions) for table, positions in self._seen)
-        pictures: list[PictureSource] = list(dict.fromkeys(chain.from_iterable(each)))
-        return pictures if again or len(pictures) < seen else []
+        return table, usable_rows(table, recipe, encoder, console=self._console)
 
     def _first_naming(self, picture: PictureSource) -> str:
         """Where the first record that names a picture stands."""
-        entries = (table.entry(int(at)) for table, positions in self._seen for at in positions)
+        entries = (table.entry(int(at)) for table, positions in self._shown for at in positions)
         return next(entry.where for entry in entries if picture in entry.pictures)
 
     @property
-    def _seen(self) -> list[Records]:
+    def _shown(self) -> list[Records]:
         """What the tower is shown in all of the run, but for what is held out."""
         return [*self._train.values(), *([self.warm_start] if self.warm_start else [])]
 

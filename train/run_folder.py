@@ -14,8 +14,12 @@ from llava_edge.train.watch.guards import last_checkpoint
 from llava_edge.train.watch.journal import LOG, PLOT, TENSORBOARD
 
 CHECKPOINTS = ("warm_start", "stage1", "stage2", "adapter", "steps")
-STAGES = ("stage1", "stage2")
-MODEL_KEYS = (  # of a recipe; other ones, such as precision, may change while it is trained
+ORIGINS = {  # of run.json
+    "data": "other records",
+    "models": "another vision tower or language model",
+    "seed": "another seed",
+}
+RUN_KEYS = (  # of a recipe; other ones, such as precision, may change while it is trained
     "prompt",
     "projector",
     "vision_feature_layer",
@@ -38,6 +42,11 @@ STEP_KEYS = (  # of a stage: which records a step has, and what it does with the
     "epochs",
     "warmup_ratio",
 )
+PART_KEYS = {
+    "warm_start": ("epochs", "learning_rate", "batch_size"),
+    "stage1": STEP_KEYS,
+    "stage2": STEP_KEYS,
+}
 WRITTEN = (*CHECKPOINTS, "features", RUN, TENSORBOARD, LOG, PLOT)  # all of a run
 
 
@@ -73,16 +82,16 @@ def claim(out: Path, *, resume: bool, force: bool) -> None:
 def remember(recipe: Recipe, fingerprints: Mapping[str, str], *, resume: bool) -> None:
     """Write `run.json`, or see that a resumed run is what it was in all that its steps depend on.
 
-    Raises TrainingError where data, seed, or a key of a stage that has begun is another one.
+    Raises TrainingError where data, seed, a model, or a key of what has begun is another one.
     """
     path = recipe.out / RUN
     now = provenance(recipe, fingerprints)
     before = _read(path) if resume else {}
-    for what in ("data", "seed"):
+    for what, changed in ORIGINS.items():
         if what in before and before[what] != now[what]:
             raise TrainingError(
-                f"The run in {recipe.out} began with another {what}; take the change back, or "
-                "begin anew with --force."
+                f"The run in {recipe.out} began with {changed}; take the change back, or begin "
+                "anew with --force."
             )
     for key, (was, is_now) in _changes(recipe.out, before, now).items():
         raise TrainingError(
@@ -97,15 +106,15 @@ def remember(recipe: Recipe, fingerprints: Mapping[str, str], *, resume: bool) -
 def _changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Keys with old and new value that matter to what is trained already."""
     old, new = before.get("recipe", {}), now["recipe"]
-    begun = [n for n in STAGES if (out / n).exists() or last_checkpoint(out / "steps" / n)]
-    places: list[tuple[str, Any, Any, tuple[str, ...]]] = [
-        (f"{name}.", old.get(name) or {}, new[name], STEP_KEYS) for name in begun if new[name]
+    begun = [p for p in PART_KEYS if (out / p).exists() or last_checkpoint(out / "steps" / p)]
+    parts: list[tuple[str, Any, Any, tuple[str, ...]]] = [
+        (f"{part}.", old.get(part) or {}, new[part], PART_KEYS[part]) for part in begun if new[part]
     ]
     if begun:
-        places.insert(0, ("", old, new, MODEL_KEYS))
+        parts.insert(0, ("", old, new, RUN_KEYS))
     return {
         prefix + key: (was[key], is_now.get(key))
-        for prefix, was, is_now, keys in places
+        for prefix, was, is_now, keys in parts
         for key in keys
         if key in was and was[key] != is_now.get(key)
     }

@@ -14,11 +14,11 @@ from llava_edge.errors import CheckpointError
 from llava_edge.tokenizer_file import read_tokenizer_file
 from llava_edge.train.checkpoints.checkpoint import named_base, whole, write_weights
 from llava_edge.train.checkpoints.companions import write_tokenizer
+from llava_edge.train.models.encoding import add_image_token
 from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
 from llava_edge.train.models.model import join
 from llava_edge.train.models.projector import new_projector
 from llava_edge.train.provenance import RUN
-from llava_edge.train.records.encode import add_image_token
 
 _NEEDED = ("adapter_config.json", "adapter_model.safetensors", "base.json", "model.safetensors")
 _COPIED = ("preprocessor_config.json", "processor_config.json", RUN)

@@ -14,15 +14,12 @@ from torch.nn import functional as F
 from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedModel
 
 from llava_edge.errors import TrainingError
-from llava_edge.prompt import PROMPTS
-from llava_edge.tokenizer import Tokenizer
 from llava_edge.tokenizer_file import read_tokenizer_file
+from llava_edge.train.models.encoding import make_encoding
 from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
-from llava_edge.train.models.preprocessing import read_image_config
 from llava_edge.train.models.projector import new_projector
-from llava_edge.train.models.towers import check_rows, load_tower
+from llava_edge.train.models.towers import load_tower
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.records.encode import add_image_token, check_prompt
 from llava_edge.train.records.labels import IGNORE_INDEX, Encoding
 
 
@@ -102,16 +99,15 @@ def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
     """
     torch.manual_seed(recipe.seed)
     tower, language_model = _load(recipe, quantize)
-    check_rows(recipe, tower)
     tokenizer = read_tokenizer_file(Path(recipe.language_model))
-    check_prompt(tokenizer, recipe)
-    image_token_id = add_image_token(tokenizer, recipe.image_token)
-    grow_vocabulary(language_model, image_token_id + 1)
+    encoding = make_encoding(recipe, tower.config, tokenizer)
+    grow_vocabulary(language_model, encoding.image_token_id + 1)
     untie(language_model)
     config = LlavaConfig(
         vision_config=tower.config,
         text_config=language_model.config,
-        image_token_index=image_token_id,
+        image_token_index=encoding.image_token_id,
+        image_seq_length=encoding.image_tokens,
         vision_feature_layer=recipe.vision_feature_layer,
         vision_feature_select_strategy=recipe.vision_feature_select_strategy,
         tie_word_embeddings=language_model.config.tie_word_embeddings,
@@ -123,11 +119,6 @@ def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
     }
     config.mm_projector_type = recipe.projector
     model = join(config, tower, new_projector(config), language_model)
-    image = read_image_config(Path(recipe.vision_tower), tower.config, recipe.image_mode)
-    image_tokens = tower_rows(model, torch.zeros(1, 3, image.size, image.size)).shape[1]
-    config.image_seq_length = image_tokens
-    prompt = PROMPTS[recipe.prompt]
-    encoding = Encoding(Tokenizer(tokenizer), prompt, image, image_tokens, image_token_id)
     return Learner(model, tokenizer, encoding)
 
 

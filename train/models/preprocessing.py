@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from transformers import PretrainedConfig
-
 from llava_edge.config import ImageConfig
 
 Triple = tuple[float, float, float]
@@ -22,15 +20,17 @@ _MEAN_STD: dict[str, tuple[Triple, Triple]] = {
 
 
 def read_image_config(
-    folder: Path, tower: PretrainedConfig, mode: Literal["square", "pad"] | None = None
+    folder: Path, family: str, size: int, mode: Literal["square", "pad"] | None = None
 ) -> ImageConfig:
-    """What the tower's folder says, else what its family does; `mode` stands above both."""
+    """What the tower's folder says, else what its family does; `mode` stands above both.
+
+    `family` and `size` are the model_type and image_size of the tower's configuration.
+    """
     values = _values(folder)
-    mean, std = _MEAN_STD.get(tower.model_type, (CLIP_MEAN, CLIP_STD))
-    own = _mode(values, tower.model_type)
-    size = tower.image_size
+    mean, std = _MEAN_STD.get(family, (CLIP_MEAN, CLIP_STD))
+    own = _mode(values, family)
     size_given, crop = _side(values.get("size")), _side(values.get("crop_size"))
-    if tower.model_type.startswith("dinov2"):  # which takes any size
+    if family.startswith("dinov2"):  # which takes any size
         size = crop or size_given or size
     shortest_edge = size_given if (mode or own) == own == "square" else None
     return ImageConfig(
@@ -68,11 +68,11 @@ def _values(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _mode(values: dict[str, Any], model_type: str) -> Literal["square", "pad", "stretch"]:
+def _mode(values: dict[str, Any], family: str) -> Literal["square", "pad", "stretch"]:
     kind = values.get("image_processor_type") or ""
     if values.get("do_pad"):
         return "pad"
-    siglip = kind.startswith("Siglip") or (not kind and model_type == "siglip_vision_model")
+    siglip = kind.startswith("Siglip") or (not kind and family == "siglip_vision_model")
     return "square" if values.get("do_center_crop", not siglip) else "stretch"
 
 

@@ -9,6 +9,7 @@ from transformers import (
     CLIPVisionModel,
     Dinov2Model,
     Dinov2WithRegistersModel,
+    PretrainedConfig,
     PreTrainedModel,
     SiglipVisionModel,
 )
@@ -51,9 +52,8 @@ def load_tower(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     return tower
 
 
-def check_rows(recipe: Recipe, tower: PreTrainedModel) -> None:
-    """Raise TrainingError where the recipe asks for rows that the tower does not yield."""
-    config = tower.config
+def check_rows(recipe: Recipe, config: PretrainedConfig) -> None:
+    """Raise TrainingError where the recipe asks for rows that such a tower does not yield."""
     where = f"The vision tower {recipe.vision_tower} ({config.model_type})"
     if recipe.vision_feature_select_strategy == "default":
         if config.model_type in _WITHOUT_CLASS_TOKEN:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from llava_edge.train.models.tower_shape import TowerShape
 from llava_edge.train.recipe import Stage
 
 FP32 = 4  # bytes
@@ -34,17 +35,14 @@ class ModelShape:
     """A LLaVA: what is counted of its three parts."""
 
     decoder: DecoderShape
-    tower_parameters: int
-    tower_activations: int  # values a picture leaves in the tower: its states and a layer's insides
-    image_tokens: int
-    feature_size: int  # of an image token, before the projector
+    tower: TowerShape
     projector_parameters: int
     projector_layers: int
 
     @property
     def parameters(self) -> int:
         """Of all parts, adapters left out."""
-        return self.decoder.parameters + self.tower_parameters + self.projector_parameters
+        return self.decoder.parameters + self.tower.parameters + self.projector_parameters
 
 
 @dataclass(frozen=True)
@@ -120,14 +118,14 @@ def estimate(
         activations=projector_activations(shape, batch, width)
         + decoder_activations(shape.decoder, stage, batch, width),
         logits=logits_bytes(shape.decoder, batch, width),
-        tower=batch.records * shape.tower_activations * width,
+        tower=batch.records * shape.tower.activations * width,
     )
 
 
 def weight_bytes(shape: ModelShape, stage: Stage, width: int) -> int:
     """What learns is held in fp32 and the projector always is; what is frozen in `width` or nf4."""
     decoder = shape.decoder
-    other = shape.tower_parameters * width
+    other = shape.tower.parameters * width
     other += (shape.projector_parameters + adapter_parameters(decoder, stage)) * FP32
     if learning(stage) == "full":
         return other + decoder.parameters * FP32
@@ -199,7 +197,7 @@ def _layer_bytes(decoder: DecoderShape, stage: Stage, width: int) -> int:
 def projector_activations(shape: ModelShape, batch: Batch, width: int) -> int:
     """The projector's input and, of two layers, the insides, for each picture's tokens."""
     inside = 2 * shape.decoder.hidden_size if shape.projector_layers > 1 else 0
-    return batch.records * shape.image_tokens * (shape.feature_size + inside) * width
+    return batch.records * shape.tower.image_tokens * (shape.tower.channels + inside) * width
 
 
 def logits_bytes(decoder: DecoderShape, batch: Batch, width: int) -> int:
@@ -208,6 +206,6 @@ def logits_bytes(decoder: DecoderShape, batch: Batch, width: int) -> int:
     return batch.records * batch.labelled * decoder.vocab_size * copies
 
 
-def feature_bytes(shape: ModelShape, pictures: int, width: int = 2) -> int:
+def feature_bytes(tower: TowerShape, pictures: int, width: int) -> int:
     """What the tower yields for so many pictures, as it is kept on disk."""
-    return pictures * shape.image_tokens * shape.feature_size * width
+    return pictures * tower.image_tokens * tower.channels * width

@@ -1,16 +1,14 @@
 """The shape of a model from its configuration alone, on torch's meta device: nothing is loaded."""
 
-import json
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PretrainedConfig
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from llava_edge.errors import TrainingError
 from llava_edge.hub import find_model
-from llava_edge.train.models import efficientnet_lite  # noqa: F401  (registers the tower)
+from llava_edge.train.models.model_config import build_empty, read_config, vision_part
+from llava_edge.train.models.preprocessing import read_image_config
+from llava_edge.train.models.tower_shape import TowerShape, tower_shape
 from llava_edge.train.planning.memory import DecoderShape, ModelShape
 from llava_edge.train.planning.shipped_models import SHIPPED_MODELS
 from llava_edge.train.recipe import Recipe
@@ -22,77 +20,36 @@ def model_shape(recipe: Recipe) -> ModelShape:
     Raises CheckpointError where a model is neither here nor fetched, and TrainingError where its
     configuration is of no tower or language model.
     """
-    tower, size = _tower(recipe)
-    image_tokens, feature_size, activations = _run_tower(tower, size, recipe)
-    decoder = decoder_shape(_config(recipe.language_model), recipe.language_model)
+    tower = _tower(recipe)
+    decoder = decoder_shape(_config(recipe.language_model)[0], recipe.language_model)
     layers = 1 if recipe.projector == "linear" else 2
     hidden = decoder.hidden_size
     return ModelShape(
         decoder=decoder,
-        tower_parameters=_parameters(tower),
-        tower_activations=activations,
-        image_tokens=image_tokens,
-        feature_size=feature_size,
-        projector_parameters=(feature_size + 1) * hidden + (layers - 1) * (hidden + 1) * hidden,
+        tower=tower,
+        projector_parameters=(tower.channels + 1) * hidden + (layers - 1) * (hidden + 1) * hidden,
         projector_layers=layers,
     )
 
 
-def _config(model: str) -> PretrainedConfig:
-    """Of a folder, a model that a shipped recipe names, or one of the hub (a small file)."""
+def _config(model: str) -> tuple[PretrainedConfig, Path]:
+    """And the folder with the model's small files; that of a shipped recipe's may be missing."""
     if not Path(model).exists() and model in SHIPPED_MODELS:
-        return AutoConfig.for_model(**SHIPPED_MODELS[model])
+        return AutoConfig.for_model(**SHIPPED_MODELS[model]), Path(model)
     folder = find_model(model, weights=False)
-    try:
-        return AutoConfig.for_model(**json.loads((folder / "config.json").read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise TrainingError(
-            f"{model} has no config.json that transformers reads ({' '.join(str(error).split())}); "
-            "give a folder that save_pretrained has written."
-        ) from error
+    return read_config(folder, model), folder
 
 
-def _tower(recipe: Recipe) -> tuple[nn.Module, int]:
-    config = _config(recipe.vision_tower)
-    config = getattr(config, "vision_config", config)  # of a CLIP with its text model
-    if not hasattr(config, "image_size"):
-        raise TrainingError(
-            f"{recipe.vision_tower} is a {config.model_type}, which sees no pictures; give a CLIP, "
-            "SigLIP, DINOv2 or EfficientNet-lite as vision_tower."
-        )
-    return _build(AutoModel, config, recipe.vision_tower), config.image_size
-
-
-@torch.no_grad()
-def _run_tower(tower: nn.Module, size: int, recipe: Recipe) -> tuple[int, int, int]:
-    """Image tokens, their size, and the values that one picture leaves: states, a layer's insides.
-
-    A layer's insides are taken as twice the largest output of any module in it.
-    """
-    largest = 0
-
-    def watch(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        nonlocal largest
-        largest = max(largest, output.numel() if isinstance(output, Tensor) else 0)
-
-    for module in tower.modules():
-        module.register_forward_hook(watch)
-    pixels = torch.zeros(1, 3, size, size, device="meta")
-    states = tower.eval()(pixels, output_hidden_states=True).hidden_states
-    layer = recipe.vision_feature_layer
-    if not -len(states) <= layer < len(states):
-        raise TrainingError(
-            f"vision_feature_layer is {layer}, but {recipe.vision_tower} has {len(states)} states; "
-            "name one of them, such as -2."
-        )
-    _, rows, channels = states[layer].shape
-    dropped = 1 if recipe.vision_feature_select_strategy == "default" else 0
-    return rows - dropped, channels, sum(state.numel() for state in states) + 2 * largest
+def _tower(recipe: Recipe) -> TowerShape:
+    config, folder = _config(recipe.vision_tower)
+    config = vision_part(config, recipe.vision_tower)
+    image = read_image_config(folder, config.model_type, config.image_size, recipe.image_mode)
+    return tower_shape(config, image.size, recipe)
 
 
 def decoder_shape(config: PretrainedConfig, model: str = "the language model") -> DecoderShape:
     """The shape of a causal language model; raises TrainingError where it is none."""
-    causal = _build(AutoModelForCausalLM, config, model)
+    causal = build_empty(AutoModelForCausalLM, config, model)
     text = config.get_text_config()
     heads = text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // heads
@@ -109,18 +66,6 @@ def decoder_shape(config: PretrainedConfig, model: str = "the language model") -
         parameters=_parameters(causal),
         linears=tuple((m.out_features, m.in_features) for m in linears),
     )
-
-
-def _build(auto: Any, config: PretrainedConfig, model: str) -> nn.Module:
-    try:
-        with torch.device("meta"):
-            built: nn.Module = auto.from_config(config)
-    except ValueError as error:
-        raise TrainingError(
-            f"{model} is a {config.model_type}, which cannot take this part of a LLaVA "
-            f"({' '.join(str(error).split())[:200]}); name another model."
-        ) from error
-    return built
 
 
 def _parameters(module: nn.Module) -> int:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.filesize import decimal
 
 from llava_edge.errors import CheckpointError
@@ -14,6 +15,8 @@ from llava_edge.train.planning.model_shape import model_shape
 from llava_edge.train.planning.scan import Scan, scan
 from llava_edge.train.recipe import Recipe, Stage
 from llava_edge.train.records.batches import steps_of
+from llava_edge.train.records.features import shown_again
+from llava_edge.train.records.table import default_cache, open_table
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,13 @@ def make_plan(recipe: Recipe, devices: int = 1) -> Plan:
         shape = model_shape(recipe)
     except CheckpointError:  # there is no such folder yet, or the hub does not answer
         shape = None
-    image_tokens = shape.image_tokens if shape else 0
+    image_tokens = shape.tower.image_tokens if shape else 0
     stages = {}
     for name, stage in recipe.stages.items():
         data = scan(stage.data, image_tokens, recipe.max_tokens)
         held_out = scan(stage.evaluation, image_tokens, recipe.max_tokens)
         stages[name] = _plan(recipe, stage, shape, devices, data, held_out)
-    return Plan(recipe, devices, shape, stages, _cache(recipe, shape, stages), tuple(needed))
+    return Plan(recipe, devices, shape, stages, _cache(recipe, shape), tuple(needed))
 
 
 def memory_line(plan: Plan) -> str:
@@ -88,12 +91,12 @@ def _plan(
     steps = steps_of(stage, data.seen) if data else None
     estimate = None
     if shape:
-        words = data.words if data else max(recipe.max_tokens - shape.image_tokens, 1)
+        words = data.words if data else max(recipe.max_tokens - shape.tower.image_tokens, 1)
         estimate = memory.estimate(
             shape,
             stage,
             Batch(split[0], tokens, words),
-            width=4 if recipe.precision == "fp32" else 2,
+            width=_width(recipe),
             devices=devices,
             sharded=recipe.parallel == "fsdp" and devices > 1,
         )
@@ -110,13 +113,21 @@ def _plan(
     )
 
 
-def _cache(recipe: Recipe, shape: ModelShape | None, stages: dict[str, StagePlan]) -> int | None:
-    limit = int(recipe.feature_cache * 1e9)
-    scans = [stage.data for stage in stages.values()]
-    if shape is None or None in scans:
+def _cache(recipe: Recipe, shape: ModelShape | None) -> int | None:
+    """Nothing is kept where no picture is shown again, or where they do not all fit."""
+    if shape is None or not all(file.exists() for source in recipe.data for file in source.files):
         return None
-    pictures = sum(found.pictures for found in scans if found)
-    return min(limit, memory.feature_bytes(shape, pictures))
+    sources = [stage.data for stage in recipe.stages.values()]
+    sources += [recipe.warm_start.data] if recipe.warm_start else []
+    tables = [open_table(each, default_cache(), recipe.seed) for each in sources]
+    pictures = shown_again([(table, np.arange(len(table))) for table in tables], recipe)
+    needed = memory.feature_bytes(shape.tower, len(pictures), _width(recipe))
+    return needed if needed <= recipe.feature_cache * 1e9 else 0
+
+
+def _width(recipe: Recipe) -> int:
+    """Bytes of a value that is computed with; where the device decides, as if it had bf16."""
+    return 4 if recipe.precision == "fp32" else 2
 
 
 def _is_of_hub(model: str) -> bool:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llava_edge.shards import expand
 from llava_edge.train.recipe import Source
 from llava_edge.train.records.dataset import CHARACTERS_PER_TOKEN
 from llava_edge.train.records.table import default_cache, open_table
@@ -27,7 +26,7 @@ def scan(sources: Sequence[Source], image_tokens: int, max_tokens: int) -> Scan 
 
     Raises RecordError for a file that holds no records.
     """
-    if not all(f.exists() for source in sources for path in source.records for f in expand(path)):
+    if not all(file.exists() for source in sources for file in source.files):
         return None
     if not sources:
         return Scan(0, 0, 0, 0, 0)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,26 @@ from torch import Tensor
 from llava_edge.config import ImageConfig
 from llava_edge.errors import PictureError
 from llava_edge.image import PictureSource, load_picture, preprocess
-from llava_edge.train.records.batches import Devices
+from llava_edge.records import PictureFile
+from llava_edge.train.recipe import Recipe
+from llava_edge.train.records.batches import Devices, Indexes
+from llava_edge.train.records.table import RecordTable
 from llava_edge.train.watch.track import track
 
 BLOCK = 16  # pictures at once; always the same ones, so that rows are the same bits in every run
 
+Records = tuple[RecordTable, Indexes]  # a table and which of its positions are used
 Tower = Callable[[Tensor], Tensor]  # pixels [n, 3, H, W] -> rows [n, T, C]
 Where = Callable[[PictureSource], str]  # such as "Record 3, line 40 of train.json"
+
+
+def shown_again(shown: Sequence[Records], recipe: Recipe) -> list[PictureFile]:
+    """Each picture that the tower is shown, once; none where it is shown none a second time."""
+    count = sum(int(table.pictures[positions].sum()) for table, positions in shown)
+    each = (table.distinct_pictures(positions) for table, positions in shown)
+    pictures = list(dict.fromkeys(chain.from_iterable(each)))
+    again = any(stage.epochs > 1 for stage in recipe.stages.values())
+    return pictures if again or len(pictures) < count else []
 
 
 def pixels_of(picture: PictureSource, image: ImageConfig, where: Where) -> Tensor:

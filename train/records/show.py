@@ -11,8 +11,9 @@ from tokenizers import Tokenizer as HfTokenizer
 
 from llava_edge.errors import UsageError
 from llava_edge.tokenizer_file import read_tokenizer_file
+from llava_edge.train.models.encoding import read_encoding
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.records.encode import Encoder, read_encoding
+from llava_edge.train.records.encode import Encoder
 from llava_edge.train.records.labels import IGNORE_INDEX, Encoding
 from llava_edge.train.records.table import open_table
 

@@ -20,7 +20,6 @@ from llava_edge.errors import RecordError
 from llava_edge.folders import cache_folder
 from llava_edge.image import TarMember
 from llava_edge.records import Entry, PictureFile, Record, picture_shards, read_entries, to_record
-from llava_edge.shards import expand
 from llava_edge.train.recipe import Source
 
 VERSION = 1  # of the file's columns
@@ -192,9 +191,8 @@ def _build(source: Source, folder: Path) -> None:
 
 def _state(source: Source) -> str:
     """Names what is read and its state on disk: a change of any file is another name."""
-    files = [file for pattern in source.records for file in expand(pattern)]
     seen: list[object] = [VERSION, str(source.images), str(Path.cwd()), source.limit]
-    for file in (*files, *picture_shards(source.images)):
+    for file in (*source.files, *picture_shards(source.images)):
         found = os.stat(file) if file.exists() else None  # reading says that it is missing
         seen.append((str(file), found and (found.st_size, found.st_mtime_ns)))
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]

@@ -1,0 +1,62 @@
+"""What a recipe's records are encoded with: its tokenizer, prompt format and image tokens."""
+
+from pathlib import Path
+
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as HfTokenizer
+from transformers import PretrainedConfig
+
+from llava_edge.errors import TrainingError
+from llava_edge.prompt import PROMPTS
+from llava_edge.tokenizer import Tokenizer
+from llava_edge.tokenizer_file import read_tokenizer_file
+from llava_edge.train.models.model_config import read_config, vision_part
+from llava_edge.train.models.preprocessing import read_image_config
+from llava_edge.train.models.tower_shape import tower_shape
+from llava_edge.train.recipe import Recipe
+from llava_edge.train.records.labels import Encoding
+
+
+def read_encoding(recipe: Recipe) -> Encoding:
+    """From the small files of the models' folders, without any weights.
+
+    Raises TrainingError where tower or tokenizer do not fit the recipe.
+    """
+    tower = vision_part(
+        read_config(Path(recipe.vision_tower), recipe.vision_tower), recipe.vision_tower
+    )
+    return make_encoding(recipe, tower, read_tokenizer_file(Path(recipe.language_model)))
+
+
+def make_encoding(recipe: Recipe, tower: PretrainedConfig, tokenizer: HfTokenizer) -> Encoding:
+    """The same from what was read; the tokenizer is given the image token.
+
+    Raises TrainingError where they do not fit the recipe.
+    """
+    image = read_image_config(
+        Path(recipe.vision_tower), tower.model_type, tower.image_size, recipe.image_mode
+    )
+    image_tokens = tower_shape(tower, image.size, recipe).image_tokens
+    _check_prompt(tokenizer, recipe)
+    id = add_image_token(tokenizer, recipe.image_token)
+    return Encoding(Tokenizer(tokenizer), PROMPTS[recipe.prompt], image, image_tokens, id)
+
+
+def add_image_token(tokenizer: HfTokenizer, token: str) -> int:
+    """The id of the image token, which is added to the vocabulary where it is missing."""
+    if tokenizer.token_to_id(token) is None:
+        tokenizer.add_special_tokens([AddedToken(token, special=True)])
+    id: int = tokenizer.token_to_id(token)  # type: ignore[assignment]
+    return id
+
+
+def _check_prompt(tokenizer: HfTokenizer, recipe: Recipe) -> None:
+    """Raise TrainingError where the vocabulary lacks a token of the recipe's prompt format."""
+    prompt = PROMPTS[recipe.prompt]
+    for token in filter(None, (prompt.bos, *prompt.stop)):
+        if tokenizer.token_to_id(token) is None:
+            raise TrainingError(
+                f"The language model {recipe.language_model} has no token {token}, which the "
+                f'prompt format "{recipe.prompt}" needs; set prompt to the format that the model '
+                "was tuned with."
+            )

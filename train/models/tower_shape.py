@@ -1,0 +1,57 @@
+"""The shape of a vision tower, found on torch's meta device: nothing is loaded or computed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, PretrainedConfig
+
+from llava_edge.train.models import efficientnet_lite  # noqa: F401  (registers the tower)
+from llava_edge.train.models.model_config import build_empty
+from llava_edge.train.models.towers import check_rows
+from llava_edge.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class TowerShape:
+    """What a picture becomes: image tokens of so many channels; and what it takes."""
+
+    image_tokens: int
+    channels: int
+    parameters: int
+    activations: int  # values that a picture leaves: the states, and a layer's insides
+
+
+@torch.no_grad()
+def tower_shape(config: PretrainedConfig, size: int, recipe: Recipe) -> TowerShape:
+    """The shape of a recipe's tower for pictures of `size` x `size` pixels.
+
+    A layer's insides are taken as twice the largest output of any module in it. Raises
+    TrainingError where it yields no rows such as the recipe asks for.
+    """
+    check_rows(recipe, config)
+    tower = build_empty(AutoModel, config, recipe.vision_tower)
+    largest = _watch_outputs(tower)
+    pixels = torch.zeros(1, 3, size, size, device="meta")
+    states = tower.eval()(pixels, output_hidden_states=True).hidden_states
+    _, rows, channels = states[recipe.vision_feature_layer].shape
+    return TowerShape(
+        image_tokens=rows - (recipe.vision_feature_select_strategy == "default"),
+        channels=channels,
+        parameters=sum(parameter.numel() for parameter in tower.parameters()),
+        activations=sum(state.numel() for state in states) + 2 * max(largest),
+    )
+
+
+def _watch_outputs(tower: nn.Module) -> list[int]:
+    """The values of each module's output, once the tower runs."""
+    sizes: list[int] = []
+
+    def watch(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            sizes.append(output.numel())
+
+    for module in tower.modules():
+        module.register_forward_hook(watch)
+    return sizes
