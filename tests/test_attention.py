@@ -6,9 +6,13 @@ from itertools import accumulate
 import pytest
 import torch
 from transformers import (
+    BloomConfig,
+    FalconConfig,
     Gemma2Config,
     GPTNeoXConfig,
+    GptOssConfig,
     LlamaConfig,
+    MambaConfig,
     MistralConfig,
     Phi3Config,
     PretrainedConfig,
@@ -18,7 +22,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from llava_edge.errors import TrainingError
-from llava_edge.train.engine.attention import PACKED
+from llava_edge.train.engine.attention import PACKED, pack_attention
 
 SIZES = {
     "vocab_size": 53,
@@ -39,6 +43,13 @@ CONFIGS: dict[str, Callable[[], PretrainedConfig]] = {
     "mistral, a window of 5": lambda: MistralConfig(**GROUPED, sliding_window=5),
     "phi3": lambda: Phi3Config(**GROUPED),
     "gpt_neox": lambda: GPTNeoXConfig(**SIZES),
+}
+UNFIT: dict[str, Callable[[], PretrainedConfig]] = {
+    "gemma2, capped scores": lambda: Gemma2Config(**GROUPED, head_dim=8),
+    "gpt_oss, sinks": lambda: GptOssConfig(**GROUPED, head_dim=8, num_local_experts=2),
+    "bloom, ALiBi": lambda: BloomConfig(vocab_size=53, hidden_size=24, n_layer=2, n_head=4),
+    "falcon": lambda: FalconConfig(**SIZES),
+    "mamba, no attention": lambda: MambaConfig(vocab_size=53, hidden_size=24, num_hidden_layers=2),
 }
 LENGTHS = (7, 1, 12, 4)
 
@@ -81,8 +92,13 @@ def test_gradients_are_those_of_the_records_apart() -> None:
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
-def test_a_model_whose_scores_are_capped_is_refused() -> None:
-    model = build(Gemma2Config(**GROUPED, head_dim=8))
-    model.set_attn_implementation(PACKED)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_packs_is_let_through(name: str) -> None:
+    pack_attention(build(CONFIGS[name]()).base_model)
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_model_whose_records_would_look_at_each_other_is_refused(name: str) -> None:
+    decoder = build(UNFIT[name]()).base_model
     with pytest.raises(TrainingError, match="packing = false"):
-        model(torch.ones(1, 4, dtype=torch.long), segments=[0, 4], use_cache=False)
+        pack_attention(decoder)

@@ -124,7 +124,7 @@ def test_what_was_found_is_not_looked_for_again(
     long, short = encoder(image_tokens=7, max_tokens=90), encoder(image_tokens=7, max_tokens=25)
     first = usable_rows(table_of(folder), recipe("skip"), long, workers=1)
     monkeypatch.setattr(check_module, "load_picture", None)  # whoever looks at a picture fails
-    with pytest.raises(TrainingError, match="3 no answer within max_tokens.*so none is left"):
+    with pytest.raises(TrainingError, match=r"3 no answer within max_tokens.*so none is left"):
         usable_rows(table_of(folder), recipe("skip"), short, workers=1)
     monkeypatch.setattr(check_module, "_find", None)
     assert np.array_equal(usable_rows(table_of(folder), recipe("skip"), long), first)

@@ -42,11 +42,11 @@ def test_the_cost_is_what_torch_counts(recipe: Path, name: str) -> None:
         model(**batch)["loss"].backward()
     lengths = batch["attention_mask"].sum(1).tolist()
     labels = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
-    cost = training_cost(learner.model)
+    cost = training_cost(learner.model, learner.encoding.image.size)
     expected = cost.operations(lengths, labels, images=2)
     share = 0.05 if name == "adapters alone" else 0.01  # the first of two layers needs less
     assert expected == pytest.approx(counter.get_total_flops(), rel=share)
-    cached = training_cost(learner.model, cached=True)
+    cached = training_cost(learner.model, learner.encoding.image.size, cached=True)
     assert cached.image < cost.image and cached.token == cost.token
 
 

@@ -50,10 +50,15 @@ COLOURS = {"cat": (200, 30, 30), "dog": (30, 30, 200)}
 
 
 def write_recipe(
-    folder: Path, *, tower: str = "clip", lora: bool = False, warm_start: bool = False
+    folder: Path,
+    *,
+    tower: str = "clip",
+    lora: bool = False,
+    warm_start: bool = False,
+    tied: bool = False,
 ) -> Path:
     """Write a recipe and all its inputs to an empty folder; returns the recipe's path."""
-    tiny = Tiny(tower="clip" if tower == "clip" else "efficientnet_lite")
+    tiny = Tiny(tower="clip" if tower == "clip" else "efficientnet_lite", tied=tied)
     llava(tiny).model.vision_tower.save_pretrained(folder / "tower")
     language_model = LlamaForCausalLM(text_config(tiny))
     randomize(language_model)

@@ -33,7 +33,7 @@ def serve() -> None:
         print(json.dumps(asdict(_greet(candidate, given))), file=out)
         from llava_edge.train.watch.flops import training_cost
 
-        cost = training_cost(given.model.llava, cached=given.data.cached)
+        cost = training_cost(given.model.llava, given.data.image_size, cached=given.data.cached)
         Meter(candidate.model, cost, out).wait()
         candidate.train()
     except Exception as error:  # said by the process that asks

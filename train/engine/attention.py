@@ -6,12 +6,40 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from llava_edge.errors import TrainingError
 
 PACKED = "llava_edge_packed"
+NOT_COMPUTED = ("softcap", "s_aux")  # Gemma 2 caps its scores, and gpt-oss has attention sinks
+
+
+@torch.no_grad()
+def pack_attention(decoder: PreTrainedModel) -> None:
+    """Let a decoder compute its attention within records alone.
+
+    Raises TrainingError where a layer of it would look beyond them: one whose attention goes
+    another way (ALiBi's in Falcon and BLOOM), or that is none (Mamba).
+    """
+    calls = 0
+
+    def counted(*args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        nonlocal calls
+        calls += 1
+        return packed_attention(*args, **kwargs)
+
+    ids = torch.zeros(1, 2, dtype=torch.long, device=decoder.device)
+    AttentionInterface.register(PACKED, counted)
+    try:
+        decoder.set_attn_implementation(PACKED)
+        decoder(ids, position_ids=torch.zeros_like(ids), segments=[0, 1, 2], use_cache=False)
+    except (TypeError, ValueError) as error:  # it takes no segments, or no other attention
+        raise _not_packable() from error
+    finally:
+        AttentionInterface.register(PACKED, packed_attention)
+    if calls != decoder.config.num_hidden_layers:
+        raise _not_packable()
 
 
 def packed_attention(
@@ -28,11 +56,8 @@ def packed_attention(
     `segments` are the bounds 0, ..., S of the records; products between two records are never
     computed, so a packed row costs no more than its records do. Returns [1, S, H, d].
     """
-    if segments is None or kwargs.get("softcap") is not None:
-        raise TrainingError(
-            "This language model's attention cannot be computed in packed rows; "
-            "set packing = false in the recipe."
-        )
+    if segments is None or any(kwargs.get(name) is not None for name in NOT_COMPUTED):
+        raise _not_packable()
     window = kwargs.get("sliding_window")
     lengths = [end - begin for begin, end in pairwise(segments)]
     # Split, not sliced: each slice's gradient would be a whole row of zeros, added up.
@@ -43,6 +68,13 @@ def packed_attention(
         rows, _ = sdpa_attention_forward(module, *part, mask, **kwargs)
         outputs.append(rows)
     return torch.cat(outputs, dim=1), None
+
+
+def _not_packable() -> TrainingError:
+    return TrainingError(
+        "This language model's attention cannot be computed in packed rows; "
+        "set packing = false in the recipe."
+    )
 
 
 def _window_mask(length: int, window: int, like: Tensor) -> Tensor | None:

@@ -33,7 +33,8 @@ def shard(model: nn.Module, layers: list[nn.Module], device: torch.device) -> No
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
     """What learns, whole, on the CPU of the first process; every process must ask for it."""
     state: dict[str, Tensor] = get_model_state_dict(model, options=WHOLE)
-    return state
+    own = dict(model.named_parameters())  # where a tied head and embeddings are one
+    return {name: tensor for name, tensor in state.items() if name in own}
 
 
 def load_trained_state(model: nn.Module, state: dict[str, Tensor]) -> None:

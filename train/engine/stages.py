@@ -11,9 +11,9 @@ from peft import LoraConfig, get_peft_model
 from peft.helpers import disable_input_dtype_casting
 from rich.console import Console
 from torch import nn
-from transformers import TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerState, TrainingArguments
 
-from llava_edge.train.engine.attention import PACKED
+from llava_edge.train.engine.attention import PACKED, pack_attention
 from llava_edge.train.engine.trainer import StageTrainer
 from llava_edge.train.models.model import AnswerLoss, Learner, compute_dtype
 from llava_edge.train.recipe import Recipe, Stage
@@ -76,7 +76,8 @@ def run(
     stage, steps = recipe.stages[name], recipe.out / "steps" / name
     given = _arguments(recipe, stage, steps, evaluate=held_out is not None)
     arguments = TrainingArguments(**{**given, **changes})
-    cost = training_cost(model.llava, cached=train.cached)
+    _use_one_gpu(arguments, console)
+    cost = training_cost(model.llava, train.image_size, cached=train.cached)
     peak = peak_operations(arguments.device, compute_dtype(recipe))
     throughput, guard = Throughput(cost, peak, arguments.world_size), Guard(name, steps)
     with (
@@ -95,12 +96,31 @@ def run(
             args=arguments,
             train_dataset=train,
             eval_dataset=held_out,
-            callbacks=[throughput, guard, journal, display, *extra],
+            callbacks=[_RecipesIntervals(), throughput, guard, journal, display, *extra],
         )
         silence(trainer)
         checkpoint = last_checkpoint(steps) if resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer
+
+
+class _RecipesIntervals(TrainerCallback):
+    """Lets a resumed run save and report as often as its recipe says, not its checkpoint."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any
+    ) -> None:
+        state.compute_steps(args, state.max_steps)
+
+
+def _use_one_gpu(arguments: TrainingArguments, console: Console) -> None:
+    """Trainer would split each packed row over all the GPUs it sees, as if it were many rows."""
+    if arguments.n_gpu > 1:
+        console.print(
+            f"One of {arguments.n_gpu} GPUs is used; all are by torchrun --nproc-per-node "
+            f"{arguments.n_gpu} -m llava_edge train"
+        )
+        arguments._n_gpu = 1
 
 
 def _arguments(recipe: Recipe, stage: Stage, out: Path, *, evaluate: bool) -> dict[str, Any]:
@@ -134,9 +154,9 @@ def _arguments(recipe: Recipe, stage: Stage, out: Path, *, evaluate: bool) -> di
     )
 
 
-def _set_attention(language_model: nn.Module, stage: Stage) -> None:
+def _set_attention(language_model: PreTrainedModel, stage: Stage) -> None:
     if stage.packing:
-        language_model.set_attn_implementation(PACKED)
+        pack_attention(language_model)
     elif not torch.cuda.is_available():
         # On a CPU torch's fused attention of padded rows made a step a fifth slower than products.
         language_model.set_attn_implementation("eager")

@@ -149,7 +149,7 @@ def compute_dtype(recipe: Recipe) -> torch.dtype:
     """What products are computed in; on a CPU without bf16 instructions fp32 is 4 times faster."""
     if recipe.precision != "auto":
         return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-    cuda = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    cuda = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if cuda or torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 

@@ -69,6 +69,11 @@ class RecordDataset(Dataset[Example]):
         """Whether the tower's rows are read rather than computed."""
         return self._features is not None
 
+    @property
+    def image_size(self) -> int:
+        """Pixels along a side of what the tower is shown."""
+        return self._encoder.encoding.image.size
+
     def lengths(self) -> tuple[Indexes, NDArray[np.bool_]]:
         """About how many tokens each record takes, and whether it has a picture."""
         characters = self._table.characters[self._positions].astype(np.int64)

@@ -51,16 +51,18 @@ class Cost:
         return rows + self.label * labels + self.image * images
 
 
-def training_cost(llava: LlavaForConditionalGeneration, *, cached: bool = False) -> Cost:
-    """The cost of training what requires a gradient; `cached` features need no tower.
+def training_cost(
+    llava: LlavaForConditionalGeneration, image_size: int, *, cached: bool = False
+) -> Cost:
+    """The cost of training what requires a gradient, with pictures of `image_size` pixels a side.
 
-    Frozen weights pass the gradient on to their inputs but receive none themselves. Where adapters
+    `cached` features need no tower. Frozen weights pass the gradient on to their inputs but receive none themselves. Where adapters
     learn alone, the first layer's inputs need none either; it is counted all the same.
     """
     config, parts = llava.config.text_config, llava.model
     heads = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    tower = 0.0 if cached else _tower_forward(parts.vision_tower)
+    tower = 0.0 if cached else _tower_forward(parts.vision_tower, image_size)
     projector = llava.config.image_seq_length * _projector(parts.multi_modal_projector)
     return Cost(
         token=sum(map(_linear, _linears(parts.language_model))),
@@ -119,9 +121,8 @@ def _linears(part: nn.Module) -> list[nn.Linear]:
 
 
 @torch.no_grad()
-def _tower_forward(tower: nn.Module) -> float:
+def _tower_forward(tower: nn.Module, size: int) -> float:
     """Of one picture, as torch counts it: a tower may be convolutions as well as products."""
-    size = tower.config.image_size
     pixels = torch.zeros(1, 3, size, size, device=tower.device, dtype=tower.dtype)
     counter = FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH), counter:  # the CPU's fused attention is not counted

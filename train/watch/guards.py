@@ -64,9 +64,9 @@ class Guard(TrainerCallback):
         records = f", on the records {', '.join(self._records)}" if self._records else ""
         raise TrainingError(
             f"The {what} of {self._stage} is {float(value):g} at step {step}{records}; "
-            f"{_kept(self._steps)}, and this step was not applied: correct what is wrong with the "
-            'records or set precision = "fp32" and go on with --resume, or lower the learning '
-            "rates and begin anew with --force."
+            f"{_kept(self._steps)}, and this step was not applied: mend the pictures or set "
+            'precision = "fp32" and go on with --resume, or correct the words or lower the '
+            "learning rates and begin anew with --force."
         )
 
 
