@@ -1,20 +1,22 @@
 """Two tiny stages, run for real: what learns, what stays, what is written and what resumes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 from sessions import EXACT
 from tiny_training import dataset, write_recipe
 from torch import Tensor
-from transformers import LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration, TrainingArguments
 
 from llava_edge import Options, load
 from llava_edge.errors import PictureError, TrainingError
 from llava_edge.export.convert import export
-from llava_edge.train.engine import trainer
+from llava_edge.train.engine import stages, trainer
 from llava_edge.train.fit import train
 from llava_edge.train.models.model import AnswerLoss, build
 from llava_edge.train.recipe import load_recipe
@@ -178,3 +180,35 @@ def test_a_broken_picture_of_the_warm_start_stops_with_its_record(tmp_path: Path
     (tmp_path / "pictures" / "3.png").write_bytes(b"no picture")
     with pytest.raises(PictureError, match=r"^Record picture-3: .*3\.png"):
         train(recipe, ["feature_cache=0"])
+
+
+def test_a_new_run_that_cannot_begin_leaves_the_old_one(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    train(recipe, ["stage1.epochs=0.3", "stage2.epochs=0.3"])
+    kept = sorted(path for path in (tmp_path / "run").rglob("*"))
+    for change in ("prompt=vicuna_v1", "vision_feature_layer=-9", "bad_records=refuse"):
+        (tmp_path / "pictures" / "3.png").write_bytes(b"no picture")
+        with pytest.raises(TrainingError):
+            train(recipe, [change], force=True)
+        assert sorted((tmp_path / "run").rglob("*")) == kept
+
+
+def test_a_resumed_run_reports_as_often_as_it_now_should(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    train(recipe, ["stage1.log_steps=2", "stage2.log_steps=2"])
+    run = tmp_path / "run"
+    shutil.rmtree(run / "stage2")
+    shutil.rmtree(run / "steps" / "stage2" / "checkpoint-3")
+    train(recipe, resume=True)
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log if row["stage"] == "stage2" and "loss" in row] == [2, 3]
+
+
+def test_one_gpu_is_used_where_torchrun_did_not_start_a_process_for_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    arguments._n_gpu = 2  # as on a workstation with two
+    stages._use_one_gpu(arguments, Console())
+    assert arguments.n_gpu == 1
+    assert "torchrun --nproc-per-node 2" in " ".join(capsys.readouterr().out.split())

@@ -84,7 +84,15 @@ def test_a_model_may_move_but_not_change(tmp_path: Path) -> None:
         weights = moved / "model.safetensors"
         content = weights.read_bytes()
         weights.write_bytes(content[:-4] + b"else")
-        with pytest.raises(TrainingError, match="another vision tower or language model"):
+        with pytest.raises(TrainingError, match="another tower or language model"):
             remember(again, DATA, resume=True)
         weights.write_bytes(content)
         moved.rename(tmp_path / folder)
+
+
+def test_records_may_change_until_their_stage_begins(written: Path, tmp_path: Path) -> None:
+    begin(written, tmp_path, "stage1")
+    recipe = load_recipe(written, [f"out={tmp_path}"])
+    remember(recipe, DATA | {"stage2": "c"}, resume=True)
+    with pytest.raises(TrainingError, match="other records in stage1"):
+        remember(recipe, DATA | {"stage1": "c"}, resume=True)

@@ -14,13 +14,14 @@ from llava_edge.train.checkpoints.checkpoint import save_adapter, save_checkpoin
 from llava_edge.train.checkpoints.merge import write_merged
 from llava_edge.train.checkpoints.projector_file import load_projector
 from llava_edge.train.engine import stages
+from llava_edge.train.models.encoding import read_encoding
 from llava_edge.train.models.language_model import check_quantizable
 from llava_edge.train.models.model import Learner, build, compute_dtype
 from llava_edge.train.planning.plan import Plan, make_plan, memory_line
 from llava_edge.train.recipe import Recipe, Stage, load_recipe, resolve_models
 from llava_edge.train.records.batches import Devices
 from llava_edge.train.run_data import RunData
-from llava_edge.train.run_folder import claim, remember
+from llava_edge.train.run_folder import claim, clear, remember
 from llava_edge.train.warm_start import warm_start
 from llava_edge.train.watch.guards import explained
 from llava_edge.train.watch.progress import silence_transformers
@@ -61,10 +62,13 @@ def train(
         if processes.is_main_process:
             plan = make_plan(resolved, processes.num_processes)
             _check_quantize(plan)
+            read_encoding(resolved)  # which says where tower, tokenizer and prompt do not fit
             console.print(memory_line(plan))
             claim(resolved.out, resume=resume, force=force)
         data = RunData(resolved, console)
         if processes.is_main_process:
+            if force:  # now that nothing known speaks against the new run
+                clear(resolved.out)
             remember(resolved, data.fingerprints, resume=resume)
     return _Run(resolved, data, processes, console, resume=resume).finish()
 

@@ -13,13 +13,13 @@ from llava_edge.image import PictureSource
 from llava_edge.train.models.encoding import read_encoding
 from llava_edge.train.models.model import Learner, compute_dtype, tower_rows
 from llava_edge.train.recipe import Recipe, Source, Stage
-from llava_edge.train.records.batches import Devices
+from llava_edge.train.records.batches import Devices, Indexes
 from llava_edge.train.records.check import usable_rows
 from llava_edge.train.records.dataset import RecordDataset
 from llava_edge.train.records.encode import Encoder
 from llava_edge.train.records.features import Features, Records, shown_again
 from llava_edge.train.records.labels import Encoding
-from llava_edge.train.records.table import default_cache, open_table
+from llava_edge.train.records.table import RecordTable, default_cache, open_table
 
 
 class RunData:
@@ -42,8 +42,9 @@ class RunData:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Of each stage's records."""
-        return {name: table.fingerprint for name, (table, _) in self._train.items()}
+        """Of each stage's records, those that are used, and of the warm start's."""
+        parts = self._train | ({"warm_start": self.warm_start} if self.warm_start else {})
+        return {name: _fingerprint(table, positions) for name, (table, positions) in parts.items()}
 
     def datasets(self, name: str, encoding: Encoding) -> tuple[RecordDataset, RecordDataset | None]:
         """A stage's training records, and those held out from it."""
@@ -107,6 +108,12 @@ class RunData:
         return [*self._train.values(), *([self.warm_start] if self.warm_start else [])]
 
 
+def _fingerprint(table: RecordTable, positions: Indexes) -> str:
+    if len(positions) == len(table):
+        return table.fingerprint
+    return hashlib.sha256(table.fingerprint.encode() + positions.tobytes()).hexdigest()
+
+
 def _key(learner: Learner) -> str:
     """Of the tower's weights and of what it is asked for: another one yields other rows."""
     config, digest = learner.model.config, hashlib.sha256()
@@ -119,5 +126,6 @@ def _key(learner: Learner) -> str:
 
 def _free(folder: Path) -> int:
     """Bytes of disk that a file of features may take, with those that an earlier one holds."""
-    held = sum(file.stat().st_size for file in folder.glob("*"))
+    blocks = sum(getattr(file.stat(), "st_blocks", 0) for file in folder.glob("*"))
+    held = blocks * 512  # which a file of holes does not have yet
     return shutil.disk_usage(folder.parent).free + held

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -14,11 +14,6 @@ from llava_edge.train.watch.guards import last_checkpoint
 from llava_edge.train.watch.journal import LOG, PLOT, TENSORBOARD
 
 CHECKPOINTS = ("warm_start", "stage1", "stage2", "adapter", "steps")
-ORIGINS = {  # of run.json
-    "data": "other records",
-    "models": "another vision tower or language model",
-    "seed": "another seed",
-}
 RUN_KEYS = (  # of a recipe; other ones, such as precision, may change while it is trained
     "prompt",
     "projector",
@@ -51,20 +46,16 @@ WRITTEN = (*CHECKPOINTS, "features", RUN, TENSORBOARD, LOG, PLOT)  # all of a ru
 
 
 def claim(out: Path, *, resume: bool, force: bool) -> None:
-    """Make the run's folder, without what an old run left there if `force`.
+    """Make the run's folder.
 
-    Raises TrainingError where another run is in it, where there is none to resume, or where it
-    cannot be made or written to.
+    Raises TrainingError where another run is in it, unless `force`, where there is none to resume,
+    or where it cannot be made or written to.
     """
     if resume and not any((out / name).exists() for name in (*CHECKPOINTS, RUN)):
         raise TrainingError(
             f"There is no run in {out} to go on with; begin one without --resume, or correct out."
         )
-    if force and not resume:
-        for name in WRITTEN:
-            shutil.rmtree(out / name, ignore_errors=True)
-            (out / name).unlink(missing_ok=True)
-    if not resume and any((out / name).exists() for name in CHECKPOINTS):
+    if not (resume or force) and any((out / name).exists() for name in CHECKPOINTS):
         raise TrainingError(
             f"{out} already holds a run; go on with it by --resume, or begin anew by --force."
         )
@@ -79,45 +70,54 @@ def claim(out: Path, *, resume: bool, force: bool) -> None:
         ) from error
 
 
+def clear(out: Path) -> None:
+    """Remove all that a run leaves in its folder."""
+    for name in WRITTEN:
+        shutil.rmtree(out / name, ignore_errors=True)
+        (out / name).unlink(missing_ok=True)
+
+
 def remember(recipe: Recipe, fingerprints: Mapping[str, str], *, resume: bool) -> None:
     """Write `run.json`, or see that a resumed run is what it was in all that its steps depend on.
 
-    Raises TrainingError where data, seed, a model, or a key of what has begun is another one.
+    Raises TrainingError where a model, the seed, or a stage's records or keys, once it has begun,
+    are other ones.
     """
     path = recipe.out / RUN
     now = provenance(recipe, fingerprints)
-    before = _read(path) if resume else {}
-    for what, changed in ORIGINS.items():
-        if what in before and before[what] != now[what]:
-            raise TrainingError(
-                f"The run in {recipe.out} began with {changed}; take the change back, or begin "
-                "anew with --force."
-            )
-    for key, (was, is_now) in _changes(recipe.out, before, now).items():
+    for change in _changes(recipe.out, _read(path) if resume else {}, now):
         raise TrainingError(
-            f"The run in {recipe.out} began with {key} = {was}, but the recipe now says {is_now}; "
-            "take the change back, or begin anew with --force."
+            f"The run in {recipe.out} began with {change}; take the change back, or begin anew "
+            "with --force."
         )
     partial = path.with_name(RUN + ".partial")
     partial.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
-def _changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Keys with old and new value that matter to what is trained already."""
-    old, new = before.get("recipe", {}), now["recipe"]
+def _changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """What a run began with that matters to what is trained already, and is another now."""
+    for what, was in {"seed": "another seed", "models": "another tower or language model"}.items():
+        if what in before and before[what] != now[what]:
+            yield was
     begun = [p for p in PART_KEYS if (out / p).exists() or last_checkpoint(out / "steps" / p)]
-    parts: list[tuple[str, Any, Any, tuple[str, ...]]] = [
-        (f"{part}.", old.get(part) or {}, new[part], PART_KEYS[part]) for part in begun if new[part]
-    ]
+    old, new = before.get("recipe", {}), now["recipe"]
     if begun:
-        parts.insert(0, ("", old, new, RUN_KEYS))
-    return {
-        prefix + key: (was[key], is_now.get(key))
-        for prefix, was, is_now, keys in parts
-        for key in keys
-        if key in was and was[key] != is_now.get(key)
-    }
+        yield from _other_values("", old, new, RUN_KEYS)
+    for part in begun:
+        recorded = before.get("data", {})
+        if part in recorded and recorded[part] != now["data"].get(part):
+            yield f"other records in {part}"
+        yield from _other_values(f"{part}.", old.get(part), new[part], PART_KEYS[part])
+
+
+def _other_values(
+    prefix: str, old: dict[str, Any] | None, new: dict[str, Any] | None, keys: Iterable[str]
+) -> Iterator[str]:
+    if old and new:
+        for key in keys:
+            if key in old and old[key] != new.get(key):
+                yield f"{prefix}{key} = {old[key]}, but the recipe now says {new.get(key)}"
 
 
 def _read(path: Path) -> dict[str, Any]:

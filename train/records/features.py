@@ -1,6 +1,7 @@
 """What the frozen tower yields for each picture, computed once and kept in a file."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -91,8 +92,8 @@ class Features:
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in (header, self._folder / "rows.bin", self._folder / "done.bin"):
             path.unlink(missing_ok=True)
-        self._map("rows.bin", self._shape, self._dtype)
         self._map("done.bin", (len(self._blocks),), torch.uint8)
+        _reserve(self._folder / "rows.bin", torch.Size(self._shape).numel() * self._dtype.itemsize)
         header.write_text(json.dumps(self._header))
 
     def fill(self, tower: Tower, image: ImageConfig, devices: Devices, where: Where) -> None:
@@ -116,3 +117,11 @@ class Features:
         size = torch.Size(shape).numel()
         file = str(self._folder / name)
         return torch.from_file(file, shared=True, size=size, dtype=dtype).view(shape)
+
+
+def _reserve(file: Path, size: int) -> None:
+    """Raise OSError on a full disk; writing to a mapped file of holes would end the process."""
+    with file.open("wb") as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)
+        stream.truncate(size)

@@ -56,8 +56,9 @@ def training_cost(
 ) -> Cost:
     """The cost of training what requires a gradient, with pictures of `image_size` pixels a side.
 
-    `cached` features need no tower. Frozen weights pass the gradient on to their inputs but receive none themselves. Where adapters
-    learn alone, the first layer's inputs need none either; it is counted all the same.
+    `cached` features need no tower. Frozen weights pass the gradient on to their inputs but receive
+    none themselves. Where adapters learn alone, the first layer's inputs need none either; it is
+    counted all the same.
     """
     config, parts = llava.config.text_config, llava.model
     heads = config.num_attention_heads
