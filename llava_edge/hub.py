@@ -14,6 +14,12 @@ def is_hub_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def hub_name(folder: Path) -> str | None:
+    """The `org/name` of a folder that was fetched, by where the hub's cache keeps it."""
+    kind, *names = folder.parent.parent.name.split("--")
+    return "/".join(names) if folder.parent.name == "snapshots" and kind == "models" else None
+
+
 def find_model(name: str | Path, option: str = "", *, weights: bool = True) -> Path:
     """The folder or file of that name, or else the hub's `org/name`, fetched with a progress bar.
 

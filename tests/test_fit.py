@@ -1,7 +1,7 @@
 """Two tiny stages, run for real: what learns, what stays, what is written and what resumes."""
 
 import json
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,24 @@ def tensors(folder: Path, part: str) -> dict[str, Tensor]:
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     assert first.keys() == second.keys() and first
     return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def cut_after(
+    steps: int, monkeypatch: pytest.MonkeyPatch, recipe: Path, overrides: Sequence[str] = ()
+) -> None:
+    """Train until Ctrl-C, so many micro-batches on."""
+    training_step, done = trainer.StageTrainer.training_step, []
+
+    def cut(self: trainer.StageTrainer, *args: object, **kwargs: object) -> Tensor:
+        if len(done) == steps:
+            raise KeyboardInterrupt
+        done.append(1)
+        return training_step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.StageTrainer, "training_step", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, overrides)
 
 
 @pytest.fixture(scope="module")
@@ -144,18 +162,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     full_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = write_recipe(tmp_path)
-    run_stage, steps = trainer.StageTrainer.training_step, []
-
-    def cut(self: trainer.StageTrainer, *args: object, **kwargs: object) -> Tensor:
-        steps.append(1)
-        if len(steps) == 4:  # the last of stage 1, after the checkpoint at step 2
-            raise KeyboardInterrupt
-        return run_stage(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer.StageTrainer, "training_step", cut)
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe)
+    cut_after(3, monkeypatch, recipe)  # of stage 1's four steps, the second of which is saved
     assert not (tmp_path / "run" / "stage1").exists()
     with pytest.raises(TrainingError, match="--resume"):
         train(recipe)
@@ -193,15 +200,14 @@ def test_a_new_run_that_cannot_begin_leaves_the_old_one(tmp_path: Path) -> None:
         assert sorted((tmp_path / "run").rglob("*")) == kept
 
 
-def test_a_resumed_run_reports_as_often_as_it_now_should(tmp_path: Path) -> None:
+def test_a_resumed_run_reports_as_often_as_it_now_should(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = write_recipe(tmp_path)
-    train(recipe, ["stage1.log_steps=2", "stage2.log_steps=2"])
-    run = tmp_path / "run"
-    shutil.rmtree(run / "stage2")
-    shutil.rmtree(run / "steps" / "stage2" / "checkpoint-3")
+    cut_after(3, monkeypatch, recipe, ["stage1.log_steps=2"])
     train(recipe, resume=True)
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in log if row["stage"] == "stage2" and "loss" in row] == [2, 3]
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log if row["stage"] == "stage1" and "loss" in row] == [2, 3, 4]
 
 
 def test_one_gpu_is_used_where_torchrun_did_not_start_a_process_for_each(

@@ -16,7 +16,7 @@ import pytest
 from tiny import write_llava
 
 from llava_edge.errors import CheckpointError
-from llava_edge.hub import find_model
+from llava_edge.hub import find_model, hub_name
 
 NAME = "somebody/tiny-llava"
 CHUNK = 10 * 2**20  # bytes: what the client writes at once, and so what it goes on from
@@ -142,6 +142,8 @@ def test_a_model_is_fetched_once(hub: tuple[str, type[Hub]], tmp_path: Path) -> 
     first = find(endpoint, tmp_path / "cache")
     assert first.returncode == 0, first.stderr
     folder = Path(first.stdout.strip())
+    assert hub_name(folder) == NAME
+    assert hub_name(tmp_path / "cache") is None
     assert {path.name for path in folder.iterdir()} == {
         "config.json",
         "generation_config.json",

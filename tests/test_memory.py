@@ -141,7 +141,7 @@ def test_logits_and_their_gradients_peak_as_counted() -> None:
         nn.functional.cross_entropy(logits, torch.zeros(rows, dtype=torch.long))
     one = rows * vocabulary * 4
     assert max(saved.values()) == one  # the log-probabilities
-    decoder = DecoderShape(hidden, 1, 1, 8, 8, 8, vocabulary, 0, ())
+    decoder = DecoderShape(hidden, 1, 1, 8, 8, 8, vocabulary, None, 0, ())
     counted = memory.logits_bytes(decoder, Batch(1, rows, rows), 4)
     assert counted == 3 * one  # with the logits and their gradient
 

@@ -119,7 +119,7 @@ def test_a_base_that_is_gone_must_be_named(adapter: Path, tmp_path: Path) -> Non
     config = json.loads((adapter / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = str(tmp_path / "gone")
     (adapter / "adapter_config.json").write_text(json.dumps(config))
-    refused("give its folder with --base", adapter, tmp_path / "out")
+    refused("gone; give an existing one with --base", adapter, tmp_path / "out")
 
 
 def test_other_folders_are_refused(

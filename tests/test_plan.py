@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tiny_training import write_recipe
+from transformers import MambaConfig
 
 from llava_edge.errors import RecordError, TrainingError
 from llava_edge.train.models.model import build
@@ -23,7 +24,14 @@ STAGE = Stage((Source((Path("r.json"),), Path()),), 1.0, batch_size=7)
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_recipe(tmp_path_factory.mktemp("plan"), lora=True)
+    folder = tmp_path_factory.mktemp("plan")
+    recipe = write_recipe(folder, lora=True)
+    MambaConfig(hidden_size=24, num_hidden_layers=2).save_pretrained(folder / "mamba")
+    config = json.loads((folder / "language_model" / "config.json").read_text())
+    (folder / "short").mkdir()
+    short = json.dumps(config | {"max_position_embeddings": 50})
+    (folder / "short" / "config.json").write_text(short)
+    return recipe
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +116,8 @@ def test_a_model_that_is_not_there_leaves_the_rest_of_the_plan(
         ("vision_feature_layer=-9", TrainingError, "vision_feature_layer is -9"),
         ("language_model={folder}/tower", TrainingError, "clip_vision_model"),
         ("vision_tower={folder}/language_model", TrainingError, "llama, which sees no pictures"),
+        ("language_model={folder}/mamba", TrainingError, "mamba, which has no attention"),
+        ("language_model={folder}/short", TrainingError, "set max_tokens to 50 or less"),
         ("stage1.data.records=['{folder}/pictures']", RecordError, "pictures"),
     ],
 )

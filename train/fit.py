@@ -1,6 +1,7 @@
 """`llava-edge train`: a recipe becomes a two-stage checkpoint."""
 
 import gc
+import shutil
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -175,6 +176,7 @@ class _Run:
         with explained(name, recipe.out / "steps" / name):
             if self._processes.is_main_process:
                 _save(self._learner, recipe, name, stage)
+                shutil.rmtree(recipe.out / "steps" / name)
         self._processes.wait_for_everyone()
 
 

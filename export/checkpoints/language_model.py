@@ -1,6 +1,5 @@
 """A language model on its own: what stage 1, adapters and the demo's checkpoint are based on."""
 
-import hashlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from llava_edge.export.checkpoints.tensor_names import respell
 from llava_edge.export.checkpoints.text_config import TextConfig, read_text_config
 from llava_edge.export.checkpoints.weight_files import open_weights
 from llava_edge.tokenizer_file import has_tokenizer, read_tokenizer_file
+from llava_edge.weights_sum import weights_sum
 
 # The original LLaVA names its language model's kind by its own class.
 _ORIGINAL = {"LlavaMistral": "mistral", "LlavaQwen3": "qwen3", "LlavaQwen": "qwen2"}
@@ -101,8 +101,7 @@ def check_sum(path: Path, named: NamedBase) -> None:
     """Raises CheckpointError where the base is another file than the one named."""
     path = path / named.file if path.is_dir() else path
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = weights_sum(path)
     except OSError as error:
         raise CheckpointError(
             f"The base {path} cannot be read ({error.strerror}); give the path of {named.file}."

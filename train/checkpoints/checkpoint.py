@@ -1,6 +1,5 @@
 """Checkpoints on disk: Hugging Face LLaVA folders, and the small form with an adapter."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
+from llava_edge.hub import hub_name
 from llava_edge.train.checkpoints.companions import write_preprocessing, write_tokenizer
 from llava_edge.train.checkpoints.config_file import write_config
 from llava_edge.train.checkpoints.projector_file import FILE as PROJECTOR_FILE
@@ -25,8 +25,16 @@ from llava_edge.train.models.model import Learner, compute_dtype, join
 from llava_edge.train.models.towers import patch_size
 from llava_edge.train.provenance import RUN
 from llava_edge.train.recipe import Recipe
+from llava_edge.weights_sum import weights_sum
 
 TOWER = "vision_tower."
+WEIGHTS = (  # the first of them that is there names a language model
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "config.json",
+)
 SHARD = "5GB"  # what is read again where names are changed
 _NESTED = ("clip_vision_model", "siglip_vision_model")  # transformers 4 nests these in vision_model
 
@@ -54,7 +62,7 @@ def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
     """Write the LoRA adapter in fp16, and tower and projector as they were trained.
 
     The language model itself stays outside: `base.json` says which one it is, namely what its own
-    folder says it was made of, or else the file that its weights were read from.
+    folder says it was made of, or else what its weights were read from.
     """
     model = learner.model.model
     parts = {
@@ -69,11 +77,12 @@ def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
     }
     with whole(folder) as partial:
         save_file(tensors, partial / "model.safetensors", {"format": "pt"})
-        _write_lora(model.language_model, recipe.language_model, partial)
+        base = hub_name(Path(recipe.language_model)) or recipe.language_model
+        _write_lora(model.language_model, base, partial)
         write_config(learner.model.config, partial)
         _write_companions(learner, recipe, partial)
-        base = json.dumps(named_base(Path(recipe.language_model)), indent=2)
-        (partial / "base.json").write_text(base + "\n")
+        named = json.dumps(named_base(Path(recipe.language_model)), indent=2)
+        (partial / "base.json").write_text(named + "\n")
 
 
 def write_weights(model: LlavaForConditionalGeneration, folder: Path) -> None:
@@ -107,11 +116,9 @@ def named_base(language_model: Path) -> dict[str, str]:
     if named.exists():
         content: dict[str, str] = json.loads(named.read_text())
         return content
-    names = ("model.safetensors", "model.safetensors.index.json", "config.json")
-    file = next(language_model / name for name in names if (language_model / name).exists())
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"name": language_model.name, "file": file.name, "sha256": digest}
+    file = next(language_model / name for name in WEIGHTS if (language_model / name).exists())
+    name = hub_name(language_model) or language_model.name
+    return {"name": name, "file": file.name, "sha256": weights_sum(file)}
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AutoModel, LlavaConfig, PreTrainedModel
 
 from llava_edge.errors import CheckpointError
+from llava_edge.hub import find_model
 from llava_edge.tokenizer_file import read_tokenizer_file
 from llava_edge.train.checkpoints.checkpoint import named_base, whole, write_weights
 from llava_edge.train.checkpoints.companions import write_tokenizer
@@ -77,12 +78,8 @@ def write_merged(adapter: Path, out: Path, base: Path | None = None) -> None:
 def _find_base(adapter: Path, base: Path | None) -> Path:
     named = named_base(adapter)
     if base is None:
-        base = Path(PeftConfig.from_pretrained(adapter).base_model_name_or_path or "")
-        if not (base / "config.json").exists():
-            raise CheckpointError(
-                f"{adapter} needs the language model {named['name']}, which is not at {base}; give "
-                "its folder with --base."
-            )
+        trained_from = PeftConfig.from_pretrained(adapter).base_model_name_or_path
+        base = find_model(trained_from or "", "--base")
     if not (base / "config.json").exists():
         raise CheckpointError(
             f"The base {base} is no language model's folder; give {named['name']}."

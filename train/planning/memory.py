@@ -26,6 +26,7 @@ class DecoderShape:
     kv_size: int  # of the keys alone
     mlp_size: int
     vocab_size: int
+    positions: int | None  # that it was made for, where its configuration says so
     parameters: int  # all, the head and the embeddings too
     linears: tuple[tuple[int, int], ...]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
+from llava_edge.errors import TrainingError
 from llava_edge.hub import find_model
 from llava_edge.train.models.model_config import build_empty, read_config, vision_part
 from llava_edge.train.models.preprocessing import read_image_config
@@ -51,7 +52,12 @@ def decoder_shape(config: PretrainedConfig, model: str = "the language model") -
     """The shape of a causal language model; raises TrainingError where it is none."""
     causal = build_empty(AutoModelForCausalLM, config, model)
     text = config.get_text_config()
-    heads = text.num_attention_heads
+    heads = getattr(text, "num_attention_heads", None)
+    if not heads:
+        raise TrainingError(
+            f"{model} is a {config.model_type}, which has no attention; choose a causal language "
+            "model such as Llama, Qwen, Mistral or Phi-3."
+        )
     size = getattr(text, "head_dim", None) or text.hidden_size // heads
     head = causal.get_output_embeddings()
     linears = [m for m in causal.modules() if isinstance(m, nn.Linear) and m is not head]
@@ -63,6 +69,7 @@ def decoder_shape(config: PretrainedConfig, model: str = "the language model") -
         kv_size=(getattr(text, "num_key_value_heads", None) or heads) * size,
         mlp_size=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         vocab_size=text.vocab_size,
+        positions=getattr(text, "max_position_embeddings", None),
         parameters=_parameters(causal),
         linears=tuple((m.out_features, m.in_features) for m in linears),
     )

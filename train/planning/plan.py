@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from rich.filesize import decimal
 
-from llava_edge.errors import CheckpointError
+from llava_edge.errors import CheckpointError, TrainingError
 from llava_edge.hub import is_hub_name
 from llava_edge.train.planning import memory
 from llava_edge.train.planning.memory import Batch, Memory, ModelShape
@@ -49,7 +49,8 @@ class Plan:
 def make_plan(recipe: Recipe, devices: int = 1) -> Plan:
     """Work out what a recipe will do; reads its records and the models' configurations.
 
-    Raises TrainingError where a stage cannot be split over the devices, and RecordError.
+    Raises TrainingError where a stage cannot be split over the devices or its records are longer
+    than the language model reads, and RecordError.
     """
     from_hub = [m for m in (recipe.vision_tower, recipe.language_model) if _is_of_hub(m)]
     needed = [*map(str, recipe.missing), *(f"{model} (of the hub)" for model in from_hub)]
@@ -63,6 +64,7 @@ def make_plan(recipe: Recipe, devices: int = 1) -> Plan:
         data = scan(stage.data, image_tokens, recipe.max_tokens)
         held_out = scan(stage.evaluation, image_tokens, recipe.max_tokens)
         stages[name] = _plan(recipe, stage, shape, devices, data, held_out)
+        _check_positions(recipe, stages[name], shape)
     return Plan(recipe, devices, shape, stages, _cache(recipe, shape), tuple(needed))
 
 
@@ -111,6 +113,15 @@ def _plan(
         trained_parameters=memory.trained_parameters(shape, stage) if shape else None,
         memory=estimate,
     )
+
+
+def _check_positions(recipe: Recipe, plan: StagePlan, shape: ModelShape | None) -> None:
+    positions = shape.decoder.positions if shape and plan.data else None
+    if positions and plan.tokens > positions:
+        raise TrainingError(
+            f"There are records of about {plan.tokens:,} tokens, but {recipe.language_model} reads "
+            f"at most {positions:,}; set max_tokens to {positions} or less."
+        )
 
 
 def _cache(recipe: Recipe, shape: ModelShape | None) -> int | None:

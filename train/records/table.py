@@ -169,8 +169,7 @@ def _content(folder: Path) -> str:
 
 def _build(source: Source, folder: Path) -> None:
     """Write a source's folder under another name first; who is beaten to it keeps the other's."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(mkdtemp(dir=folder.parent, prefix="partial-"))
+    partial = _partial(folder.parent)
     content = hashlib.sha256()
     try:
         with ArrowWriter(path=str(partial / ROWS), features=FEATURES) as writer:
@@ -187,6 +186,17 @@ def _build(source: Source, folder: Path) -> None:
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(cache: Path) -> Path:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        return Path(mkdtemp(dir=cache, prefix="partial-"))
+    except OSError as error:
+        raise RecordError(
+            f"The folder {cache}, where records are kept, cannot be written to ({error.strerror}); "
+            "name another by the variable XDG_CACHE_HOME."
+        ) from error
 
 
 def _state(source: Source) -> str:
