@@ -1,33 +1,17 @@
 """Pictures and samples in uncompressed .tar shards, as WebDataset lays them out."""
 
 import glob
-import hashlib
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
+from llava_edge.captions import caption_sample
 from llava_edge.errors import RecordError
 from llava_edge.image import TarMember
-from llava_edge.prompt import IMAGE
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
-# The paper's list for stage 1 (arXiv 2304.08485, table 11): one meaning in several words.
-BRIEF_INSTRUCTIONS = (
-    "Describe the image concisely.",
-    "Provide a brief description of the given image.",
-    "Offer a succinct explanation of the picture presented.",
-    "Summarize the visual content of the image.",
-    "Give a short and clear explanation of the subsequent image.",
-    "Share a concise interpretation of the image provided.",
-    "Present a compact description of the photo's key features.",
-    "Relay a brief, clear account of the picture shown.",
-    "Render a clear and concise summary of the photo.",
-    "Write a terse but informative summary of the picture.",
-    "Create a compact narrative representing the image presented.",
-)
 
 
 @dataclass
@@ -74,14 +58,6 @@ def read_shard_samples(shard: Path) -> Iterator[ShardSample]:
         text = _text(key, parts)
         if text is not None:
             yield ShardSample(text, pictures)
-
-
-def caption_sample(key: str, caption: str) -> str:
-    """A caption as the JSON text of a stage 1 sample; the key chooses among the instructions."""
-    number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-    question = f"{IMAGE}\n{BRIEF_INSTRUCTIONS[number % len(BRIEF_INSTRUCTIONS)]}"
-    turns = [{"from": "human", "value": question}, {"from": "gpt", "value": caption.strip()}]
-    return json.dumps({"id": key, "conversations": turns}, ensure_ascii=False)
 
 
 def _key(member: TarMember) -> str:

@@ -20,6 +20,7 @@ COMMAND_LINE = {
     "cli_bench.py",
     "cli_chat.py",
     "cli_data.py",
+    "cli_train.py",
     "describe.py",
     "terminal.py",
 }

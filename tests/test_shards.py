@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from tar_shards import picture_bytes, write_shard
 
+from llava_edge.captions import BRIEF_INSTRUCTIONS, caption_sample
 from llava_edge.errors import PictureError, RecordError
 from llava_edge.image import TarMember, load_picture
 from llava_edge.prompt import Message
 from llava_edge.records import Data, load_records
-from llava_edge.shards import BRIEF_INSTRUCTIONS, caption_sample, expand, read_members
+from llava_edge.shards import expand, read_members
 from llava_edge.vision import _digest
 
 RED, BLUE = picture_bytes("red"), picture_bytes("blue", form="JPEG")

@@ -169,7 +169,7 @@ class _Run:
         trainer = stages.run(
             model, recipe, name, train, held_out, self._console, resume=self._resume
         )
-        if recipe.parallel == "fsdp" and self._processes.num_processes > 1:
+        if recipe.sharded(self._processes.num_processes):
             self._learner = _whole(recipe, stage, trainer.trained_state())
         del model, trainer
         gc.collect()  # Trainer, its optimizer and the model name each other

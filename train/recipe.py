@@ -193,6 +193,10 @@ class Recipe:
         named = {"stage1": self.stage1, "stage2": self.stage2}
         return {name: stage for name, stage in named.items() if stage}
 
+    def sharded(self, devices: int) -> bool:
+        """Whether each of so many devices holds a part of the model."""
+        return self.parallel == "fsdp" and devices > 1
+
     @property
     def data(self) -> list[Source]:
         """All records and pictures that the recipe names."""

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import torch
@@ -60,15 +61,11 @@ class RunData:
         if self.features is not None or not recipe.feature_cache:
             return
         pictures = shown_again(self._shown, recipe)
-        side = learner.encoding.image.size
-        shape = tower_rows(learner.model, torch.zeros(1, 3, side, side)).shape[1:]  # T, C
-        dtype = compute_dtype(recipe)
-        needed = len(pictures) * shape.numel() * dtype.itemsize
+        shape, dtype = learner.feature_shape, compute_dtype(recipe)
+        needed = len(pictures) * prod(shape) * dtype.itemsize
         if not pictures or needed > min(recipe.feature_cache * 1e9, _free(recipe.out / "features")):
             return
-        self.features = Features(
-            recipe.out / "features", pictures, (shape[0], shape[1]), dtype, _key(learner)
-        )
+        self.features = Features(recipe.out / "features", pictures, shape, dtype, _key(learner))
         self.features.create()
 
     def fill_features(self, learner: Learner, devices: Devices) -> None:

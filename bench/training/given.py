@@ -100,11 +100,9 @@ def _compute_features(
         return None, None
     if torch.cuda.is_available():
         learner.model.model.vision_tower.to("cuda")
-    side = learner.encoding.image.size
-    rows, columns = tower_rows(learner.model, torch.zeros(1, 3, side, side)).shape[1:]
     ordered = sorted(pictures, key=str)
     dtype = compute_dtype(recipe)
-    features = Features(recipe.out / "features", ordered, (rows, columns), dtype, "benchmark")
+    features = Features(recipe.out / "features", ordered, learner.feature_shape, dtype, "benchmark")
     features.create()
     start = time.perf_counter()
     features.fill(

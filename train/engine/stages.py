@@ -89,7 +89,7 @@ def run(
         trainer = StageTrainer(
             stage=stage,
             seed=recipe.seed,
-            sharded=recipe.parallel == "fsdp" and arguments.world_size > 1,
+            sharded=recipe.sharded(arguments.world_size),
             throughput=throughput,
             guard=guard,
             model=model,

@@ -31,6 +31,12 @@ class Learner:
     tokenizer: HfTokenizer
     encoding: Encoding
 
+    @property
+    def feature_shape(self) -> tuple[int, int]:
+        """Of a picture's rows, as the tower yields them: image tokens, channels."""
+        projector = self.model.model.multi_modal_projector
+        return self.encoding.image_tokens, projector.linear_1.in_features
+
 
 class AnswerLoss(nn.Module):
     """The mean cross-entropy of the labelled tokens; the head is computed for these alone."""

@@ -100,7 +100,7 @@ def _plan(
             Batch(split[0], tokens, words),
             width=_width(recipe),
             devices=devices,
-            sharded=recipe.parallel == "fsdp" and devices > 1,
+            sharded=recipe.sharded(devices),
         )
     return StagePlan(
         stage=stage,
