@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from llava_edge.errors import TrainingError
-from llava_edge.image import PictureSource
+from llava_edge.records import PictureFile
 from llava_edge.train.models.encoding import read_encoding
 from llava_edge.train.models.model import Learner, compute_dtype, tower_rows
 from llava_edge.train.recipe import Recipe, Source, Stage
@@ -94,7 +94,7 @@ class RunData:
         table = open_table(sources, default_cache(), recipe.seed)
         return table, usable_rows(table, recipe, encoder, console=self._console)
 
-    def _first_naming(self, picture: PictureSource) -> str:
+    def _first_naming(self, picture: PictureFile) -> str:
         """Where the first record that names a picture stands."""
         entries = (table.entry(int(at)) for table, positions in self._shown for at in positions)
         return next(entry.where for entry in entries if picture in entry.pictures)

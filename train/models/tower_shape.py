@@ -23,7 +23,6 @@ class TowerShape:
     activations: int  # values that a picture leaves: the states, and a layer's insides
 
 
-@torch.no_grad()
 def tower_shape(config: PretrainedConfig, size: int, recipe: Recipe) -> TowerShape:
     """The shape of a recipe's tower for pictures of `size` x `size` pixels.
 
@@ -34,7 +33,8 @@ def tower_shape(config: PretrainedConfig, size: int, recipe: Recipe) -> TowerSha
     tower = build_empty(AutoModel, config, recipe.vision_tower)
     largest = _watch_outputs(tower)
     pixels = torch.zeros(1, 3, size, size, device="meta")
-    states = tower.eval()(pixels, output_hidden_states=True).hidden_states
+    with torch.no_grad():
+        states = tower.eval()(pixels, output_hidden_states=True).hidden_states
     _, rows, channels = states[recipe.vision_feature_layer].shape
     return TowerShape(
         image_tokens=rows - (recipe.vision_feature_select_strategy == "default"),

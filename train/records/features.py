@@ -12,7 +12,7 @@ from torch import Tensor
 
 from llava_edge.config import ImageConfig
 from llava_edge.errors import PictureError
-from llava_edge.image import PictureSource, load_picture, preprocess
+from llava_edge.image import load_picture, preprocess
 from llava_edge.records import PictureFile
 from llava_edge.train.recipe import Recipe
 from llava_edge.train.records.batches import Devices, Indexes
@@ -23,7 +23,7 @@ BLOCK = 16  # pictures at once; always the same ones, so that rows are the same 
 
 Records = tuple[RecordTable, Indexes]  # a table and which of its positions are used
 Tower = Callable[[Tensor], Tensor]  # pixels [n, 3, H, W] -> rows [n, T, C]
-Where = Callable[[PictureSource], str]  # such as "Record 3, line 40 of train.json"
+Where = Callable[[PictureFile], str]  # such as "Record 3, line 40 of train.json"
 
 
 def shown_again(shown: Sequence[Records], recipe: Recipe) -> list[PictureFile]:
@@ -35,7 +35,7 @@ def shown_again(shown: Sequence[Records], recipe: Recipe) -> list[PictureFile]:
     return pictures if again or len(pictures) < count else []
 
 
-def pixels_of(picture: PictureSource, image: ImageConfig, where: Where) -> Tensor:
+def pixels_of(picture: PictureFile, image: ImageConfig, where: Where) -> Tensor:
     """Pixels [3, H, W]; raises PictureError, with the place where the picture is named."""
     try:
         return torch.from_numpy(preprocess(load_picture(picture), image))
@@ -52,7 +52,7 @@ class Features:
     def __init__(
         self,
         folder: Path,
-        pictures: Sequence[PictureSource],
+        pictures: Sequence[PictureFile],
         shape: tuple[int, int],
         dtype: torch.dtype,
         key: str,
@@ -70,7 +70,7 @@ class Features:
         self._dtype = dtype
         self._rows: Tensor | None = None
 
-    def __getitem__(self, picture: PictureSource) -> Tensor:
+    def __getitem__(self, picture: PictureFile) -> Tensor:
         if self._rows is None:  # mapped anew in each worker process
             self._rows = self._map("rows.bin", self._shape, self._dtype)
         return self._rows[self._places[picture]].clone()
