@@ -176,7 +176,7 @@ class _Run:
         with explained(name, recipe.out / "steps" / name):
             if self._processes.is_main_process:
                 _save(self._learner, recipe, name, stage)
-                shutil.rmtree(recipe.out / "steps" / name)
+                shutil.rmtree(recipe.out / "steps" / name, ignore_errors=True)
         self._processes.wait_for_everyone()
 
 
