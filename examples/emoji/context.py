@@ -1,10 +1,14 @@
 """What a language-only writer is told of a scene: captions and boxes, as in the LLaVA paper."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from names import Name, joined, load_names
 from numpy.random import Generator
 from scenes import Scene, SceneObject
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,8 @@ def sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:]}."
 
 
-def pick(rng: Generator, options: tuple[str, ...]) -> str:
-    """One of several phrasings."""
+def pick(rng: Generator, options: Sequence[T]) -> T:
+    """One of several, evenly."""
     return options[int(rng.integers(len(options)))]
 
 

@@ -42,7 +42,7 @@ def ask_objects(rng: Generator, scene: Scene) -> Turn:
 def ask_yes_no(rng: Generator, scene: Scene) -> Turn:
     """Is this object there? Half of the questions ask for an absent one."""
     if rng.random() < 0.5:
-        group = random_group(rng, groups(scene))
+        group = pick(rng, groups(scene))
         answer = f"Yes, there {group.verb} {group.indefinite}."
         return Turn(yes_no_question(rng, group.name), answer)
     name = absent_name(rng, scene)
@@ -69,7 +69,7 @@ def absent_name(rng: Generator, scene: Scene) -> Name:
     kinds = {load_names()[name].kind for name in present}
     alike = [name for name in names if name.kind in kinds]
     candidates = alike if alike and rng.random() < 0.5 else names
-    return candidates[int(rng.integers(len(candidates)))]
+    return pick(rng, candidates)
 
 
 def ask_count(rng: Generator, scene: Scene) -> Turn | None:
@@ -78,7 +78,7 @@ def ask_count(rng: Generator, scene: Scene) -> Turn | None:
     if not countable:
         return None
     several = [group for group in countable if group.count > 1]
-    group = random_group(rng, several or countable)
+    group = pick(rng, several or countable)
     plural = group.name.plural
     options = (
         f"How many {plural} are there?",
@@ -189,17 +189,12 @@ def ask_background(rng: Generator, scene: Scene) -> Turn:
     return Turn(pick(rng, options), sentence(scene.background))
 
 
-def random_group(rng: Generator, among: list[Group]) -> Group:
-    """One group, evenly."""
-    return among[int(rng.integers(len(among)))]
-
-
 def random_single(rng: Generator, scene: Scene, coloured: bool = False) -> Group | None:
     """An object that is there once (and has a main colour), if there is one."""
     single = [group for group in groups(scene) if group.count == 1]
     if coloured:
         single = [group for group in single if group.objects[0].colour is not None]
-    return random_group(rng, single) if single else None
+    return pick(rng, single) if single else None
 
 
 def random_pair(
@@ -208,7 +203,7 @@ def random_pair(
     """Two objects that are there once each and suit, if there are such."""
     single = [group for group in groups(scene) if group.count == 1]
     pairs = [(a, b) for a, b in permutations(single, 2) if suits(a.objects[0], b.objects[0])]
-    return pairs[int(rng.integers(len(pairs)))] if pairs else None
+    return pick(rng, pairs) if pairs else None
 
 
 def far_apart(first: SceneObject, second: SceneObject) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from context import Group, groups, place
+from context import Group, groups, pick, place
 from names import NUMBERS, Name, load_names
 from numpy.random import Generator
 from PIL import Image
@@ -63,7 +63,7 @@ def draw_cases(sheet: SpriteSheet, family: str, scenes: int, seed: int = 0) -> l
 def ask_all(rng: Generator, scene: Scene, popular: list[str]) -> tuple[Question, ...]:
     """All questions about one scene; the absent object is a popular one where any are given."""
     present = groups(scene)
-    one = present[int(rng.integers(len(present)))]
+    one = pick(rng, present)
     return (
         Question("objects", "What objects are in the picture?"),
         Question("present", is_there(one.name)),
@@ -81,7 +81,7 @@ def absent(rng: Generator, scene: Scene, popular: list[str]) -> Name:
     """An object that is not in the scene, drawn evenly or among the popular ones."""
     there = {one.name for one in scene.objects}
     candidates = [name for name in popular or load_names() if name not in there]
-    return load_names()[candidates[int(rng.integers(len(candidates)))]]
+    return load_names()[pick(rng, candidates)]
 
 
 def ask_extras(rng: Generator, present: list[Group]) -> list[Question]:
@@ -95,11 +95,11 @@ def ask_extras(rng: Generator, present: list[Group]) -> list[Question]:
     single = [group for group in present if group.count == 1]
     coloured = [group for group in single if group.objects[0].colour]
     if coloured:
-        group = coloured[int(rng.integers(len(coloured)))]
+        group = pick(rng, coloured)
         text = f"What colour {group.verb} the {group.name.name}?"
         questions.append(Question("colour", text, group.objects[0].colour or ""))
     if single:
-        group = single[int(rng.integers(len(single)))]
+        group = pick(rng, single)
         text = f"Where {group.verb} the {group.name.name}?"
         questions.append(Question("place", text, place(group.objects[0])))
     return questions

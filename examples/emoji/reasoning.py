@@ -35,7 +35,7 @@ def reason(rng: Generator, present: list[Group]) -> Turn:
         turn = _SPECIAL[int(index)](rng, present)
         if turn is not None and rng.random() < 0.8:
             return turn
-    return _GENERAL[int(rng.integers(len(_GENERAL)))](rng, present)
+    return pick(rng, _GENERAL)(rng, present)
 
 
 def ask_edible(rng: Generator, present: list[Group]) -> Turn:
@@ -109,7 +109,7 @@ def ask_use(rng: Generator, present: list[Group]) -> Turn | None:
     useful = [group for group in present if group.name.name in USES]
     if not useful:
         return None
-    group = useful[int(rng.integers(len(useful)))]
+    group = pick(rng, useful)
     purpose, reason = USES[group.name.name]
     question = pick(rng, (
         f"What in the picture would help to {purpose}?",
