@@ -102,17 +102,17 @@ class _Run:
         self._learner = build(recipe, self._quantize)
 
     def finish(self) -> Path:
-        recipe, folder = self._recipe, self._recipe.out
-        if recipe.projector_weights:
-            load_projector(self._learner.model, recipe.projector_weights)
-        for name, stage in recipe.stages.items():
-            folder = recipe.out / name
+        done = self._recipe.projector_weights
+        for name, stage in self._recipe.stages.items():
+            folder = self._recipe.out / name
             if (folder / "config.json").exists():
                 self._console.print(f"{name} is done: {folder}")
             else:
+                if done:
+                    load_projector(self._learner.model, done)
                 self._begin(name, stage)
                 self._train(name, stage)
-            load_projector(self._learner.model, folder)
+            done = folder
         return folder
 
     def _begin(self, name: str, stage: Stage) -> None:
@@ -170,7 +170,9 @@ class _Run:
             model, recipe, name, train, held_out, self._console, resume=self._resume
         )
         if recipe.sharded(self._processes.num_processes):
-            self._learner = _whole(recipe, stage, trainer.trained_state())
+            trained = trainer.trained_state()
+            if self._processes.is_main_process or name != list(recipe.stages)[-1]:
+                self._learner = _whole(recipe, stage, trained)
         del model, trainer
         gc.collect()  # Trainer, its optimizer and the model name each other
         with explained(name, recipe.out / "steps" / name):
