@@ -1,11 +1,10 @@
 """What the frozen tower yields for each picture, computed once and kept in a file."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from itertools import chain
+from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from llava_edge.train.records.table import RecordTable
 from llava_edge.train.watch.track import track
 
 BLOCK = 16  # pictures at once; always the same ones, so that rows are the same bits in every run
+ROWS, DONE = "rows.bin", "done.bin"
 
 Records = tuple[RecordTable, Indexes]  # a table and which of its positions are used
 Tower = Callable[[Tensor], Tensor]  # pixels [n, 3, H, W] -> rows [n, T, C]
@@ -44,9 +44,11 @@ def pixels_of(picture: PictureFile, image: ImageConfig, where: Where) -> Tensor:
 
 
 class Features:
-    """Rows of pictures, in a file that is mapped, not read: `features[picture]` is [T, C].
+    """Rows of pictures, in a file that is read picture by picture: `features[picture]` is [T, C].
 
-    `create` lays the file out, `fill` computes what is not there yet, a share on each device.
+    `create` lays the file out, `fill` computes what is not there yet, a share on each device. The
+    file is not mapped, since its pages would count as memory that the run takes, and writing to a
+    mapped file on a full disk would end the process without a word.
     """
 
     def __init__(
@@ -66,23 +68,20 @@ class Features:
             "shape": list(shape),
             "dtype": str(dtype),
         }
-        self._shape = (len(self._pictures), *shape)
+        self._shape = shape
         self._dtype = dtype
-        self._rows: Tensor | None = None
+        self._bytes = prod(shape) * dtype.itemsize  # of a picture
 
     def __getitem__(self, picture: PictureFile) -> Tensor:
-        if self._rows is None:  # mapped anew in each worker process
-            self._rows = self._map("rows.bin", self._shape, self._dtype)
-        return self._rows[self._places[picture]].clone()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the map, which a process would be sent as a copy of the whole file."""
-        return {**self.__dict__, "_rows": None}
+        with (self._folder / ROWS).open("rb") as file:
+            file.seek(self._places[picture] * self._bytes)
+            rows = bytearray(file.read(self._bytes))
+        return torch.frombuffer(rows, dtype=self._dtype).view(self._shape)
 
     @property
     def whole(self) -> bool:
         """Whether all rows are there."""
-        return bool(self._map("done.bin", (len(self._blocks),), torch.uint8).all())
+        return bool(self._done().all())
 
     def create(self) -> None:
         """Lay the file out, unless it is there for the same pictures, tower and shape."""
@@ -90,38 +89,34 @@ class Features:
         if header.exists() and json.loads(header.read_text()) == self._header:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        for path in (header, self._folder / "rows.bin", self._folder / "done.bin"):
-            path.unlink(missing_ok=True)
-        self._map("done.bin", (len(self._blocks),), torch.uint8)
-        _reserve(self._folder / "rows.bin", torch.Size(self._shape).numel() * self._dtype.itemsize)
+        header.unlink(missing_ok=True)
+        sizes = {ROWS: len(self._pictures) * self._bytes, DONE: len(self._blocks)}
+        for name, size in sizes.items():
+            with (self._folder / name).open("wb") as file:
+                file.truncate(size)
         header.write_text(json.dumps(self._header))
 
     def fill(self, tower: Tower, image: ImageConfig, devices: Devices, where: Where) -> None:
         """Compute the blocks that are this device's share; raises PictureError as `pixels_of`."""
-        rows = self._map("rows.bin", self._shape, self._dtype)
-        done = self._map("done.bin", (len(self._blocks),), torch.uint8)
+        done = self._done()
         own = range(devices.rank, len(self._blocks), devices.count)
         left = [block for block in own if not done[block]]
-        for block in track(left, "Features of pictures") if devices.rank == 0 else left:
-            places = self._blocks[block]
-            pixels = [pixels_of(self._pictures[at], image, where) for at in places]
-            rows[places.start : places.stop] = tower(torch.stack(pixels)).to(self._dtype).cpu()
-            done[block] = 1
+        with (self._folder / ROWS).open("r+b") as file:
+            for block in track(left, "Features of pictures") if devices.rank == 0 else left:
+                places = self._blocks[block]
+                pixels = [pixels_of(self._pictures[at], image, where) for at in places]
+                rows = tower(torch.stack(pixels)).to(self._dtype).cpu().contiguous()
+                file.seek(places.start * self._bytes)
+                file.write(rows.view(torch.uint8).numpy())
+                file.flush()
+                done[block] = 1
 
     @property
     def _blocks(self) -> list[range]:
         count = len(self._pictures)
         return [range(at, min(at + BLOCK, count)) for at in range(0, count, BLOCK)]
 
-    def _map(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        size = torch.Size(shape).numel()
-        file = str(self._folder / name)
-        return torch.from_file(file, shared=True, size=size, dtype=dtype).view(shape)
-
-
-def _reserve(file: Path, size: int) -> None:
-    """Raise OSError on a full disk; writing to a mapped file of holes would end the process."""
-    with file.open("wb") as stream:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(stream.fileno(), 0, size)
-        stream.truncate(size)
+    def _done(self) -> Tensor:
+        """Which blocks are there [blocks], 0 or 1, mapped: what is set in it stands in the file."""
+        file = str(self._folder / DONE)
+        return torch.from_file(file, shared=True, size=len(self._blocks), dtype=torch.uint8)
