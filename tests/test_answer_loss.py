@@ -10,6 +10,7 @@ from tiny_training import write_recipe
 from torch import Tensor
 
 from llava_edge.train.engine.stages import prepare
+from llava_edge.train.models.encoding import read_encoding
 from llava_edge.train.models.model import AnswerLoss, Learner, build, tower_rows
 from llava_edge.train.recipe import Recipe, Stage, load_recipe
 from llava_edge.train.records.batches import Devices
@@ -114,7 +115,7 @@ def test_kept_features_teach_what_computed_ones_do(
         load_recipe(folder / "recipe.toml", [f"precision={precision}"]), out=tmp_path / "run"
     )
     recipe.out.mkdir()
-    data, learner = RunData(recipe, Console(quiet=True)), build(recipe)
+    data, learner = RunData(recipe, read_encoding(recipe), Console(quiet=True)), build(recipe)
     data.lay_out_features(learner)
     assert data.features is not None and not data.features.whole
     data.fill_features(learner, Devices())

@@ -63,12 +63,11 @@ def train(
         if processes.is_main_process:
             plan = make_plan(resolved, processes.num_processes)
             _check_quantize(plan)
-            read_encoding(resolved)  # which says where tower, tokenizer and prompt do not fit
             console.print(memory_line(plan))
             claim(resolved.out, resume=resume, force=force)
-        data = RunData(resolved, console)
+        data = RunData(resolved, read_encoding(resolved), console)
         if processes.is_main_process:
-            if force:  # now that nothing known speaks against the new run
+            if force and not resume:  # now that nothing known speaks against the new run
                 clear(resolved.out)
             remember(resolved, data.fingerprints, resume=resume)
     return _Run(resolved, data, processes, console, resume=resume).finish()
@@ -165,7 +164,7 @@ class _Run:
         self._console.print(f"{name}: {_what_learns(stage)}")
         torch.manual_seed(recipe.seed)  # adapters begin alike in every process
         model = stages.prepare(learner, stage)
-        train, held_out = self._data.datasets(name, learner.encoding)
+        train, held_out = self._data.datasets(name)
         trainer = stages.run(
             model, recipe, name, train, held_out, self._console, resume=self._resume
         )

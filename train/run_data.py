@@ -11,7 +11,6 @@ from rich.console import Console
 
 from llava_edge.errors import TrainingError
 from llava_edge.records import PictureFile
-from llava_edge.train.models.encoding import read_encoding
 from llava_edge.train.models.model import Learner, compute_dtype, tower_rows
 from llava_edge.train.recipe import Recipe, Source, Stage
 from llava_edge.train.records.batches import Devices, Indexes
@@ -29,8 +28,9 @@ class RunData:
     Raises RecordError or TrainingError where records cannot be used, as the recipe says.
     """
 
-    def __init__(self, recipe: Recipe, console: Console) -> None:
+    def __init__(self, recipe: Recipe, encoding: Encoding, console: Console) -> None:
         self._recipe = recipe
+        self._encoding = encoding
         self._console = console
         self.features: Features | None = None
         self.warm_start = self._open(recipe.warm_start.data) if recipe.warm_start else None
@@ -47,9 +47,9 @@ class RunData:
         parts = self._train | ({"warm_start": self.warm_start} if self.warm_start else {})
         return {name: _fingerprint(table, positions) for name, (table, positions) in parts.items()}
 
-    def datasets(self, name: str, encoding: Encoding) -> tuple[RecordDataset, RecordDataset | None]:
+    def datasets(self, name: str) -> tuple[RecordDataset, RecordDataset | None]:
         """A stage's training records, and those held out from it."""
-        encoder = Encoder.of_stage(encoding, self._recipe, self._recipe.stages[name])
+        encoder = Encoder.of_stage(self._encoding, self._recipe, self._recipe.stages[name])
         train = RecordDataset(self._train[name][0], encoder, self._train[name][1], self.features)
         if name not in self._held_out:
             return train, None
@@ -90,7 +90,7 @@ class RunData:
     def _open(self, sources: Sequence[Source], stage: Stage | None = None) -> Records:
         recipe, encoder = self._recipe, None
         if stage and recipe.bad_records != "stop":
-            encoder = Encoder.of_stage(read_encoding(recipe), recipe, stage)
+            encoder = Encoder.of_stage(self._encoding, recipe, stage)
         table = open_table(sources, default_cache(), recipe.seed)
         return table, usable_rows(table, recipe, encoder, console=self._console)
 
