@@ -12,6 +12,14 @@ from pathlib import Path
 from llava_edge import __version__
 from llava_edge.devices import CPU, Device
 
+INSTRUCTIONS = {  # numpy's name for them, and the usual one; the widest first
+    "AVX512VNNI": "AVX-512 VNNI",
+    "AVX512F": "AVX-512",
+    "AVX2": "AVX2",
+    "ASIMDDP": "NEON with dot products",
+    "ASIMD": "NEON",
+}
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -26,6 +34,7 @@ class Machine:
     python: str
     onnxruntime: str
     llava_edge: str
+    instructions: str | None = None  # of the processor, which decide the kernels that run
 
 
 def describe_machine(device: Device) -> Machine:
@@ -40,7 +49,17 @@ def describe_machine(device: Device) -> Machine:
         python=platform.python_version(),
         onnxruntime=library_version("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"),
         llava_edge=__version__,
+        instructions=instructions(),
     )
+
+
+def instructions() -> str | None:
+    """The widest instructions that this processor has of those that kernels are written for."""
+    try:
+        from numpy._core._multiarray_umath import __cpu_features__ as found
+    except ImportError:  # numpy 1
+        return None
+    return next((name for feature, name in INSTRUCTIONS.items() if found.get(feature)), None)
 
 
 def threads(device: Device) -> int:

@@ -45,8 +45,9 @@ def describe(machine: Machine) -> list[str]:
     """A machine in lines."""
     memory = f", {machine.memory / 2**30:.0f} GiB" if machine.memory else ""
     gpu = f", {machine.gpu}" if machine.gpu else ""
+    kind = f" ({machine.instructions})" if machine.instructions else ""
     return [
-        f"{machine.cpu}, {machine.threads} threads{memory}{gpu}, {machine.system}",
+        f"{machine.cpu}{kind}, {machine.threads} threads{memory}{gpu}, {machine.system}",
         f"llava_edge {machine.llava_edge}, onnxruntime {machine.onnxruntime} "
         f"({machine.provider}), Python {machine.python}",
     ]

@@ -37,10 +37,9 @@ class Context:
     def known(self, items: Sequence[Item]) -> int:
         """How many of a prompt's first items need not be read, since they have been.
 
-        Two at least are: one for its logits, and a lone row is computed by another kernel, whose
-        rounding differs, so that an answer would depend on what was asked before.
+        The last one is, for its logits.
         """
-        return min(_common(self.items, items), max(len(items) - 2, 0))
+        return min(_common(self.items, items), max(len(items) - 1, 0))
 
     def prefill(self, items: Sequence[Item], interrupt: Interrupt | None = None) -> Iterator[int]:
         """Read what is new of a prompt, chunk by chunk -> how many items are read after each.
@@ -68,10 +67,13 @@ class Context:
             )
 
     def read(self, ids: Sequence[int], interrupt: Interrupt | None = None) -> Floats:
-        """Append ids -> the logits [len(ids), V] after each of them."""
+        """Append ids that were answered or guessed -> the logits [len(ids), V] after each."""
         self.cut(len(self.items))
-        rows, every = self._decoder.embed(ids), range(len(ids))
-        logits = self._decoder.read(self.cache, rows, every, interrupt)
+        if len(ids) == 1:
+            logits = self._decoder.step(self.cache, ids[0], interrupt)[None]
+        else:
+            rows, every = self._decoder.embed(ids), range(len(ids))
+            logits = self._decoder.read(self.cache, rows, every, interrupt)
         self.items.extend(ids)
         return logits
 
@@ -126,11 +128,8 @@ class Contexts:
 
 
 def _chunks(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Of CHUNK items; a lone last one joins the chunk before it."""
-    while end - start > CHUNK + 1:
-        yield start, start + CHUNK
-        start += CHUNK
-    yield start, end
+    for first in range(start, end, CHUNK):
+        yield first, min(first + CHUNK, end)
 
 
 def _common(old: Sequence[Item], new: Sequence[Item]) -> int:

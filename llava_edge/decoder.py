@@ -76,30 +76,41 @@ class Decoder:
         """Append rows [S, D] to a cache -> the logits [P, V] after those at `positions`.
 
         By default after the last one. They are overwritten by the next call with this cache.
+        Rows and positions are computed in pairs, where the context has room for it: MatMulNBits
+        computes a lone row, and on some processors the last of an odd number, by another kernel,
+        which rounds differently. In pairs a row's result is the same bits whatever is read with
+        it, so that neither what was asked before nor how a prompt is cut in chunks changes it.
         Raises Interrupted, and leaves the cache as it was, where the answer has been ended.
         """
         positions = (len(rows) - 1,) if positions is None else positions
-        total = cache.length + len(rows)
-        padding = self._padding(cache, len(rows))
-        call = self._call(cache, len(rows) + padding, len(positions))
-        call.inputs_embeds[0, : len(rows)] = rows
-        call.logit_positions[:] = positions
-        call.seqlens_k[0] = total + padding - 1
-        call.total_sequence_length[...] = total + padding
-        with self._turn:
-            self._run(call.binding, interrupt)
-        cache.length = total
-        logits: Floats = call.logits[0]
+        odd = len(rows) % 2 if cache.length + len(rows) < self.context else 0
+        logits = self._read(cache, rows, len(rows) + odd, _paired(positions), interrupt)
+        return logits[: len(positions)]
+
+    def step(self, cache: KVCache, id: int, interrupt: Interrupt | None = None) -> Floats:
+        """Append one id, alone -> the logits [V] after it; else as `read`."""
+        logits: Floats = self._read(cache, self.embed([id]), 1, (0,), interrupt)[0]
         return logits
 
-    def _padding(self, cache: KVCache, rows: int) -> int:
-        """How many rows of anything to add, which later rows overwrite in the cache.
-
-        MatMulNBits computes rows in pairs and a lone one by another kernel, which rounds
-        differently. In pairs a row's result is the same bits whatever is read with it, so an
-        answer depends neither on what was asked before nor on how a prompt was cut in chunks.
-        """
-        return rows % 2 if rows > 1 and cache.length + rows < self.context else 0
+    def _read(
+        self,
+        cache: KVCache,
+        rows: Floats,
+        size: int,
+        positions: Sequence[int],
+        interrupt: Interrupt | None,
+    ) -> Floats:
+        """Append rows, and up to `size` others of anything, which later rows overwrite."""
+        call = self._call(cache, size, len(positions))
+        call.inputs_embeds[0, : len(rows)] = rows
+        call.logit_positions[:] = positions
+        call.seqlens_k[0] = cache.length + size - 1
+        call.total_sequence_length[...] = cache.length + size
+        with self._turn:
+            self._run(call.binding, interrupt)
+        cache.length += len(rows)
+        logits: Floats = call.logits[0]
+        return logits
 
     def _run(self, binding: "onnxruntime.IOBinding", interrupt: Interrupt | None) -> None:
         if interrupt is None:
@@ -170,3 +181,8 @@ class Decoder:
                 f"The graph {graph} and its bundle.json differ in {names[0]}; "
                 "export the bundle again."
             )
+
+
+def _paired(positions: Sequence[int]) -> Sequence[int]:
+    """The same, the last one twice where their number is odd."""
+    return (*positions, positions[-1]) if len(positions) % 2 else positions

@@ -34,12 +34,22 @@ def read_anew(chat: Chat, options: Options) -> list[int]:
     return answer.ids
 
 
+def assert_read_anew(chat: Chat, options: Options) -> None:
+    """What was said last is said without the KV cache too.
+
+    In a quantized model an answer's own tokens, which were read one by one, are rounded otherwise
+    when they are read together, so that another word may win a near tie.
+    """
+    if chat._model.config.quantization.method == "none":
+        assert read_anew(chat, options) == chat._turns[-1].answer
+
+
 def test_continued_equals_read_anew(model: Llava, photo: Image.Image) -> None:
     chat, options = model.chat(), Options(max_tokens=10)
     before = 0
     for turn, picture in zip(TURNS, [photo, None, photo.rotate(180)], strict=True):
         *_, last = chat.stream(turn, picture, options)
-        assert read_anew(chat, options) == chat._turns[-1].answer
+        assert_read_anew(chat, options)
         timings = last.timings
         assert timings.cached_tokens >= before - 1  # the last id of an answer was not read
         before = timings.prompt_tokens + timings.generated_tokens
@@ -119,7 +129,7 @@ def test_an_interrupted_answer_stays_and_the_chat_goes_on(model: Llava) -> None:
     assert model.tokenizer.decode(chat._turns[-1].answer).endswith(said)
     *_, last = chat.stream(TURNS[1], options=SHORT)
     assert last.timings.prefilled_tokens < last.timings.prompt_tokens
-    assert read_anew(chat, SHORT) == chat._turns[-1].answer
+    assert_read_anew(chat, SHORT)
 
 
 def test_two_turns_of_one_conversation_cannot_be_answered_at_once(model: Llava) -> None:

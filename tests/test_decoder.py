@@ -24,15 +24,12 @@ def logits(model: Llava, *parts: list[int]) -> Floats:
 def test_steps_and_chunks_equal_one_prefill(model: Llava, split: int) -> None:
     whole = logits(model, IDS)
     assert np.abs(logits(model, IDS[:split], IDS[split:]) - whole).max() < 1e-4
-    stepped = logits(model, IDS[:split], *([id] for id in IDS[split:]))
-    assert np.abs(stepped - whole).max() < 1e-4
-
-
-@pytest.mark.parametrize("parts", [(2, 9), (9, 2), (3, 3, 5), (5, 6)])
-def test_chunks_of_any_size_are_the_same_bits(model: Llava, parts: tuple[int, ...]) -> None:
-    ends = np.cumsum(parts)
-    chunks = [IDS[end - size : end] for size, end in zip(parts, ends, strict=True)]
-    assert np.array_equal(logits(model, *chunks), logits(model, IDS))
+    cache = model.decoder.new_cache()
+    model.decoder.read(cache, model.decoder.embed(IDS[:split]))
+    for id in IDS[split:]:
+        stepped = model.decoder.step(cache, id)
+    tolerance = 1e-4 if model.config.quantization.method == "none" else 0.2
+    assert np.abs(stepped - whole).max() < tolerance
 
 
 def test_a_chunk_up_to_the_last_token_of_the_context(model: Llava) -> None:
@@ -47,7 +44,7 @@ def test_logits_at_several_positions(model: Llava) -> None:
     rows = model.decoder.embed(IDS)
     some = model.decoder.read(cache, rows, [2, 10]).copy()
     assert np.array_equal(some[1], logits(model, IDS))
-    assert np.abs(some[0] - logits(model, IDS[:3])).max() < 1e-4
+    assert np.array_equal(some[0], logits(model, IDS[:3]))
 
 
 def test_rewind_forgets(model: Llava) -> None:

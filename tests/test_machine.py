@@ -9,8 +9,9 @@ from tiny import Tiny, llava, write_llava
 
 from llava_edge import load
 from llava_edge.bench.limits import Limits, measure_limits
-from llava_edge.bench.machine import describe_machine, library_version
+from llava_edge.bench.machine import INSTRUCTIONS, describe_machine, library_version
 from llava_edge.bench.roofline import roofline
+from llava_edge.devices import CPU
 from llava_edge.export.convert import export
 from llava_edge.memory import peak_memory
 from llava_edge.model import Llava
@@ -24,6 +25,15 @@ def test_a_machine(model: Llava) -> None:
     assert machine.provider == "CPUExecutionProvider" and machine.gpu is None
     assert machine.onnxruntime == library_version("onnxruntime")
     assert library_version("no-such-package") == "not installed"
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="Linux says what it found itself")
+def test_the_instructions_are_the_widest_that_the_system_names() -> None:
+    flags = {"avx512_vnni": "AVX512VNNI", "avx512f": "AVX512F", "avx2": "AVX2"}
+    flags |= {"asimddp": "ASIMDDP", "asimd": "ASIMD"}
+    named = set(Path("/proc/cpuinfo").read_text().split())
+    expected = next((INSTRUCTIONS[own] for flag, own in flags.items() if flag in named), None)
+    assert describe_machine(CPU).instructions == expected
 
 
 def test_a_child_has_a_peak_of_its_own() -> None:
