@@ -9,7 +9,7 @@ DEMO_BUNDLE = $$($(BIN)/python -c 'from llava_edge.bundle import demo_bundle; pr
 
 demo: .venv/demo
 	base=$$($(BIN)/python examples/emoji/base.py --path) && \
-	    $(BIN)/llava-edge export examples/emoji/checkpoint "$(DEMO_BUNDLE)" --mixed --block-size 64 \
+	    $(BIN)/llava-edge export examples/emoji/checkpoint "$(DEMO_BUNDLE)" --mixed --block-size 64 --devices cpu \
 	        --base "$$base" --force
 	$(QUESTION) "What objects are in the picture?"
 	$(QUESTION) "Describe the picture in detail."

@@ -76,7 +76,7 @@ def _tune(
         transformers.PreTrainedTokenizerFast(tokenizer_object=checkpoint.tokenizer),
         bits=4,
         group_size=precision.blocks,
-        sym=False,
+        sym=bool(precision.symmetric),
         iters=ITERATIONS,
         seqlen=windows[0]["input_ids"].shape[1],
         nsamples=len(windows),

@@ -91,6 +91,8 @@ def export(
     records = None if data is None else load_records(data)
     opened = open_checkpoint(checkpoint, base=base, vision_tower=vision_tower, prompt=prompt)
     _check_heads(opened.config.text)
+    if precision.symmetric is None:
+        precision = replace(precision, symmetric="gpu" in devices)
     check_tunable(opened, precision, mixed=mixed_share is not None)
     check = check or AUTOMATIC
     verified = _is_verified(check, opened, devices)

@@ -84,9 +84,9 @@ class EmbeddingConfig:
 
     4 and 8 bits: row = (data - zero_points) * scales, per block of `block_size` columns, in the
     layout of MatMulNBits (B = ceil(D / block_size); data [V, B, block_size * bits / 8] uint8,
-    scales [V, B], zero_points [V, ceil(B * bits / 8)] uint8; of two 4-bit values in a byte the
-    first is the lower half), so that a tied head is the same bytes. 16 and 32 bits: data [V, D], no
-    scales.
+    scales [V, B], zero_points [V, ceil(B * bits / 8)] uint8, without which each is 8 or 128; of two
+    4-bit values in a byte the first is the lower half), so that a tied head is the same bytes. 16
+    and 32 bits: data [V, D], no scales.
     """
 
     bits: Literal[4, 8, 16, 32]

@@ -31,19 +31,25 @@ class EmbeddingTable:
         data = (vocab_size, count, config.block_size * config.bits // 8)
         zero_points = (vocab_size, math.ceil(count * config.bits / 8))
         self._data = map_tensor(weights, config.data, data, "uint8")
+        if config.zero_points is not None:
+            self._zero_points = map_tensor(weights, config.zero_points, zero_points, "uint8")
         self._scales = map_tensor(weights, config.scales, (vocab_size, count), "float16", "float32")
-        self._zero_points = map_tensor(weights, config.zero_points, zero_points, "uint8")
 
     def rows(self, ids: Sequence[int]) -> Floats:
         """Gather embeddings [S, D]."""
         places = np.asarray(ids, dtype=np.int64)
         data = self._data[places]  # [S, D] or [S, B, block_size * bits / 8]
-        if self._scales is None or self._zero_points is None:
+        if self._scales is None:
             return _widen(data) if self._is_bfloat16 else data.astype(np.float32)
         scales = self._scales[places].astype(np.float32)  # [S, B]
-        zero_points = self._unpack(self._zero_points[places])[:, : scales.shape[1]]
-        rows = (self._unpack(data) - zero_points[..., None]) * scales[..., None]
+        rows = (self._unpack(data) - self._zeros(places, scales.shape[1])) * scales[..., None]
         return rows.reshape(len(places), -1)[:, : self._hidden_size]
+
+    def _zeros(self, places: npt.NDArray[np.int64], blocks: int) -> Floats:
+        """The zero points [S, B, 1] of rows, or the one that all have."""
+        if self._zero_points is None:
+            return np.full(1, 1 << self._bits - 1, np.float32)
+        return self._unpack(self._zero_points[places])[:, :blocks, None]
 
     def _unpack(self, data: npt.NDArray[np.generic]) -> Floats:
         """[..., n] bytes -> [..., n * 8 / bits] integers."""

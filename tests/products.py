@@ -15,11 +15,9 @@ Array = NDArray[np.float32]
 
 def multiply(rows: Array, matrix: Blocks) -> Array:
     """MatMulNBits, with float32 activations."""
-    arrays = {
-        "data": matrix.data,
-        "scales": matrix.scales.astype(np.float32),
-        "zero_points": matrix.zero_points,
-    }
+    arrays = {"data": matrix.data, "scales": matrix.scales.astype(np.float32)}
+    if matrix.zero_points is not None:
+        arrays["zero_points"] = matrix.zero_points
     attributes = {
         "K": matrix.columns,
         "N": matrix.rows,

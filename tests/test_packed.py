@@ -108,6 +108,7 @@ def pack(blocks: Blocks, offset: int = 1) -> dict[str, torch.Tensor]:
     """As GPTQ checkpoints hold them; test_what_autogptq_packed says that this is their format."""
     integers = unpack_bits(blocks.data, blocks.bits).reshape(blocks.rows, -1)[:, : blocks.columns]
     count = blocks.scales.shape[1]
+    assert blocks.zero_points is not None
     zeros = unpack_bits(blocks.zero_points, blocks.bits)[:, :count] - np.uint8(offset)
     return {
         "qweight": torch.tensor(packed_integers(integers.T, 0, blocks.bits)),

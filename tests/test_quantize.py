@@ -17,6 +17,7 @@ from llava_edge.export.quantization.schemes import Scheme
 Array = NDArray[np.float32]
 BLOCK = 32
 BITS = pytest.mark.parametrize("bits", [4, 8])
+SYMMETRIC = pytest.mark.parametrize("symmetric", [False, True], ids=["zero points", "symmetric"])
 SCHEMES = pytest.mark.parametrize("scheme", ["kquant", "rtn"])
 SIZES = pytest.mark.parametrize("block_size", [16, 32, 64, 128, 256])
 
@@ -33,9 +34,10 @@ def block_errors(weights: Array, approximation: Array, block_size: int = BLOCK) 
     return errors.sum(axis=1)
 
 
-def k_quant(values: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
+def k_quant(values: NDArray[np.float64], bits: int, symmetric: bool) -> NDArray[np.float64]:
     """One block, plainly: every candidate range is tried, its scale refitted, the best kept."""
-    top = 2**bits - 1
+    top, middle = 2**bits - 1, 2.0 ** (bits - 1)
+    peak = values[np.abs(values).argmax()]
     weights = np.sqrt(np.mean(values**2)) + np.abs(values)
     low, high = min(values.min(), 0.0), max(values.max(), 0.0)
 
@@ -49,8 +51,11 @@ def k_quant(values: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
     for stretch in (0.0, -2.4, -1.8, -1.2, -0.8, -0.4, 0.4, 0.8, 1.2, 1.8, 2.4)[
         : 11 if bits == 4 else 1
     ]:
-        inverse = (top + stretch) / (high - low)
-        zero = float(np.clip(np.rint(-low * inverse - stretch / 2), 0, top))
+        if symmetric:
+            inverse, zero = -(middle + stretch / 2) / peak, middle
+        else:
+            inverse = (top + stretch) / (high - low)
+            zero = float(np.clip(np.rint(-low * inverse - stretch / 2), 0, top))
         scale, error = fit(inverse, zero)
         found.append((error, scale, zero))
     _, scale, zero = min(found, key=lambda one: one[0])
@@ -61,11 +66,13 @@ def k_quant(values: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
 
 @BITS
 @SIZES
-def test_kquant_is_the_plain_search(bits: Bits, block_size: int) -> None:
+@SYMMETRIC
+def test_kquant_is_the_plain_search(bits: Bits, block_size: int, symmetric: bool) -> None:
     weights = matrix(24, 2 * block_size) ** 3
-    ours = dequantize(quantize(weights, bits, block_size)).reshape(-1, block_size)
+    found = quantize(weights, bits, block_size, symmetric=symmetric)
+    ours = dequantize(found).reshape(-1, block_size)
     blocks = weights.reshape(-1, block_size).astype(np.float64)
-    plain = np.stack([k_quant(block, bits) for block in blocks])
+    plain = np.stack([k_quant(block, bits, symmetric) for block in blocks])
     same = np.isclose(ours, plain, atol=1e-6 * np.abs(weights).max()).all(axis=1)
     assert same.mean() > 0.95  # two candidates that are equally good may be told apart by rounding
     np.testing.assert_allclose(
@@ -86,9 +93,24 @@ def test_kquant_beats_onnxruntimes_own() -> None:
 
 @SIZES
 @BITS
+def test_symmetric_rtn_is_onnxruntimes(bits: Bits, block_size: int) -> None:
+    weights = matrix(9, 3 * block_size)
+    ours = quantize(weights, bits, block_size, "rtn", symmetric=True)
+    assert ours.zero_points is None
+    data, scales = np.zeros_like(ours.data), np.zeros(ours.scales.shape, np.float32)
+    theirs = quantize_matmul_4bits if bits == 4 else quantize_matmul_8bits
+    transposed, unused = np.ascontiguousarray(weights.T), np.zeros(0, np.uint8)
+    theirs(data, transposed, scales, unused, block_size, 9, 3 * block_size, True)
+    np.testing.assert_array_equal(ours.data, data)
+    np.testing.assert_array_equal(ours.scales, scales.astype(np.float16))
+
+
+@SIZES
+@BITS
 def test_rtn_is_onnxruntimes(bits: Bits, block_size: int) -> None:
     weights = matrix(9, 3 * block_size)
     ours = quantize(weights, bits, block_size, "rtn")
+    assert ours.zero_points is not None
     data, zero_points = np.zeros_like(ours.data), np.zeros_like(ours.zero_points)
     scales = np.zeros(ours.scales.shape, np.float32)
     theirs = quantize_matmul_4bits if bits == 4 else quantize_matmul_8bits
@@ -102,6 +124,7 @@ def test_rtn_is_onnxruntimes(bits: Bits, block_size: int) -> None:
 
 
 @BITS
+@SYMMETRIC
 @settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -110,11 +133,15 @@ def test_rtn_is_onnxruntimes(bits: Bits, block_size: int) -> None:
     magnitude=st.sampled_from([1e-2, 0.02, 1e2]),
 )
 def test_no_block_is_worse_than_rounded_to_nearest(
-    bits: Bits, seed: int, offset: float, power: int, magnitude: float
+    bits: Bits, symmetric: bool, seed: int, offset: float, power: int, magnitude: float
 ) -> None:
     weights = ((matrix(7, 5 * BLOCK, seed) ** power + np.float32(offset)) * magnitude).astype("f4")
-    found = block_errors(weights, dequantize(quantize(weights, bits)))
-    plain = block_errors(weights, dequantize(quantize(weights, bits, BLOCK, "rtn")))
+    found, plain = (
+        block_errors(
+            weights, dequantize(quantize(weights, bits, BLOCK, scheme, symmetric=symmetric))
+        )
+        for scheme in ("kquant", "rtn")
+    )
     # Where rounding to nearest is already best, the rounding of its scale to float16 is luck.
     assert np.all(found <= plain * (1.02 if bits == 4 else 1.2))
 
@@ -142,10 +169,13 @@ def test_a_block_of_equal_steps_is_kept(bits: Bits, scheme: Scheme) -> None:
 
 @SCHEMES
 @BITS
+@SYMMETRIC
 @pytest.mark.parametrize("constant", [0.0, 0.37, -0.37, 1e-9, -65504.0])
-def test_a_constant_block_is_kept(bits: Bits, constant: float, scheme: Scheme) -> None:
+def test_a_constant_block_is_kept(
+    bits: Bits, constant: float, scheme: Scheme, symmetric: bool
+) -> None:
     weights = np.full((3, 2 * BLOCK), constant, np.float32)
-    kept = dequantize(quantize(weights, bits, BLOCK, scheme))
+    kept = dequantize(quantize(weights, bits, BLOCK, scheme, symmetric=symmetric))
     np.testing.assert_allclose(kept, weights, rtol=1e-3, atol=1e-7)
 
 
@@ -170,17 +200,19 @@ def test_pieces_do_not_show() -> None:
         alone = quantize(weights[row : row + 1], 4)
         np.testing.assert_array_equal(alone.data[0], whole.data[row])
         np.testing.assert_array_equal(alone.scales[0], whole.scales[row])
+        assert alone.zero_points is not None and whole.zero_points is not None
         np.testing.assert_array_equal(alone.zero_points[0], whole.zero_points[row])
 
 
 @BITS
 @SIZES
+@SYMMETRIC
 @pytest.mark.parametrize("columns", [32, 96, 150, 256])  # a rest of a block, odd numbers of blocks
 def test_onnxruntime_multiplies_with_the_same_matrix(
-    bits: Bits, block_size: int, columns: int
+    bits: Bits, block_size: int, columns: int, symmetric: bool
 ) -> None:
     weights = matrix(13, columns)
-    quantized = quantize(weights, bits, block_size)
+    quantized = quantize(weights, bits, block_size, symmetric=symmetric)
     assert dequantize(quantized).shape == weights.shape
     rows = matrix(5, columns, seed=1)
     product = multiply(rows, quantized)
@@ -188,7 +220,10 @@ def test_onnxruntime_multiplies_with_the_same_matrix(
 
 
 @BITS
-def test_joined_matrices_lie_below_each_other(bits: Bits) -> None:
-    parts: list[Blocks] = [quantize(matrix(rows, 80, rows), bits) for rows in (3, 5)]
+@SYMMETRIC
+def test_joined_matrices_lie_below_each_other(bits: Bits, symmetric: bool) -> None:
+    parts: list[Blocks] = [
+        quantize(matrix(rows, 80, rows), bits, symmetric=symmetric) for rows in (3, 5)
+    ]
     expected = np.concatenate([dequantize(part) for part in parts])
     np.testing.assert_array_equal(dequantize(join(parts)), expected)

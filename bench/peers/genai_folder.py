@@ -102,10 +102,11 @@ def _embedding(config: BundleConfig) -> Any:
     from onnx import TensorProto, helper
 
     hidden, table = config.decoder.hidden_size, config.decoder.embedding
+    tensors = _table(table, config.decoder.vocab_size, hidden)
     nodes = [
         helper.make_node(
             "GatherBlockQuantized",
-            ["data", "input_ids", "scales", "zero_points"],
+            ["data", "input_ids", *[tensor.name for tensor in tensors[1:]]],
             ["narrow"],  # of the scales' type
             domain="com.microsoft",
             bits=table.bits,
@@ -119,7 +120,6 @@ def _embedding(config: BundleConfig) -> Any:
         helper.make_node("Transpose", ["places_by_axis"], ["places"], perm=[1, 0]),
         helper.make_node("ScatterND", ["embeds", "places", "image_features"], ["inputs_embeds"]),
     ]
-    vocabulary = config.decoder.vocab_size
     graph = helper.make_graph(
         nodes,
         "embedding",
@@ -134,7 +134,7 @@ def _embedding(config: BundleConfig) -> Any:
         ],
         [
             helper.make_tensor("image_id", TensorProto.INT64, [], [image_id(config)]),
-            *_table(table, vocabulary, hidden),
+            *tensors,
         ],
     )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
@@ -142,16 +142,19 @@ def _embedding(config: BundleConfig) -> Any:
 
 
 def _table(table: EmbeddingConfig, vocabulary: int, hidden: int) -> list[Any]:
-    """The embedding table's tensors, where they lie in weights.bin."""
+    """The embedding table's data, scales and, if it has them, zero points in weights.bin."""
     from onnx import TensorProto
 
-    assert table.scales is not None and table.zero_points is not None
+    assert table.scales is not None
     half = TensorProto.FLOAT16 if table.scales.dtype == "float16" else TensorProto.FLOAT
-    return [
-        _external("data", table.data, TensorProto.UINT8, (vocabulary, hidden * table.bits // 8)),
+    data = (vocabulary, hidden * table.bits // 8)
+    tensors = [
+        _external("data", table.data, TensorProto.UINT8, data),
         _external("scales", table.scales, half, table.scales.shape),
-        _external("zero_points", table.zero_points, TensorProto.UINT8, table.zero_points.shape),
     ]
+    if (zeros := table.zero_points) is not None:
+        tensors.append(_external("zero_points", zeros, TensorProto.UINT8, zeros.shape))
+    return tensors
 
 
 def _external(name: str, ref: TensorRef, kind: int, shape: tuple[int, ...]) -> Any:

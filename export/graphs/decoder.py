@@ -38,7 +38,7 @@ def write_decoder(
     the KV cache after the call, the first less one; logit_positions [P]; past_key_values.N.key and
     .value [1, kv heads, L, head dim].  Outputs: logits [1, P, V] float32; present.N.key and .value,
     for which the caller binds the memory of the past ones. The cache is of the type that the device
-    computes in.
+    computes in. A GPU's graph also says which token is likeliest: top_logit and top_id [1, P, 1].
     """
     decoder = _Decoder(config, weights, device)
     decoder.write()
@@ -78,10 +78,19 @@ class _Decoder:
             update = self._mlp(layer, rows)
         rows, _ = self._norm("norm", residual, update)
         logits = multiply(graph, "lm_head", rows, self._weights.head())
+        if graph.device == "gpu":
+            self._write_top(logits)
         graph.float_output(logits, "logits", (1, "logit_rows", config.vocab_size))
         for layer, cache in enumerate(caches):
             for part, value in zip(("key", "value"), cache, strict=True):
                 graph.output(value, f"present.{layer}.{part}", self._cache_shape)
+
+    def _write_top(self, logits: ir.Value) -> None:
+        """Let a greedy choice cost a few bytes instead of all the logits."""
+        graph, shape = self.graph, (1, "logit_rows", 1)
+        values, ids = graph.nodes("TopK", ("top", "top_ids"), logits, graph.integers(1))
+        graph.float_output(values, "top_logit", shape)
+        graph.integer_output(ids, "top_id", shape)
 
     def _logit_rows(self, rows: ir.Value) -> ir.Value:
         """Rows [1, S, K] -> [1, P, K], those that logits are asked for."""

@@ -1,8 +1,9 @@
 """The decoder's weights, read, quantized and appended to `weights.bin` when a graph asks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mode
+from typing import Literal
 
 import numpy as np
 
@@ -12,9 +13,11 @@ from llava_edge.export.checkpoints.text_config import TextConfig
 from llava_edge.export.graphs.linear import StoredBlocks, StoredMatrix, store
 from llava_edge.export.graphs.rotary import rotary_angles
 from llava_edge.export.graphs.weights import Array, WeightFile, dtype_of
-from llava_edge.export.quantization.blocks import Blocks, join
+from llava_edge.export.quantization.blocks import Blocks, join, pad_rows, split_blocks
 from llava_edge.export.quantization.precision import Matrix, Precision, TableBits
 
+TABLE_ROWS = 64  # a multiple of them, or CUDA unpacks the whole head anew for every token
+CUDA_BLOCK = 32  # the one block size that CUDA's fastest kernel takes
 _EMBEDDING = "language_model.embed_tokens.weight"
 
 
@@ -59,13 +62,9 @@ class DecoderWeights:
         """Where the embedding table lies, for the host, which gathers its rows."""
         parts = self._embedding().parts
         if isinstance(parts, StoredBlocks):
-            return EmbeddingConfig(
-                4 if parts.bits == 4 else 8,
-                parts.block_size,
-                parts.data,
-                parts.scales,
-                parts.zero_points,
-            )
+            data, scales = (self._words(part) for part in (parts.data, parts.scales))
+            bits: Literal[4, 8] = 4 if parts.bits == 4 else 8
+            return EmbeddingConfig(bits, parts.block_size, data, scales, parts.zero_points)
         assert isinstance(parts, TensorRef)
         half = dtype_of(parts).itemsize == 2
         return EmbeddingConfig(16 if half else 32, 1, parts, None, None)
@@ -108,9 +107,19 @@ class DecoderWeights:
 
     def _store_table(self, tensor: str, bits: TableBits | None) -> StoredMatrix:
         lazy = self._tensors[tensor]
-        if lazy.blocks is not None:
-            return store(self.file, lazy.blocks())
-        return store(self.file, self._precision.table(tensor, lazy.read(), bits))
+        read = self._precision.table
+        table = lazy.blocks() if lazy.blocks else read(tensor, lazy.read(), bits)
+        if isinstance(table, Blocks):
+            table = pad_rows(self._fit(table), TABLE_ROWS)
+        return replace(store(self.file, table), rows=lazy.shape[0])
+
+    def _words(self, table: TensorRef) -> TensorRef:
+        """The rows of a table that stand for words."""
+        return replace(table, shape=(self._config.vocab_size, *table.shape[1:]))
+
+    def _fit(self, blocks: Blocks) -> Blocks:
+        """Imported blocks as small as CUDA's fastest kernel takes them, where they are for that."""
+        return split_blocks(blocks, CUDA_BLOCK) if self._precision.symmetric else blocks
 
     def _store_linear(self, name: str, modules: Sequence[str]) -> list[Linear]:
         lazy = [self._tensors[f"language_model.{module}.weight"] for module in modules]
@@ -118,7 +127,9 @@ class DecoderWeights:
             matrix = np.concatenate([tensor.read() for tensor in lazy])
             return [self._linear(name, modules, self._precision.linear(name, matrix))]
         parts = [
-            tensor.blocks() if tensor.blocks else self._precision.linear(name, tensor.read())
+            self._fit(tensor.blocks())
+            if tensor.blocks
+            else self._precision.linear(name, tensor.read())
             for tensor in lazy
         ]
         blocks = [part for part in parts if isinstance(part, Blocks)]

@@ -25,7 +25,7 @@ class StoredBlocks:
     block_size: int
     data: TensorRef
     scales: TensorRef
-    zero_points: TensorRef
+    zero_points: TensorRef | None
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,10 @@ class StoredNf4:
 
 @dataclass(frozen=True)
 class StoredMatrix:
-    """An [N, K] matrix in `weights.bin`; a bare reference is to floating-point numbers."""
+    """An [N, K] matrix in `weights.bin`; a bare reference is to floating-point numbers.
+
+    Blocks may have rows of zeros below those of the matrix, which `multiply` leaves out.
+    """
 
     rows: int
     columns: int
@@ -64,7 +67,7 @@ class StoredMatrix:
         if isinstance(parts, TensorRef):
             refs = [parts]
         elif isinstance(parts, StoredBlocks):
-            refs = [parts.data, parts.scales, parts.zero_points]
+            refs = [parts.data, parts.scales, *([parts.zero_points] if parts.zero_points else [])]
         else:
             refs = [parts.data, parts.largest]
         return sum(prod(ref.shape) * dtype_of(ref).itemsize for ref in refs)
@@ -74,7 +77,8 @@ def store(weights: WeightFile, matrix: Matrix) -> StoredMatrix:
     """Append a matrix."""
     put = weights.append
     if isinstance(matrix, Blocks):
-        data, scales, zeros = put(matrix.data), put(matrix.scales), put(matrix.zero_points)
+        data, scales = put(matrix.data), put(matrix.scales)
+        zeros = None if matrix.zero_points is None else put(matrix.zero_points)
         blocks = StoredBlocks(matrix.bits, matrix.block_size, data, scales, zeros)
         return StoredMatrix(matrix.rows, matrix.columns, blocks)
     if isinstance(matrix, Nf4):
@@ -93,10 +97,13 @@ def multiply(
 ) -> ir.Value:
     """Rows [..., K] times the matrix transposed, plus the bias [N] -> [..., N]."""
     parts = matrix.parts
-    if isinstance(parts, StoredBlocks):
+    # Inside MatMulNBits a bias is added for nothing, but CUDA's fastest kernel takes none.
+    if isinstance(parts, StoredBlocks) and (bias is None or graph.device == "cpu"):
         return _multiply_blocks(graph, name, rows, matrix, parts, bias)
     product = name if bias is None else f"{name}.product"
-    if isinstance(parts, StoredNf4):
+    if isinstance(parts, StoredBlocks):
+        value = _multiply_blocks(graph, product, rows, matrix, parts)
+    elif isinstance(parts, StoredNf4):
         value = _multiply_nf4(graph, product, rows, matrix, parts)
     else:
         # Transposed while multiplying, so that a tied head can be the embedding table's bytes.
@@ -113,24 +120,28 @@ def _multiply_blocks(
     rows: ir.Value,
     matrix: StoredMatrix,
     blocks: StoredBlocks,
-    bias: ir.Value | None,
+    bias: ir.Value | None = None,
 ) -> ir.Value:
+    zeros, count = blocks.zero_points, blocks.data.shape[0]
     inputs: list[ir.Value | None] = [
         rows,
         graph.stored(f"{name}.weight", blocks.data),
         graph.stored(f"{name}.scales", blocks.scales),
-        graph.stored(f"{name}.zero_points", blocks.zero_points),
+        None if zeros is None else graph.stored(f"{name}.zero_points", zeros),
     ]
     if bias is not None:
         inputs += [None, bias]
     attributes: dict[str, Attribute] = {
         "K": matrix.columns,
-        "N": matrix.rows,
+        "N": count,
         "bits": blocks.bits,
         "block_size": blocks.block_size,
         "accuracy_level": _ACCURACY_LEVEL[graph.device],
     }
-    return graph.node("MatMulNBits", name, *inputs, domain=MICROSOFT, attributes=attributes)
+    padded = count > matrix.rows
+    product = f"{name}.padded" if padded else name
+    value = graph.node("MatMulNBits", product, *inputs, domain=MICROSOFT, attributes=attributes)
+    return graph.first(name, value, matrix.rows) if padded else value
 
 
 def _multiply_nf4(

@@ -59,6 +59,11 @@ class GraphWriter:
         value.name, value.dtype, value.shape = name, FLOAT, ir.Shape(shape)
         self._outputs.append(value)
 
+    def integer_output(self, value: ir.Value, name: str, shape: Shape) -> None:
+        """Make an int64 value an output of the graph, under that name."""
+        value.name, value.dtype, value.shape = name, INT64, ir.Shape(shape)
+        self._outputs.append(value)
+
     def constant(self, name: str, make: Callable[[], Array]) -> ir.Value:
         """A floating-point weight, made and stored once for all graphs."""
         return self.stored(name, self.weights.once(name, lambda: self.weights.put(make())))
@@ -89,6 +94,11 @@ class GraphWriter:
     def number(self, value: float) -> ir.Value:
         """A scalar, made once."""
         return self._initializer(f"number_{value}", np.array(value, self.dtype.numpy()))
+
+    def first(self, name: str, value: ir.Value, count: int) -> ir.Value:
+        """The first `count` values of the last axis."""
+        bounds = (self.integers(0), self.integers(count), self.integers(-1))
+        return self.node("Slice", name, value, *bounds)
 
     def node(
         self,

@@ -13,7 +13,12 @@ CHUNK = 1 << 17  # weights worked on at once: as float32 half a megabyte, cache-
 
 
 def quantize(
-    matrix: NDArray[np.floating], bits: Bits, block_size: int = 32, scheme: Scheme = "kquant"
+    matrix: NDArray[np.floating],
+    bits: Bits,
+    block_size: int = 32,
+    scheme: Scheme = "kquant",
+    *,
+    symmetric: bool = False,
 ) -> Blocks:
     """Quantize an [N, K] matrix of any float type.
 
@@ -27,7 +32,7 @@ def quantize(
 
     def work(start: int) -> None:
         part = slice(start, start + step)
-        found = SCHEMES[scheme](_blocks_last(matrix[part], blocks, block_size), bits)
+        found = SCHEMES[scheme](_blocks_last(matrix[part], blocks, block_size), bits, symmetric)
         integers[part] = found.integers.T.reshape(-1, blocks, block_size)
         scales[part] = found.scale.reshape(-1, blocks)
         zero_points[part] = found.zero_point.reshape(-1, blocks)
