@@ -47,7 +47,7 @@ def describe_machine(device: Device) -> Machine:
         provider=device.provider,
         system=platform.platform(terse=True),
         python=platform.python_version(),
-        onnxruntime=library_version("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"),
+        onnxruntime=library_version("onnxruntime", "onnxruntime-gpu"),
         llava_edge=__version__,
         instructions=instructions(),
     )

@@ -4,6 +4,7 @@ from llava_edge.chat import Chat
 from llava_edge.errors import (
     BundleError,
     CheckpointError,
+    DeviceError,
     LlavaEdgeError,
     PictureError,
     PromptError,
@@ -26,6 +27,7 @@ __all__ = [
     "BundleError",
     "Chat",
     "CheckpointError",
+    "DeviceError",
     "ImageEmbeddings",
     "Llava",
     "LlavaEdgeError",

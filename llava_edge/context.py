@@ -7,13 +7,11 @@ from threading import Lock
 
 import numpy as np
 
-from llava_edge.decoder import Decoder, Floats
+from llava_edge.decoder import Decoder, Floats, Top
 from llava_edge.errors import UsageError
 from llava_edge.interrupt import Interrupt
 from llava_edge.kv_cache import Numbers
 from llava_edge.vision import ImageEmbeddings
-
-CHUNK = 128  # tokens that are prefilled at once: enough for full speed, few enough to be stopped
 
 ImageRow = tuple[ImageEmbeddings, int]
 Item = int | ImageRow  # a token: an id, or a row of a picture
@@ -51,7 +49,7 @@ class Context:
         self.cut(known)
         self.run += 1
         run = self.run
-        for start, end in _chunks(known, len(items)):
+        for start, end in _chunks(known, len(items), self._decoder.chunk):
             self.check(run)
             rows = self._rows(items[start:end])
             self.logits = self._decoder.read(self.cache, rows, interrupt=interrupt)[0]
@@ -76,6 +74,13 @@ class Context:
             logits = self._decoder.read(self.cache, rows, every, interrupt)
         self.items.extend(ids)
         return logits
+
+    def top(self, id: int, interrupt: Interrupt | None = None) -> Top:
+        """Append an id that was answered -> the likeliest after it."""
+        self.cut(len(self.items))
+        top = self._decoder.top(self.cache, id, interrupt)
+        self.items.append(id)
+        return top
 
     def forget(self, count: int) -> None:
         """Take back the last `count` ids, whose keys and values stay until others come."""
@@ -127,9 +132,9 @@ class Contexts:
                 self._kept = context
 
 
-def _chunks(start: int, end: int) -> Iterator[tuple[int, int]]:
-    for first in range(start, end, CHUNK):
-        yield first, min(first + CHUNK, end)
+def _chunks(start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
+    for first in range(start, end, size):
+        yield first, min(first + size, end)
 
 
 def _common(old: Sequence[Item], new: Sequence[Item]) -> int:

@@ -1,25 +1,29 @@
 """Decoder: the language model of a bundle, from rows of inputs_embeds to logits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from llava_edge.config import DecoderConfig
-from llava_edge.devices import Device, open_graph
+from llava_edge.device_memory import compute, run_options
+from llava_edge.device_slots import Slot, Slots
+from llava_edge.devices import Device
 from llava_edge.embedding import EmbeddingTable
-from llava_edge.errors import BundleError
-from llava_edge.fair_lock import FairLock
+from llava_edge.errors import BundleError, DeviceError
 from llava_edge.interrupt import Interrupt, Interrupted
-from llava_edge.kv_cache import KVCache, new_cache
+from llava_edge.kv_cache import HostKVCache, KVCache, cache_shape
+from llava_edge.sessions import open_graph
+from llava_edge.turns import CallersThread, Turns
 
 if TYPE_CHECKING:
     import onnxruntime
 
+T = TypeVar("T")
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
@@ -27,8 +31,16 @@ KEPT_ROWS = 16  # a call of more rows is rare, and its binding is cheap beside i
 
 
 @dataclass(frozen=True)
+class Top:
+    """The likeliest id after what was read, and its logit."""
+
+    id: int
+    logit: float
+
+
+@dataclass(frozen=True)
 class _Call:
-    """A binding for S rows and the logits after P of them, and the memory that it uses."""
+    """What the graph is given of S rows and yields after P of them, in the host's memory."""
 
     binding: "onnxruntime.IOBinding"
     inputs_embeds: Floats  # [1, S, D]
@@ -37,14 +49,45 @@ class _Call:
     logit_positions: Integers  # [P]
     logits: Floats  # [1, P, V]
 
+    def fill(self, rows: Floats, positions: Sequence[int], before: int) -> None:
+        """Set the inputs for up to S rows after `before` others; what lies behind stays."""
+        self.inputs_embeds[0, : len(rows)] = rows
+        self.logit_positions[:] = positions
+        total = before + self.inputs_embeds.shape[1]
+        self.seqlens_k[0] = total - 1
+        self.total_sequence_length[...] = total
+
+    def bind(self, cache: KVCache) -> None:
+        """Name the memory to the binding; to another device the inputs are copied now, once."""
+        for name in ("inputs_embeds", "seqlens_k", "total_sequence_length", "logit_positions"):
+            array = getattr(self, name)
+            self.binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        logits = self.logits
+        self.binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
+        cache.bind(self.binding)
+
 
 class Decoder:
-    """The decoder graph, which reads rows into any of its KV caches, one call at a time."""
+    """The decoder graph, which reads rows into any of its KV caches, one call at a time.
+
+    `turns` are those of all that runs on a GPU; a CPU's decoder has its own. `limit` is the most
+    bytes that runs may take on a GPU beside the weights.
+    """
 
     def __init__(
-        self, graph: Path, weights: Path, config: DecoderConfig, device: Device, *, context: int
+        self,
+        graph: Path,
+        weights: Path,
+        config: DecoderConfig,
+        device: Device,
+        *,
+        context: int,
+        turns: Turns | None = None,
+        limit: int | None = None,
     ) -> None:
         self.context = context  # the most tokens that a cache holds
+        self.chunk = device.chunk  # the most that are to be read at once
+        self.vocab_size = config.vocab_size
         self._config = config
         self._device = device
         self._embedding = EmbeddingTable(
@@ -53,10 +96,20 @@ class Decoder:
             vocab_size=config.vocab_size,
             hidden_size=config.hidden_size,
         )
-        self._session = open_graph(graph, device, often=True)
+        self._session = open_graph(graph, device, often=True, limit=limit)
         self._check_graph(graph)
-        self._turn = FairLock()
+        self._turns = turns or CallersThread()
+        self._options = run_options()
         self._calls: WeakKeyDictionary[KVCache, dict[tuple[int, int], _Call]] = WeakKeyDictionary()
+        self._slots: Slots | None = None
+        if device.separate:
+            self._slots = Slots(self._session, config, device, context)
+            self.new_cache()  # records now what the first answer would else wait for
+
+    @property
+    def not_recorded(self) -> str:
+        """Why a token's run is no CUDA graph, where it should be one."""
+        return "" if self._slots is None else self._slots.failure
 
     def embed(self, ids: Sequence[int]) -> Floats:
         """The language model's own rows [S, D] for ids."""
@@ -64,7 +117,10 @@ class Decoder:
 
     def new_cache(self) -> KVCache:
         """An empty KV cache; it may be kept, rewound and continued as long as the decoder lives."""
-        return new_cache(self._config, self.context, self._device)
+        if self._slots is not None:
+            make = self._slots.new_cache
+            return self._turns.run(lambda: compute(make))
+        return HostKVCache(cache_shape(self._config, self.context), self._device.kv_type)
 
     def read(
         self,
@@ -89,8 +145,19 @@ class Decoder:
 
     def step(self, cache: KVCache, id: int, interrupt: Interrupt | None = None) -> Floats:
         """Append one id, alone -> the logits [V] after it; else as `read`."""
+        if self._slots is not None:
+            return self._append(self._slots.of(cache), cache, id, interrupt, Slot.logits)
         logits: Floats = self._read(cache, self.embed([id]), 1, (0,), interrupt)[0]
         return logits
+
+    def top(self, cache: KVCache, id: int, interrupt: Interrupt | None = None) -> Top:
+        """Append one id, alone -> the likeliest after it, which a GPU chooses itself."""
+        if self._slots is not None:
+            slot = self._slots.of(cache)
+            return Top(*self._append(slot, cache, id, interrupt, Slot.top))
+        logits = self.step(cache, id, interrupt)
+        likeliest = int(logits.argmax())
+        return Top(likeliest, float(logits[likeliest]))
 
     def _read(
         self,
@@ -102,40 +169,60 @@ class Decoder:
     ) -> Floats:
         """Append rows, and up to `size` others of anything, which later rows overwrite."""
         call = self._call(cache, size, len(positions))
-        call.inputs_embeds[0, : len(rows)] = rows
-        call.logit_positions[:] = positions
-        call.seqlens_k[0] = cache.length + size - 1
-        call.total_sequence_length[...] = cache.length + size
-        with self._turn:
-            self._run(call.binding, interrupt)
+        call.fill(rows, positions, cache.length)
+        self._turns.run(lambda: self._run(call, cache, interrupt))
         cache.length += len(rows)
         logits: Floats = call.logits[0]
         return logits
 
-    def _run(self, binding: "onnxruntime.IOBinding", interrupt: Interrupt | None) -> None:
-        if interrupt is None:
-            self._session.run_with_iobinding(binding)
-            return
+    def _run(self, call: _Call, cache: KVCache, interrupt: Interrupt | None) -> None:
+        options = self._options if interrupt is None else interrupt.run_options
+        if self._device.separate:
+            call.bind(cache)
         try:
-            self._session.run_with_iobinding(binding, interrupt.run_options)
-        except Exception as error:  # onnxruntime's errors share no narrower base
-            if interrupt.reason is None:
+            compute(lambda: self._session.run_with_iobinding(call.binding, options))
+        except DeviceError as error:
+            if interrupt is None or interrupt.reason is None:
                 raise
             raise Interrupted from error
 
+    def _append(
+        self,
+        slot: Slot,
+        cache: KVCache,
+        id: int,
+        interrupt: Interrupt | None,
+        ask: Callable[[Slot], T],
+    ) -> T:
+        """Append one id where the cache has memory of its own, and ask what is wanted of it."""
+        row = self.embed([id])
+
+        def call() -> T:
+            if interrupt is not None and interrupt.reason is not None:  # which no replay looks at
+                raise Interrupted
+            compute(lambda: slot.append(row, cache.length))
+            return compute(lambda: ask(slot))
+
+        result = self._turns.run(call)
+        cache.length += 1
+        return result
+
     def _call(self, cache: KVCache, rows: int, logit_rows: int) -> _Call:
-        """The binding for a cache and these sizes, kept where it will be wanted again."""
+        """The memory for a cache and these sizes, bound and kept where it will be wanted again."""
+        if self._device.separate:
+            return self._new_call(rows, logit_rows)
         kept = self._calls.setdefault(cache, {})
         if (rows, logit_rows) in kept:
             return kept[rows, logit_rows]
-        call = self._bind(cache, rows, logit_rows)
+        call = self._new_call(rows, logit_rows)
+        call.bind(cache)
         if rows <= KEPT_ROWS:
             kept[rows, logit_rows] = call
         return call
 
-    def _bind(self, cache: KVCache, rows: int, logit_rows: int) -> _Call:
+    def _new_call(self, rows: int, logit_rows: int) -> _Call:
         config = self._config
-        call = _Call(
+        return _Call(
             binding=self._session.io_binding(),
             inputs_embeds=np.zeros((1, rows, config.hidden_size), dtype=np.float32),
             seqlens_k=np.empty(1, dtype=np.int32),
@@ -143,18 +230,6 @@ class Decoder:
             logit_positions=np.empty(logit_rows, dtype=np.int64),
             logits=np.empty((1, logit_rows, config.vocab_size), dtype=np.float32),
         )
-        inputs: dict[str, npt.NDArray[np.generic]] = {
-            "inputs_embeds": call.inputs_embeds,
-            "seqlens_k": call.seqlens_k,
-            "total_sequence_length": call.total_sequence_length,
-            "logit_positions": call.logit_positions,
-        }
-        for name, array in inputs.items():
-            call.binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        logits = call.logits
-        call.binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
-        cache.bind(call.binding)
-        return call
 
     def _check_graph(self, graph: Path) -> None:
         """The graph must have the shapes of bundle.json, since it is handed bare memory."""
@@ -163,6 +238,7 @@ class Decoder:
         expected = {
             "inputs_embeds": (config.hidden_size,),
             "logits": (config.vocab_size,),
+            **({"top_logit": (1,), "top_id": (1,)} if self._device.graph == "gpu" else {}),
             **{
                 f"{kind}.{layer}.{half}": cache
                 for kind in ("past_key_values", "present")

@@ -6,6 +6,7 @@ LlavaEdgeError
 │   └── LargePictureError
 ├── PromptError        a prompt that does not fit or names pictures that are not there
 ├── BundleError        a bundle that is missing, damaged or of another version
+├── DeviceError        a GPU that is missing, does not run a bundle, or fails while it computes
 ├── CheckpointError    a checkpoint that cannot be exported
 ├── StateError         a saved conversation that is damaged or belongs to another bundle
 ├── QualityError       a bundle that is further from its original than allowed
@@ -36,6 +37,10 @@ class PromptError(LlavaEdgeError):
 
 class BundleError(LlavaEdgeError):
     """The bundle is missing, damaged, or written in another format version."""
+
+
+class DeviceError(LlavaEdgeError):
+    """The device is missing, cannot run the bundle, or failed while it computed."""
 
 
 class CheckpointError(LlavaEdgeError):

@@ -7,11 +7,11 @@ from typing import Literal
 
 from llava_edge.constraint import Constraint
 from llava_edge.context import Context, Item
-from llava_edge.decoder import Floats
+from llava_edge.decoder import Floats, Top
 from llava_edge.interrupt import Interrupt, Interrupted
 from llava_edge.lookup import Reader
 from llava_edge.options import Options
-from llava_edge.sampling import Sampler, TokenLogprob, log_probabilities
+from llava_edge.sampling import Sampler, TokenLogprob, finite, log_probabilities
 from llava_edge.stop_strings import StopStrings
 from llava_edge.tokenizer import TextStream, Tokenizer
 
@@ -156,9 +156,9 @@ class Answer:
         make_room: Callable[[], list[Item] | None],
     ) -> Generator[Piece, None, Finish]:
         """Choose id after id."""
-        logits = context.logits
+        after: Floats | Top = context.logits
         reader = Reader(context, interrupt, guesses=self._options.speculate)
-        while (id := self._choose(logits)) not in self._vocabulary.stop:
+        while (id := self._choose(after)) not in self._vocabulary.stop:
             self.ids.append(id)
             if words := self._stops.push(self._text.push(id)):
                 yield self._piece(words)
@@ -167,11 +167,11 @@ class Answer:
             if len(self.ids) == self._options.max_tokens:
                 return "length"
             if len(self._prompt) + len(self.ids) <= context.size:
-                logits = reader.after(id)
+                after = reader.top_after(id) if self._greedy else reader.after(id)
             elif (shorter := make_room()) is not None:
                 self._prompt = shorter
                 list(context.prefill([*shorter, *self.ids], interrupt))
-                logits = context.logits
+                after = context.logits
                 reader = Reader(context, interrupt, guesses=self._options.speculate)
             else:
                 return "context"
@@ -191,15 +191,24 @@ class Answer:
         after = last if isinstance(last, int) else None
         self.ids += tokenizer.encode([(said[len(known) :], False)], after=after)
 
-    def _choose(self, logits: Floats) -> int:
+    @property
+    def _greedy(self) -> bool:
+        """Whether nothing is asked of logits but which is the largest."""
+        asked = self._options.logprobs is not None or self._options.speculate
+        return self._sampler.greedy and self._constraint is None and not asked
+
+    def _choose(self, after: Floats | Top) -> int:
+        """The next id; the decoder itself has chosen it where a Top is given."""
+        if isinstance(after, Top):
+            return finite(after.id, after.logit)
         constraint = self._constraint
-        id = self._sampler(logits, constraint.allowed() if constraint else None)
+        id = self._sampler(after, constraint.allowed() if constraint else None)
         if not self.ids:
             self._clock.first()
         if constraint is not None:
             constraint.push(id)
         if (count := self._options.logprobs) is not None:
-            self._logprobs.append(log_probabilities(logits, id, count))
+            self._logprobs.append(log_probabilities(after, id, count))
         return id
 
     def _piece(self, text: str, finish: Finish | None = None) -> Piece:

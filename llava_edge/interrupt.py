@@ -4,7 +4,7 @@ import time
 from threading import Timer
 from typing import TYPE_CHECKING, Literal
 
-from llava_edge.devices import onnxruntime_library
+from llava_edge.device_memory import run_options
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -21,7 +21,7 @@ class Interrupt:
 
     def __init__(self, timeout: float | None = None) -> None:
         self.reason: Reason | None = None
-        self.run_options: onnxruntime.RunOptions = onnxruntime_library().RunOptions()
+        self.run_options: onnxruntime.RunOptions = run_options()
         self._deadline = None if timeout is None else time.perf_counter() + timeout
         self._timer: Timer | None = None
 

@@ -11,19 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from llava_edge.config import DecoderConfig
-from llava_edge.devices import Device, onnxruntime_library
+from llava_edge.device_memory import DeviceTensor
+from llava_edge.devices import Device
 from llava_edge.errors import LlavaEdgeError, UsageError
 
 if TYPE_CHECKING:
     import onnxruntime
 
 Numbers = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+Shape = tuple[int, ...]
 
 
 class KVCache(ABC):
     """Keys and values of `length` tokens, which the graph reads as past and writes as present."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: Shape) -> None:
         self.shape = shape  # [layers, 2, kv_heads, context, head_dim]
         self.length = 0
 
@@ -49,20 +51,17 @@ class KVCache(ABC):
         """Hold what `numbers` gave of another cache for the same graph."""
 
 
-def new_cache(config: DecoderConfig, context: int, device: Device) -> KVCache:
-    """An empty cache for `context` tokens, in the memory where the device computes."""
-    shape = (config.num_layers, 2, config.num_kv_heads, context, config.head_dim)
-    if device.memory == "cpu":
-        return HostKVCache(shape, np.dtype(device.kv_type))
-    return DeviceKVCache(shape, np.dtype(device.kv_type), device)
+def cache_shape(config: DecoderConfig, context: int) -> Shape:
+    """Of a cache for `context` tokens: [layers, 2, kv_heads, context, head_dim]."""
+    return (config.num_layers, 2, config.num_kv_heads, context, config.head_dim)
 
 
 class HostKVCache(KVCache):
     """One buffer [layers, 2, kv_heads, context, head_dim] whose pages are taken as tokens come."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+    def __init__(self, shape: Shape, dtype: npt.DTypeLike) -> None:
         super().__init__(shape)
-        self._memory = _reserve(shape, dtype)
+        self._memory = _reserve(shape, np.dtype(dtype))
 
     def bind(self, binding: "onnxruntime.IOBinding") -> None:
         for layer, halves in enumerate(self._memory):
@@ -79,39 +78,61 @@ class HostKVCache(KVCache):
         self.numbers()[:] = numbers
 
 
-class DeviceKVCache(KVCache):
-    """A tensor for each layer's keys and values in a GPU's memory."""
+class CacheMemory:
+    """A tensor for each layer's keys and values in a device's memory."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[np.generic], device: Device) -> None:
-        super().__init__(shape)
+    def __init__(
+        self, session: "onnxruntime.InferenceSession", device: Device, shape: Shape
+    ) -> None:
         layers, halves, *tensor = shape
-        new = onnxruntime_library().OrtValue.ortvalue_from_shape_and_type
-        self._tensors = [
-            [new([1, *tensor], dtype, device.memory, 0) for _ in range(halves)]
+        self.shape, self.dtype = shape, np.dtype(device.kv_type)
+        self.layers = [
+            [DeviceTensor(session, device, (1, *tensor), self.dtype) for _ in range(halves)]
             for _ in range(layers)
         ]
 
+    def named(self, kind: str) -> dict[str, DeviceTensor]:
+        """The tensors as the graph names them: `past_key_values` or `present`."""
+        return {
+            f"{kind}.{layer}.{name}": tensor
+            for layer, halves in enumerate(self.layers)
+            for name, tensor in zip(("key", "value"), halves, strict=True)
+        }
+
+
+class DeviceKVCache(KVCache):
+    """A cache in a device's memory."""
+
+    def __init__(self, memory: CacheMemory) -> None:
+        super().__init__(memory.shape)
+        self._memory = memory
+
     def bind(self, binding: "onnxruntime.IOBinding") -> None:
-        for layer, halves in enumerate(self._tensors):
-            for half, name in zip(halves, ("key", "value"), strict=True):
-                binding.bind_ortvalue_input(f"past_key_values.{layer}.{name}", half)
-                binding.bind_ortvalue_output(f"present.{layer}.{name}", half)
+        for name, tensor in self._memory.named("past_key_values").items():
+            binding.bind_ortvalue_input(name, tensor.value)
+        for name, tensor in self._memory.named("present").items():
+            binding.bind_ortvalue_output(name, tensor.value)
 
     def numbers(self) -> Numbers:
-        return np.stack(
-            [[half.numpy()[0, :, : self.length] for half in layer] for layer in self._tensors]
+        numbers: Numbers = np.array(
+            [
+                [tensor.read()[0, :, : self.length] for tensor in halves]
+                for halves in self._memory.layers
+            ],
+            self._memory.dtype,
         )
+        return numbers
 
     def restore(self, numbers: Numbers) -> None:
         self.length = numbers.shape[3]
-        for halves, layer in zip(self._tensors, numbers, strict=True):
+        for halves, layer in zip(self._memory.layers, numbers, strict=True):
             for tensor, half in zip(halves, layer, strict=True):
-                whole = np.zeros(tensor.shape(), half.dtype)
+                whole = np.zeros((1, *self.shape[2:]), half.dtype)
                 whole[0, :, : self.length] = half
-                tensor.update_inplace(whole)
+                tensor.write(whole)
 
 
-def _reserve(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Numbers:
+def _reserve(shape: Shape, dtype: np.dtype[np.generic]) -> Numbers:
     """Zeroed memory that the system hands out page by page, as the cache fills."""
     size = dtype.itemsize * math.prod(shape)
     try:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from llava_edge.context import Context, Item
-from llava_edge.decoder import Floats
+from llava_edge.decoder import Floats, Top
 from llava_edge.interrupt import Interrupt
 
 LONGEST, SHORTEST = 4, 2  # items in a row that must have stood before
@@ -49,6 +49,11 @@ class Reader:
         self._ahead.extend(zip(guess, logits[1:], strict=True))
         after: Floats = logits[0]
         return after
+
+    def top_after(self, id: int) -> Top:
+        """The likeliest id after one more, chosen where the logits are; nothing is guessed."""
+        self._context.check(self._run)
+        return self._context.top(id, self._interrupt)
 
     def _guess(self) -> list[int]:
         if self._seen is None:

@@ -6,41 +6,56 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from llava_edge.bundle import WEIGHTS_BIN
 from llava_edge.config import BundleConfig
+from llava_edge.cuda_driver import gpu_memory
+from llava_edge.devices import CPU, CUDA, Device
 from llava_edge.errors import LlavaEdgeError, UsageError
 
 DEFAULT_CONTEXT = 4096  # tokens, where model and memory allow as many
 LEAST_CONTEXT = 512  # tokens, below which a smaller one helps nobody
 PROGRAM = 110 * 10**6  # bytes: Python and its libraries
+GPU_PROGRAM = 800 * 10**6  # bytes on a GPU: CUDA's context, libraries' scratch; not measured
+WIDTH = 24  # times the hidden size: what is computed of a row at once, in float16
 REPACKED = 1.2  # bytes in memory for one in a file, since onnxruntime packs weights its own way
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a bundle takes once loaded, in bytes; the KV cache takes its share as it fills."""
+    """What a bundle takes once loaded, in bytes; on a CPU the KV cache takes it as it fills."""
 
-    loaded: int
+    weights: int
+    loaded: int  # with what a program holds beside them
     kv_cache_per_token: int
     kv_cache: int  # at the context that `load` gives by default
 
+    def context(self, available: int) -> int:
+        """How many tokens' cache fits beside the rest; below 0 where not even the rest does."""
+        return (available - self.loaded) // self.kv_cache_per_token
 
-def expected_memory(config: BundleConfig) -> Memory:
-    """Estimate from the sizes of files and cache; what a run holds beside them is small."""
-    size = sum(record.size for record in config.files.values())
+
+def expected_memory(config: BundleConfig, device: Device = CPU) -> Memory:
+    """Estimate from the sizes of files and cache, in the memory where the device computes."""
     decoder = config.decoder
-    per_token = 2 * 4 * decoder.num_layers * decoder.num_kv_heads * decoder.head_dim
-    return Memory(
-        loaded=PROGRAM + int(REPACKED * size),
-        kv_cache_per_token=per_token,
-        kv_cache=per_token * min(decoder.context_length, DEFAULT_CONTEXT),
-    )
+    numbers = 2 * decoder.num_layers * decoder.num_kv_heads * decoder.head_dim  # of a token
+    if device.separate:
+        scratch = 2 * device.chunk * WIDTH * decoder.hidden_size
+        weights, program = config.files[WEIGHTS_BIN].size, GPU_PROGRAM + scratch
+    else:
+        weights = int(REPACKED * sum(file.size for file in config.files.values()))
+        program = PROGRAM
+    per_token = numbers * (4 if device.kv_type == "float32" else 2)
+    cache = per_token * min(decoder.context_length, DEFAULT_CONTEXT)
+    return Memory(weights, program + weights, per_token, cache)
 
 
-def fitting_context(config: BundleConfig, wanted: int | None) -> tuple[int, str]:
+def fitting_context(
+    config: BundleConfig, wanted: int | None, device: Device = CPU, limit: int | None = None
+) -> tuple[int, str]:
     """How many tokens a conversation may hold, and a sentence where memory makes them few.
 
-    Raises UsageError for more than the model can take, LlavaEdgeError where the bundle does not
-    fit in what is free.
+    `limit` is the most bytes to take on a GPU. Raises UsageError for more tokens than the model can
+    take, LlavaEdgeError where the bundle does not fit in what is free.
     """
     limit = config.decoder.context_length
     if wanted is not None and not 1 < wanted <= limit:
@@ -48,22 +63,43 @@ def fitting_context(config: BundleConfig, wanted: int | None) -> tuple[int, str]
             f"The context is {wanted:,} tokens; give 2 to {limit:,}, which the model can take."
         )
     size = min(limit, DEFAULT_CONTEXT) if wanted is None else wanted
-    available, expected = available_memory(), expected_memory(config)
+    available, expected = free_memory(device, limit), expected_memory(config, device)
     if available is None:
         return size, ""
-    fit = (available - expected.loaded) // expected.kv_cache_per_token
+    fit = expected.context(available)
     if fit < min(size, LEAST_CONTEXT):
         raise LlavaEdgeError(
             f"The bundle takes about {expected.loaded / 1e9:.1f} GB and "
             f"{expected.kv_cache_per_token / 1e6:.2f} MB for each token, and "
-            f"{available / 1e9:.1f} GB of memory are free; end other programs, or export it with "
-            "fewer bits."
+            f"{available / 1e9:.1f} GB of memory are free{_where(device)}; end other programs, or "
+            "export it with fewer bits."
         )
     if fit >= size:
         return size, ""
     if wanted is not None:
+        if device.separate:  # where all of it is taken at once
+            raise LlavaEdgeError(
+                f"A context of {size:,} tokens does not fit in the {available / 1e9:.1f} GB that "
+                f"are free{_where(device)}; load the bundle with at most {fit:,}."
+            )
         return size, f"Memory is free for about {fit:,} tokens of the {size:,} asked for."
-    return fit, f"The context is {fit:,} tokens, since {available / 1e9:.1f} GB of memory are free."
+    return fit, (
+        f"The context is {fit:,} tokens, since {available / 1e9:.1f} GB of memory are free"
+        f"{_where(device)}."
+    )
+
+
+def free_memory(device: Device, limit: int | None = None) -> int | None:
+    """Bytes that a device can take, at most `limit` on a GPU; None where the system is silent."""
+    if not device.separate:
+        return available_memory()
+    found = gpu_memory() if device.name == CUDA.name else None
+    known = [size for size in (limit, found.free if found else None) if size is not None]
+    return min(known, default=None)
+
+
+def _where(device: Device) -> str:
+    return f" on the device {device.name}" if device.separate else ""
 
 
 def release_unused() -> None:

@@ -11,16 +11,19 @@ from llava_edge.config import BundleConfig
 from llava_edge.constraint import Constraint, Grammars
 from llava_edge.context import Contexts, Item
 from llava_edge.decoder import Decoder
-from llava_edge.devices import Device, candidates, works
-from llava_edge.errors import BundleError, LlavaEdgeError, PromptError
+from llava_edge.device_choice import choose
+from llava_edge.devices import Device, candidates
+from llava_edge.errors import BundleError, PromptError
 from llava_edge.generation import Answer, Pieces, Vocabulary
 from llava_edge.image import PictureSource
 from llava_edge.interrupt import Interrupt
-from llava_edge.memory import fitting_context, release_unused
+from llava_edge.memory import expected_memory, fitting_context, free_memory, release_unused
 from llava_edge.options import DEFAULTS, Options
 from llava_edge.prompt import IMAGE, Message, Picture, Segment, picture_first, render
+from llava_edge.sessions import prepare
 from llava_edge.stream import Stream
 from llava_edge.tokenizer import Tokenizer
+from llava_edge.turns import OneThread
 from llava_edge.vision import IMAGE_CACHE, ImageEmbeddings, VisionEncoder
 
 Image = PictureSource | ImageEmbeddings
@@ -33,31 +36,35 @@ def load(
     *,
     context: int | None = None,
     image_cache: int = IMAGE_CACHE,
+    gpu_memory: int | None = None,
 ) -> "Llava":
     """Load a bundle (the demo's where none is named) to run on `device`.
 
         model = load()
         model.answer("What is in the picture?", image="photo.jpg")
 
-    "auto" takes a GPU where one is installed and runs the whole graph, else the CPU; `model.device`
-    says which, and `model.notes` what a user should know. `context` is the most tokens that a
-    conversation may hold, by default 4,096 where model and memory allow it. `image_cache` bytes of
-    image embeddings are remembered. Raises BundleError where the bundle is missing, damaged or of
-    another format version, UsageError and LlavaEdgeError where it cannot run as asked.
+    "auto" takes a GPU where one computes the whole bundle rightly, else the CPU; `model.device`
+    says which, and `model.notes` why. `context` is the most tokens that a conversation may hold, by
+    default 4,096 where model and memory allow it. `image_cache` bytes of image embeddings are
+    remembered. `gpu_memory` is the most bytes to take on a GPU, by default what is free there.
+    Raises BundleError where the bundle is missing, damaged or of another format version, UsageError
+    and DeviceError where it cannot run as asked.
     """
     path = bundles.find_bundle(bundle)
     config = bundles.read_bundle(path)
+    devices = candidates(device, config.devices)
     bundles.verify_once(path, config)
-    size, note = fitting_context(config, context)
-    chosen = _choose(path, config, device)
-    return Llava.from_path(
-        path,
-        config,
-        chosen,
-        size,
-        image_cache=image_cache,
-        notes=tuple(sentence for sentence in (note, chosen.note) if sentence),
-    )
+
+    def open_on(device: Device) -> Llava:
+        prepare(device)
+        size, note = fitting_context(config, context, device, gpu_memory)
+        notes = (note,) if note else ()
+        return Llava.from_path(
+            path, config, device, size, image_cache=image_cache, gpu_memory=gpu_memory, notes=notes
+        )
+
+    model, note = choose(devices, open_on)
+    return replace(model, notes=(*model.notes, note)) if note else model
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ class Llava:
         context: int,
         *,
         image_cache: int = IMAGE_CACHE,
+        gpu_memory: int | None = None,
         notes: tuple[str, ...] = (),
     ) -> "Llava":
         """Open the graphs of a bundle whose files were checked."""
@@ -91,8 +99,12 @@ class Llava:
         stop, size = _stop_ids(config, tokenizer), config.decoder.vocab_size
         weights = path / bundles.WEIGHTS_BIN
         graph = path / bundles.decoder_onnx(device.graph)
+        turns = OneThread() if device.separate else None
+        limit = _limit(config, device, gpu_memory)
         release_unused()
-        decoder = Decoder(graph, weights, config.decoder, device, context=context)
+        decoder = Decoder(
+            graph, weights, config.decoder, device, context=context, turns=turns, limit=limit
+        )
         release_unused()
         vision = VisionEncoder(
             path / bundles.vision_onnx(device.graph),
@@ -101,8 +113,12 @@ class Llava:
             device,
             hidden_size=config.decoder.hidden_size,
             cache_bytes=image_cache,
+            turns=turns,
+            limit=limit,
         )
         release_unused()
+        if failure := decoder.not_recorded or vision.not_recorded:
+            notes = (*notes, f"{device.name} runs without a CUDA graph ({failure}), so slower.")
         return cls(
             path=path,
             config=config,
@@ -226,23 +242,12 @@ class Llava:
         )
 
 
-def _choose(path: Path, config: BundleConfig, name: str) -> Device:
-    """The first of the devices for a name that runs the decoder as a whole."""
-    devices, failures = candidates(name, config.devices), list[str]()
-    for device in devices:
-        if device.graph == "cpu":
-            note = f"Running on the CPU, since {'; '.join(failures)}." if failures else ""
-            return replace(device, note=note)
-        failure = works(device, path / bundles.decoder_onnx(device.graph))
-        if not failure:
-            return device
-        failures.append(f"{device.name} cannot run the bundle ({failure})")
-    if not failures:
-        raise BundleError(
-            f"The bundle {path} was exported for {' and '.join(config.devices)} only, and nothing "
-            "here runs that; export it again with --devices cpu,gpu."
-        )
-    raise LlavaEdgeError(f"{'; '.join(failures)}; choose the device cpu.")
+def _limit(config: BundleConfig, device: Device, wanted: int | None) -> int | None:
+    """Bytes that each graph's runs may take on a GPU, beside the weights."""
+    free = free_memory(device, wanted) if device.separate else None
+    if free is None:
+        return None
+    return max(free - expected_memory(config, device).weights, 0)
 
 
 def _stop_ids(config: BundleConfig, tokenizer: Tokenizer) -> frozenset[int]:

@@ -36,17 +36,18 @@ class Sampler:
         self._penalties = Penalties(options, prompt_ids, vocab_size)
         self._random = np.random.default_rng(options.seed)
 
+    @property
+    def greedy(self) -> bool:
+        """Whether it takes the likeliest of the logits as they are."""
+        return self._options.temperature == 0 and not self._penalties
+
     def __call__(self, logits: Logits, allowed: npt.NDArray[np.bool_] | None = None) -> int:
         """Choose an id from logits [V], which stay as they are, among those allowed [V]."""
         scores = self._penalties(logits) if self._penalties else logits
         if allowed is not None:
             scores = np.where(allowed, scores, np.float32(-np.inf))
         id = int(scores.argmax())
-        if not math.isfinite(scores[id]):
-            raise LlavaEdgeError(
-                f"The model's best next token has the logit {scores[id]}, not a finite number; "
-                "answer on another device, or export the bundle again."
-            )
+        finite(id, float(scores[id]))
         if self._options.temperature > 0:
             id = self._draw(scores)
         self._penalties.push(id)
@@ -57,6 +58,16 @@ class Sampler:
         cumulative = np.cumsum(weights, dtype=np.float64)
         drawn = self._random.random() * cumulative[-1]
         return int(ids[np.searchsorted(cumulative, drawn, side="right")])
+
+
+def finite(id: int, logit: float) -> int:
+    """The id of the largest logit, where that is a number; raises LlavaEdgeError."""
+    if not math.isfinite(logit):
+        raise LlavaEdgeError(
+            f"The model's best next token has the logit {logit}, not a finite number; "
+            "answer on another device, or export the bundle again."
+        )
+    return id
 
 
 def candidates(scores: Logits, options: Options) -> tuple[npt.NDArray[np.intp], Logits]:

@@ -10,14 +10,17 @@ import numpy.typing as npt
 from PIL import Image
 
 from llava_edge.config import VisionConfig
-from llava_edge.devices import Device, open_graph
+from llava_edge.device_memory import DeviceTensor, FixedRun, compute, run_options
+from llava_edge.devices import Device
 from llava_edge.errors import BundleError
 from llava_edge.fair_lock import FairLock
 from llava_edge.image import PictureSource, TarMember, load_picture, preprocess
 from llava_edge.memory import release_unused
 from llava_edge.reduction import diverse
+from llava_edge.sessions import open_graph
 from llava_edge.tensors import map_tensor
 from llava_edge.tiles import assemble, cut
+from llava_edge.turns import CallersThread, Turns
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,6 +61,7 @@ class VisionEncoder:
     """The vision tower and projector of a bundle.
 
     The embeddings of pictures are remembered, up to `cache_bytes`, those that were asked for last.
+    `turns` and `limit` are as for a Decoder.
     """
 
     def __init__(
@@ -69,17 +73,26 @@ class VisionEncoder:
         *,
         hidden_size: int,
         cache_bytes: int = IMAGE_CACHE,
+        turns: Turns | None = None,
+        limit: int | None = None,
     ) -> None:
         self._config = config
+        self._turns = turns or CallersThread()
         self._newline: Floats | None = None
         if config.tiles is not None:
             newline = map_tensor(weights, config.tiles.newline, (hidden_size,), "float32")
             self._newline = newline.astype(np.float32)
-        self._session = open_graph(graph, device, often=False)
+        self._session = open_graph(graph, device, often=False, limit=limit)
         self._check_graph(graph, hidden_size)
+        self._one = self._turns.run(lambda: compute(lambda: self._fixed_run(device, hidden_size)))
         self._turn = FairLock()
         self._remembered = _Remembered(cache_bytes)
         self._pixels_of: OrderedDict[bytes | None, bytes] = OrderedDict()  # by a file's hash
+
+    @property
+    def not_recorded(self) -> str:
+        """Why a picture's run is no CUDA graph, where it should be one."""
+        return "" if self._one is None else self._one.failure
 
     def encode(self, source: PictureSource) -> ImageEmbeddings:
         """Encode a picture; the same picture again costs no run. Raises PictureError."""
@@ -120,13 +133,37 @@ class VisionEncoder:
 
     def _rows(self, pixels: Floats, size: tuple[int, int]) -> Floats:
         """Pixels [n, 3, H, W] of a picture (width, height) -> [T, D]."""
-        embeds: Floats
-        (embeds,) = self._session.run(["image_embeds"], {"pixel_values": pixels})
+        embeds = self._turns.run(lambda: compute(lambda: self._compute(pixels)))
         rows: Floats = embeds[0]
         tiles = self._config.tiles
         if tiles is not None and self._newline is not None:
             rows = assemble(embeds, size[::-1], self._config.image, tiles, self._newline)
         return _frozen(rows)
+
+    def _compute(self, pixels: Floats) -> Floats:
+        """Pixels [n, 3, H, W] -> [n, T, D]."""
+        embeds: Floats
+        if self._one is not None and len(pixels) == 1:
+            self._one.inputs["pixel_values"].write(pixels)
+            self._one()
+            return self._one.outputs["image_embeds"].read().astype(np.float32)
+        (embeds,) = self._session.run(["image_embeds"], {"pixel_values": pixels}, run_options())
+        return embeds
+
+    def _fixed_run(self, device: Device, hidden_size: int) -> FixedRun | None:
+        """For one picture of one tile, where that can be recorded."""
+        if not device.records:
+            return None
+        side = self._config.image.size
+        shapes = {
+            "pixel_values": (1, 3, side, side),
+            "image_embeds": (1, self._config.image_tokens, hidden_size),
+        }
+        pixels, embeds = (
+            {name: DeviceTensor(self._session, device, shape, np.float32)}
+            for name, shape in shapes.items()
+        )
+        return FixedRun(self._session, device, pixels, embeds, graph_id=1)
 
 
 class _Remembered:

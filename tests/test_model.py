@@ -21,7 +21,7 @@ from llava_edge import (
     load,
     memory,
 )
-from llava_edge.context import CHUNK, Context, Item
+from llava_edge.context import Context, Item
 from llava_edge.export.convert import export
 from llava_edge.image import preprocess
 from llava_edge.options import DEFAULTS
@@ -110,7 +110,7 @@ def test_fewer_image_tokens(model: Llava, photo: Image.Image) -> None:
 def test_a_long_prompt_tells_how_far_it_is_read(model: Llava) -> None:
     pieces = list(model.stream("word " * 30, options=SHORT))
     read = [piece.timings.prefilled_tokens for piece in pieces if not piece.text]
-    assert read[0] == CHUNK < pieces[-1].timings.prompt_tokens
+    assert read[0] == model.decoder.chunk < pieces[-1].timings.prompt_tokens
     assert pieces[0].timings.generated_tokens == 0
 
 

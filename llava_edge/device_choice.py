@@ -1,0 +1,115 @@
+"""Tries devices in their order, and takes the first that computes a bundle rightly."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from llava_edge.decoder import Decoder, Floats
+from llava_edge.devices import CPU, Device
+from llava_edge.errors import DeviceError, LlavaEdgeError
+
+ROWS = 40  # of the trial; WebGPU's attention was seen to be wrong from 32 rows on
+SAFE_ROWS = 30  # at once, with which it was right
+TOLERANCE = 0.05  # of the logits' size; float16, and other kernels for other numbers of rows
+STEPS = 2  # that are timed, after one that is not
+
+
+class Opened(Protocol):
+    """A bundle that was opened on a device."""
+
+    @property
+    def decoder(self) -> Decoder:
+        """Its language model."""
+
+
+Model = TypeVar("Model", bound=Opened)
+
+
+def choose(devices: Sequence[Device], open_on: Callable[[Device], Model]) -> tuple[Model, str]:
+    """Open on the first device that passes the trial -> the model, and a note on the choice.
+
+    A GPU that comes by a plugin may be slower than the processor beside it: where the CPU is a
+    candidate too, both are timed. Raises what the last device does.
+    """
+    *others, last = devices
+    failures: list[str] = []
+    for device in others:
+        try:
+            model = open_on(device)
+            seconds = trial(model.decoder)
+        except LlavaEdgeError as error:
+            failures.append(str(error))
+            continue
+        if device.plugin and last.graph == CPU.graph:
+            return _faster(model, device, seconds, open_on, last)
+        return model, f"Running on {device.name}, where a token takes {_ms(seconds)}."
+    model = open_on(last)
+    if last.graph != CPU.graph:
+        trial(model.decoder)
+    return model, " ".join([f"Running on the device {last.name}.", *failures] if failures else [])
+
+
+def trial(decoder: Decoder) -> float:
+    """Seconds that a token takes; raises DeviceError where a prompt's pieces change its logits.
+
+    Where they do so for many rows alone, the decoder reads fewer at once from now on.
+    """
+    rows = min(ROWS, decoder.context - STEPS - 1)
+    ids = np.random.default_rng(0).integers(0, decoder.vocab_size, rows).tolist()
+    in_safe_pieces = _logits(decoder, ids, SAFE_ROWS)
+    if not _alike(_logits(decoder, ids, decoder.chunk), in_safe_pieces):
+        decoder.chunk = SAFE_ROWS
+    if not _alike(_logits(decoder, ids, SAFE_ROWS // 3), in_safe_pieces):
+        raise DeviceError(
+            "The device does not compute attention rightly: a prompt read in other pieces gives "
+            "other logits; update its driver, or choose another device."
+        )
+    return _seconds(decoder, ids[0])
+
+
+def _logits(decoder: Decoder, ids: Sequence[int], chunk: int) -> Floats:
+    """[V] after ids that are read in chunks."""
+    cache = decoder.new_cache()
+    for start in range(0, len(ids), chunk):
+        read = decoder.read(cache, decoder.embed(ids[start : start + chunk]))
+    logits: Floats = read[0].copy()
+    return logits
+
+
+def _alike(found: Floats, expected: Floats) -> bool:
+    """Whether logits differ by rounding alone; NaN never passes."""
+    return bool(np.linalg.norm(found - expected) < TOLERANCE * np.linalg.norm(expected))
+
+
+def _seconds(decoder: Decoder, id: int) -> float:
+    cache, seconds = decoder.new_cache(), []
+    for _ in range(STEPS + 1):
+        start = time.perf_counter()
+        decoder.top(cache, id)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
+def _faster(
+    model: Model,
+    device: Device,
+    seconds: float,
+    open_on: Callable[[Device], Model],
+    cpu: Device,
+) -> tuple[Model, str]:
+    on_cpu = open_on(cpu)
+    cpu_seconds = _seconds(on_cpu.decoder, 0)
+    if cpu_seconds < seconds:
+        chosen, name, times = on_cpu, "the CPU", (cpu_seconds, seconds)
+        other = device.name
+    else:
+        chosen, name, times = model, device.name, (seconds, cpu_seconds)
+        other = "the CPU"
+    first, second = map(_ms, times)
+    return chosen, f"Running on {name}: a token takes {first}, and {second} on {other}."
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.1f} ms"
