@@ -1,5 +1,6 @@
 """`llava-edge export`: a checkpoint becomes a bundle, whole or not at all."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -29,6 +30,7 @@ from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
 from llava_edge.export.checkpoints.text_config import TextConfig
+from llava_edge.export.graphs.cuda_kernels import GEMV, UNPACKED, cuda_kernels
 from llava_edge.export.graphs.decoder import HEAD_DIM_MULTIPLE, write_decoder
 from llava_edge.export.graphs.decoder_weights import DecoderWeights
 from llava_edge.export.graphs.vision import image_tokens, write_vision
@@ -99,6 +101,7 @@ def export(
     with new_folder(out) as folder:
         with tuned(opened, precision, mixed_share, records, folder) as (tuned_checkpoint, chosen):
             config = write_bundle(tuned_checkpoint, folder, chosen, devices)
+        _note_slow_kernels(folder, devices)
         if verified:
             config = _verify(folder, config, opened, records, check)
     return config
@@ -200,6 +203,20 @@ def write_bundle(
         files={},
     )
     return write_bundle_json(folder, bundle)
+
+
+def _note_slow_kernels(folder: Path, devices: Sequence[DeviceName]) -> None:
+    """Say which products onnxruntime will compute slowly on an NVIDIA GPU, and why."""
+    if "gpu" not in devices:
+        return
+    kernels = cuda_kernels(folder / decoder_onnx("gpu"))
+    reasons = Counter(kernel.reason for kernel in kernels if kernel.name in (GEMV, UNPACKED))
+    if reasons:
+        listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
+        note(
+            f"On NVIDIA GPUs {reasons.total()} of the decoder's products take a slower kernel: "
+            f"{listed}."
+        )
 
 
 def _tiles(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 DeviceName = Literal["cpu", "gpu"]
 QuantizedBefore = Literal["gptq", "awq"]  # by whoever made the checkpoint

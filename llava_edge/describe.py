@@ -9,8 +9,11 @@ from rich.table import Table
 
 from llava_edge.bundle import find_bundle, read_bundle, verify_checksums
 from llava_edge.config import BundleConfig, Quality, QuantizationConfig
+from llava_edge.devices import CUDA
 from llava_edge.memory import DEFAULT_CONTEXT, Memory, expected_memory
 from llava_edge.tiles import most_rows
+
+CARDS = (6, 8, 12)  # GB that a consumer's GPU may have
 
 
 def describe(bundle: Path | None, *, as_json: bool) -> None:
@@ -43,6 +46,7 @@ def _about(folder: Path, config: BundleConfig, memory: Memory) -> Table:
         "devices": ", ".join(config.devices),
         "memory": f"about {_megabytes(memory.loaded)} once loaded, and up to "
         f"{_megabytes(memory.kv_cache)} more of KV cache for {context:,} tokens",
+        **({"memory of a GPU": _gpu_memory(config)} if "gpu" in config.devices else {}),
         **config.provenance,
     }
     table = Table(show_header=False, box=None)
@@ -51,6 +55,15 @@ def _about(folder: Path, config: BundleConfig, memory: Memory) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _gpu_memory(config: BundleConfig) -> str:
+    """What a card must have, and how long a conversation it then holds."""
+    memory, longest = expected_memory(config, CUDA), config.decoder.context_length
+    contexts = {size: min(memory.context(size * 10**9), longest) for size in CARDS}
+    fitting = [f"{tokens:,} tokens in {size} GB" for size, tokens in contexts.items() if tokens > 0]
+    context = f"; context: {', '.join(fitting)}" if fitting else ""
+    return f"about {_megabytes(memory.loaded)} once loaded{context} (not measured)"
 
 
 def print_quality(config: BundleConfig) -> None:

@@ -10,7 +10,17 @@ from onnxruntime.capi._pybind_state import quantize_matmul_4bits, quantize_matmu
 from onnxruntime.quantization.neural_compressor.weight_only import quant_tensor_k_quant_cpu
 from products import multiply
 
-from llava_edge.export.quantization.blocks import Bits, Blocks, dequantize, join, unpack
+from llava_edge.export.quantization.blocks import (
+    Bits,
+    Blocks,
+    dequantize,
+    from_integers,
+    join,
+    middle,
+    pad_rows,
+    split_blocks,
+    unpack,
+)
 from llava_edge.export.quantization.quantize import quantize
 from llava_edge.export.quantization.schemes import Scheme
 
@@ -227,3 +237,34 @@ def test_joined_matrices_lie_below_each_other(bits: Bits, symmetric: bool) -> No
     ]
     expected = np.concatenate([dequantize(part) for part in parts])
     np.testing.assert_array_equal(dequantize(join(parts)), expected)
+
+
+@BITS
+def test_symmetric_blocks_are_known_by_their_zero_points(bits: Bits) -> None:
+    """As in GPTQ's checkpoints, which hold the middle for each block."""
+    plain = quantize(matrix(5, 96), bits, 32, symmetric=True)
+    integers = unpack(plain.data, bits)
+    zeros = np.full(plain.scales.shape, middle(bits), np.uint8)
+    again = from_integers(integers, plain.scales, zeros, bits=bits, columns=96)
+    assert again.zero_points is None
+    np.testing.assert_array_equal(dequantize(again), dequantize(plain))
+
+
+@BITS
+@pytest.mark.parametrize("columns", [128, 160, 70])
+def test_symmetric_blocks_can_be_split(bits: Bits, columns: int) -> None:
+    whole = quantize(matrix(6, columns), bits, 128, symmetric=True)
+    split = split_blocks(whole, 32)
+    assert (split.block_size, split.scales.shape) == (32, (6, -(-columns // 32)))
+    np.testing.assert_array_equal(dequantize(split), dequantize(whole))
+    rows = matrix(3, columns, seed=1)
+    np.testing.assert_allclose(multiply(rows, split), multiply(rows, whole), atol=1e-4)
+
+
+@BITS
+def test_rows_of_zeros_can_stand_below(bits: Bits) -> None:
+    plain = quantize(matrix(6, 96), bits, 32, symmetric=True)
+    padded = pad_rows(plain, 8)
+    np.testing.assert_array_equal(dequantize(padded)[:6], dequantize(plain))
+    np.testing.assert_array_equal(dequantize(padded)[6:], np.zeros((2, 96)))
+    assert pad_rows(padded, 8) is padded

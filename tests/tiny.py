@@ -74,6 +74,9 @@ class Tiny:
     patch_size: int = 5
     vision_layers: int = 3
     text_layers: int = 2
+    text_size: int = 96
+    text_inner: int = 160
+    head_dim: int = 32  # not text_size / heads
     tied: bool = False
     attention_bias: bool = False
     mlp_bias: bool = False
@@ -136,10 +139,10 @@ def text_config(tiny: Tiny) -> Any:
         "smollm3": {"no_rope_layer_interval": tiny.no_rope_interval},
     }[tiny.decoder]
     if tiny.decoder != "qwen2":  # which has no such setting
-        extra["head_dim"] = 32  # not hidden_size / num_attention_heads
+        extra["head_dim"] = tiny.head_dim
     return kind(
-        hidden_size=96,
-        intermediate_size=160,
+        hidden_size=tiny.text_size,
+        intermediate_size=tiny.text_inner,
         num_hidden_layers=tiny.text_layers,
         num_attention_heads=6,
         num_key_value_heads=2,
