@@ -44,10 +44,12 @@ def choose(devices: Sequence[Device], open_on: Callable[[Device], Model]) -> tup
             continue
         if device.plugin and last.graph == CPU.graph:
             return _faster(model, device, seconds, open_on, last)
-        return model, f"Running on {device.name}, where a token takes {_ms(seconds)}."
+        note = f"Running on {device.name}, where a token takes {_ms(seconds)}."
+        return model, " ".join([note, *_pieces(model.decoder, device)])
     model = open_on(last)
     if last.graph != CPU.graph:
         trial(model.decoder)
+        return model, " ".join([*failures, *_pieces(model.decoder, last)])
     return model, " ".join([f"Running on the device {last.name}.", *failures] if failures else [])
 
 
@@ -92,6 +94,16 @@ def _seconds(decoder: Decoder, id: int) -> float:
     return min(seconds[1:])
 
 
+def _pieces(decoder: Decoder, device: Device) -> list[str]:
+    """What a user should know where prompts are read in smaller pieces than the device's."""
+    if decoder.chunk == device.chunk:
+        return []
+    return [
+        f"{device.name} reads prompts {decoder.chunk} tokens at a time, since it computes "
+        "attention wrongly for more."
+    ]
+
+
 def _faster(
     model: Model,
     device: Device,
@@ -108,7 +120,8 @@ def _faster(
         chosen, name, times = model, device.name, (seconds, cpu_seconds)
         other = "the CPU"
     first, second = map(_ms, times)
-    return chosen, f"Running on {name}: a token takes {first}, and {second} on {other}."
+    note = f"Running on {name}: a token takes {first}, and {second} on {other}."
+    return chosen, " ".join([note, *(_pieces(model.decoder, device) if chosen is model else [])])
 
 
 def _ms(seconds: float) -> str:

@@ -57,12 +57,12 @@ def fitting_context(
     `limit` is the most bytes to take on a GPU. Raises UsageError for more tokens than the model can
     take, LlavaEdgeError where the bundle does not fit in what is free.
     """
-    limit = config.decoder.context_length
-    if wanted is not None and not 1 < wanted <= limit:
+    longest = config.decoder.context_length
+    if wanted is not None and not 1 < wanted <= longest:
         raise UsageError(
-            f"The context is {wanted:,} tokens; give 2 to {limit:,}, which the model can take."
+            f"The context is {wanted:,} tokens; give 2 to {longest:,}, which the model can take."
         )
-    size = min(limit, DEFAULT_CONTEXT) if wanted is None else wanted
+    size = min(longest, DEFAULT_CONTEXT) if wanted is None else wanted
     available, expected = free_memory(device, limit), expected_memory(config, device)
     if available is None:
         return size, ""

@@ -192,6 +192,12 @@ def test_a_gpu_that_is_wrong_is_refused() -> None:
         trial(Wrong(15))  # type: ignore[arg-type]
 
 
+def test_what_was_found_in_a_trial_is_said() -> None:
+    opened = SimpleNamespace(decoder=Wrong(31))
+    _, note = choose([WEBGPU], lambda device: opened)  # type: ignore[arg-type]
+    assert note.startswith("webgpu reads prompts 30 tokens at a time")
+
+
 def test_the_trial_passes_a_decoder_that_is_right(tiny_bundle: Path) -> None:
     model = load(tiny_bundle, context=64)
     assert trial(model.decoder) > 0

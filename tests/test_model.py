@@ -22,6 +22,8 @@ from llava_edge import (
     memory,
 )
 from llava_edge.context import Context, Item
+from llava_edge.cuda_driver import GpuMemory
+from llava_edge.devices import CUDA
 from llava_edge.export.convert import export
 from llava_edge.image import preprocess
 from llava_edge.options import DEFAULTS
@@ -263,6 +265,29 @@ def test_the_context_is_made_to_fit_the_memory(
     free(99)
     with pytest.raises(LlavaEdgeError, match=r"takes about 0\.1 GB .* are free; end other"):
         load(tiny_bundle)
+
+
+def test_the_context_is_made_to_fit_a_gpu(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load(tiny_bundle).config
+    expected = memory.expected_memory(config, CUDA)
+    assert expected.weights < expected.loaded
+    assert expected.kv_cache_per_token < memory.expected_memory(config).kv_cache_per_token
+    monkeypatch.setattr(memory, "LEAST_CONTEXT", 100)
+    room = expected.loaded + 130 * expected.kv_cache_per_token
+    monkeypatch.setattr(memory, "gpu_memory", lambda: GpuMemory(room, 2 * room))
+    assert memory.fitting_context(config, 120, CUDA) == (120, "")
+    size, note = memory.fitting_context(config, None, CUDA)
+    assert size == 130 and note.endswith("GB of memory are free on the device cuda.")
+    with pytest.raises(LlavaEdgeError, match=r"on the device cuda; .* with at most 130"):
+        memory.fitting_context(config, 200, CUDA)
+    less = room - 20 * expected.kv_cache_per_token
+    assert memory.fitting_context(config, None, CUDA, limit=less)[0] == 110
+    with pytest.raises(LlavaEdgeError, match="are free on the device cuda; end other programs"):
+        memory.fitting_context(config, None, CUDA, limit=10**6)
+    monkeypatch.setattr(memory, "gpu_memory", lambda: None)
+    assert memory.fitting_context(config, None, CUDA) == (256, "")
 
 
 def test_what_was_loaded(tiny_bundle: Path) -> None:

@@ -2,6 +2,6 @@
 
 import logging
 
-# On processors with bf16 instructions it warns, while it is imported, that a faster kernel for 4-bit
-# products is not installed; nothing here needs that.
+# On processors with bf16 instructions it warns, while it is imported, that a faster kernel for
+# 4-bit products is not installed; nothing here needs that.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
