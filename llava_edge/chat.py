@@ -61,7 +61,7 @@ class Chat:
 
     def save(self, path: Path | str) -> None:
         """Write the conversation with its KV cache to a file, for Llava.load_chat."""
-        numbers = self._own_context().cache.numbers()
+        numbers = self._model.decoder.numbers(self._own_context().cache)
         write_chat(Path(path), self._model.fingerprint, self._turns, numbers)
 
     def restore(self, path: Path | str) -> None:

@@ -154,6 +154,14 @@ def export(
         Tower, typer.Option(help="How vision tower and projector are stored.")
     ] = Tower.fp16,
     devices: Annotated[str, typer.Option(help="What to write graphs for.")] = "cpu,gpu",
+    symmetric: Annotated[
+        bool | None,
+        typer.Option(
+            "--symmetric/--zero-points",
+            help="Blocks without zero points, which NVIDIA GPUs compute fastest, or with them.",
+            show_default="symmetric where gpu is among the devices",
+        ),
+    ] = None,
     prompt: Annotated[
         str | None, typer.Option(help="The prompt format.", show_default="the checkpoint's")
     ] = None,
@@ -182,6 +190,7 @@ def export(
         head_bits=head_bits,  # type: ignore[arg-type]  # checked there
         embedding_bits=embedding_bits,  # type: ignore[arg-type]
         tower=tower.value,
+        symmetric=symmetric,
     )
     config = convert.export(
         checkpoint,

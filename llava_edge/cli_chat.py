@@ -1,5 +1,6 @@
 """`llava-edge chat`: its flags, which are the fields of Options and what load takes."""
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,9 @@ def chat(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, webgpu or openvino.")] = "auto",
     context: Annotated[
         int | None, typer.Option(help="The longest conversation, in tokens.")
+    ] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option(help="The most to take on a GPU, in GB.", show_default="all")
     ] = None,
     when_full: Annotated[
         WhenFull, typer.Option(help="A full context is an error, or the oldest turns are dropped.")
@@ -109,7 +113,10 @@ def chat(
         when_full=when_full.value,
         speculate=speculate,
     )
-    model = load(bundle, device, context=context)
+    if gpu_memory is not None and not 0 < gpu_memory < math.inf:
+        raise UsageError(f"--gpu-memory is {gpu_memory}; give GB, more than 0.")
+    most = None if gpu_memory is None else int(gpu_memory * 1e9)
+    model = load(bundle, device, context=context, gpu_memory=most)
     if prompt is None:
         terminal.converse(model, image or [], options)
     else:

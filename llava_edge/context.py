@@ -97,7 +97,7 @@ class Context:
 
     def restore(self, items: Sequence[Item], numbers: Numbers) -> None:
         """Hold what another context's cache held, which were the first of these items."""
-        self.cache.restore(numbers)
+        self._decoder.restore(self.cache, numbers)
         self.items = list(items[: self.cache.length])
 
     def _rows(self, items: Sequence[Item]) -> Floats:

@@ -15,6 +15,8 @@ from llava_edge.errors import DeviceError
 
 CUDA = 13_000  # that onnxruntime-gpu is built for, as the driver counts
 DRIVER = 580  # the first that supports it
+CAPABILITY = (7, 5)  # of a GPU, at least
+MAJOR, MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 INSTALL = "run `pip install 'llava-edge[gpu]'` in an environment without another onnxruntime"
 
@@ -43,6 +45,7 @@ def check_cuda() -> None:
         raise DeviceError(
             f"The NVIDIA driver {found}; look at what nvidia-smi says, and at CUDA_VISIBLE_DEVICES."
         )
+    _check_capability(driver)
     _load_libraries()
 
 
@@ -59,12 +62,26 @@ def gpu_memory() -> GpuMemory | None:
             ("cuCtxPushCurrent_v2", context),
             ("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total)),
             ("cuCtxPopCurrent_v2", ctypes.byref(context)),
+            ("cuDevicePrimaryCtxRelease_v2", device),
         ):
             if getattr(driver, name)(*arguments):
                 return None
     except (DeviceError, AttributeError):
         return None
     return GpuMemory(free.value, total.value)
+
+
+def _check_capability(driver: ctypes.CDLL) -> None:
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    driver.cuDeviceGet(ctypes.byref(device), 0)
+    driver.cuDeviceGetAttribute(ctypes.byref(major), MAJOR, device)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), MINOR, device)
+    if (major.value, minor.value) < CAPABILITY:
+        least = ".".join(map(str, CAPABILITY))
+        raise DeviceError(
+            f"The NVIDIA GPU has compute capability {major.value}.{minor.value}, and "
+            f"onnxruntime-gpu needs {least} (RTX 20 or newer); choose another device."
+        )
 
 
 def _driver() -> ctypes.CDLL:
@@ -90,5 +107,6 @@ def _load_libraries() -> None:
     try:
         for name in ("shared", "cuda"):
             ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"), os.RTLD_GLOBAL)
+        ctypes.CDLL("libcudnn.so.9")  # which the provider looks for when a picture comes
     except OSError as error:
         raise DeviceError(f"CUDA needs a library that is missing ({error}); {INSTALL}.") from error

@@ -16,7 +16,7 @@ from llava_edge.devices import Device
 from llava_edge.embedding import EmbeddingTable
 from llava_edge.errors import BundleError, DeviceError
 from llava_edge.interrupt import Interrupt, Interrupted
-from llava_edge.kv_cache import HostKVCache, KVCache, cache_shape
+from llava_edge.kv_cache import HostKVCache, KVCache, Numbers, cache_shape
 from llava_edge.sessions import open_graph
 from llava_edge.turns import CallersThread, Turns
 
@@ -96,15 +96,15 @@ class Decoder:
             vocab_size=config.vocab_size,
             hidden_size=config.hidden_size,
         )
-        self._session = open_graph(graph, device, often=True, limit=limit)
-        self._check_graph(graph)
         self._turns = turns or CallersThread()
+        self._session = self._turns.run(lambda: open_graph(graph, device, often=True, limit=limit))
+        self._check_graph(graph)
         self._options = run_options()
         self._calls: WeakKeyDictionary[KVCache, dict[tuple[int, int], _Call]] = WeakKeyDictionary()
         self._slots: Slots | None = None
         if device.separate:
             self._slots = Slots(self._session, config, device, context)
-            self.new_cache()  # records now what the first answer would else wait for
+            self._warm_up()
 
     @property
     def not_recorded(self) -> str:
@@ -121,6 +121,14 @@ class Decoder:
             make = self._slots.new_cache
             return self._turns.run(lambda: compute(make))
         return HostKVCache(cache_shape(self._config, self.context), self._device.kv_type)
+
+    def numbers(self, cache: KVCache) -> Numbers:
+        """What a cache holds: see KVCache.numbers."""
+        return self._turns.run(lambda: compute(cache.numbers))
+
+    def restore(self, cache: KVCache, numbers: Numbers) -> None:
+        """Hold what another cache for this decoder held."""
+        self._turns.run(lambda: compute(lambda: cache.restore(numbers)))
 
     def read(
         self,
@@ -177,9 +185,9 @@ class Decoder:
 
     def _run(self, call: _Call, cache: KVCache, interrupt: Interrupt | None) -> None:
         options = self._options if interrupt is None else interrupt.run_options
-        if self._device.separate:
-            call.bind(cache)
         try:
+            if self._device.separate:
+                compute(lambda: call.bind(cache))
             compute(lambda: self._session.run_with_iobinding(call.binding, options))
         except DeviceError as error:
             if interrupt is None or interrupt.reason is None:
@@ -206,6 +214,12 @@ class Decoder:
         result = self._turns.run(call)
         cache.length += 1
         return result
+
+    def _warm_up(self) -> None:
+        """Record a token's run, and take the memory of a whole chunk before smaller ones come."""
+        cache = self.new_cache()
+        rows = min(self.chunk, self.context - 1)
+        self.read(cache, np.zeros((rows, self._config.hidden_size), np.float32))
 
     def _call(self, cache: KVCache, rows: int, logit_rows: int) -> _Call:
         """The memory for a cache and these sizes, bound and kept where it will be wanted again."""

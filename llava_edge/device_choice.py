@@ -37,8 +37,7 @@ def choose(devices: Sequence[Device], open_on: Callable[[Device], Model]) -> tup
     failures: list[str] = []
     for device in others:
         try:
-            model = open_on(device)
-            seconds = trial(model.decoder)
+            model, seconds = _tried(device, open_on)
         except LlavaEdgeError as error:
             failures.append(str(error))
             continue
@@ -53,12 +52,18 @@ def choose(devices: Sequence[Device], open_on: Callable[[Device], Model]) -> tup
     return model, " ".join([f"Running on the device {last.name}.", *failures] if failures else [])
 
 
+def _tried(device: Device, open_on: Callable[[Device], Model]) -> tuple[Model, float]:
+    """In a function of its own, so that a model that fails has gone before the next one comes."""
+    model = open_on(device)
+    return model, trial(model.decoder)
+
+
 def trial(decoder: Decoder) -> float:
     """Seconds that a token takes; raises DeviceError where a prompt's pieces change its logits.
 
     Where they do so for many rows alone, the decoder reads fewer at once from now on.
     """
-    rows = min(ROWS, decoder.context - STEPS - 1)
+    rows = min(ROWS, decoder.context - 1)
     ids = np.random.default_rng(0).integers(0, decoder.vocab_size, rows).tolist()
     in_safe_pieces = _logits(decoder, ids, SAFE_ROWS)
     if not _alike(_logits(decoder, ids, decoder.chunk), in_safe_pieces):
@@ -86,8 +91,9 @@ def _alike(found: Floats, expected: Floats) -> bool:
 
 
 def _seconds(decoder: Decoder, id: int) -> float:
-    cache, seconds = decoder.new_cache(), []
+    seconds = []
     for _ in range(STEPS + 1):
+        cache = decoder.new_cache()
         start = time.perf_counter()
         decoder.top(cache, id)
         seconds.append(time.perf_counter() - start)

@@ -47,7 +47,7 @@ class DeviceTensor:
 class FixedRun:
     """Runs of one shape, whose inputs and outputs stay in place.
 
-    Where the device records CUDA graphs, the first run is recorded under `graph_id` and all others
+    Where the device records CUDA graphs, a run is recorded at once under `graph_id`, and all others
     replay it, without Python or onnxruntime starting a kernel; `failure` says why not, if so.
     `host` are inputs in the host's memory, which a replay does not read again.
     """
@@ -72,7 +72,6 @@ class FixedRun:
         for name, numbers in (host or {}).items():
             self._binding.bind_cpu_input(name, numbers)
         self._options = run_options(EAGER)
-        self()  # kernels choose their variants now, which they may not while being recorded
         if device.records:
             self._record(graph_id)
 
@@ -94,9 +93,12 @@ def compute(call: Callable[[], T]) -> T:
     try:
         return call()
     except Exception as error:  # onnxruntime's errors share no narrower base
+        cause = reason(error)
+        # After other failures of CUDA nothing works in this process any more.
+        lost = cause.startswith("CUDA failure") and not cause.startswith("CUDA failure 2:")
+        way_out = "start the program again" if lost else "load the model with a smaller context"
         raise DeviceError(
-            f"onnxruntime could not go on ({reason(error)}); load the model again, with a smaller "
-            "context if memory is short, or on another device."
+            f"onnxruntime could not go on ({cause}); {way_out}, or choose another device."
         ) from error
 
 

@@ -1,6 +1,7 @@
 """Which devices there are, and with how many threads a CPU computes."""
 
 import os
+import re
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -56,6 +57,11 @@ OPENVINO = Device(
     plugin="onnxruntime_ep_openvino",
 )
 GPUS = (CUDA, WEBGPU, OPENVINO)  # in the order in which "auto" tries them
+# What matters of errors that begin with places in onnxruntime's source.
+_CAUSE = re.compile(
+    r"CUDA failure \d+: [^;]*|Failed to allocate[^;]*|Available memory of[^;]*|cuDNN is un[^;]*"
+    r"|Failed to get a WebGPU adapter[^;]*"
+)
 NAMES = ("auto", CPU.name, *(gpu.name for gpu in GPUS))
 
 
@@ -98,7 +104,9 @@ def onnxruntime_library() -> ModuleType:
 
 def reason(error: Exception) -> str:
     """What onnxruntime says, in a line that is short enough for a sentence."""
-    return " ".join(str(error).split())[:300]
+    text = " ".join(str(error).split())
+    found = _CAUSE.search(text)
+    return found[0].strip() if found else text[-300:]
 
 
 def _is_installed(gpu: Device) -> bool:

@@ -23,7 +23,7 @@ from llava_edge.prompt import IMAGE, Message, Picture, Segment, picture_first, r
 from llava_edge.sessions import prepare
 from llava_edge.stream import Stream
 from llava_edge.tokenizer import Tokenizer
-from llava_edge.turns import OneThread
+from llava_edge.turns import gpu_thread
 from llava_edge.vision import IMAGE_CACHE, ImageEmbeddings, VisionEncoder
 
 Image = PictureSource | ImageEmbeddings
@@ -99,7 +99,7 @@ class Llava:
         stop, size = _stop_ids(config, tokenizer), config.decoder.vocab_size
         weights = path / bundles.WEIGHTS_BIN
         graph = path / bundles.decoder_onnx(device.graph)
-        turns = OneThread() if device.separate else None
+        turns = gpu_thread() if device.separate else None
         limit = _limit(config, device, gpu_memory)
         release_unused()
         decoder = Decoder(

@@ -25,13 +25,16 @@ _PROVIDER_OPTIONS: Mapping[str, Mapping[str, str]] = {
 _SESSION_ENTRIES: Mapping[str, Mapping[str, str]] = {
     CUDA.name: {
         "ep.cuda.fpa_intb_gemm": "1",  # products of few bits, see export/graphs/cuda_kernels.py
-        "ep.cuda.fpa_intb_profile_m": "1,16,128,512,1024",  # tried out at load; else twelve are
+        # Variants are chosen for these numbers of rows at load; for others it would be in a prompt.
+        "ep.cuda.fpa_intb_profile_m": "1,2,4,8,16,32,64,128,256,512,1024",
     },
 }
 
 
 def prepare(device: Device) -> None:
     """Raise DeviceError, with the way out, where what a device needs is missing."""
+    if device.graph != CPU.graph:
+        onnxruntime_library().set_default_logger_severity(4)  # what it would print is raised
     if device.plugin:
         register_plugin(device)
     elif device.provider not in onnxruntime_library().get_available_providers():
@@ -70,7 +73,10 @@ def _session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = device.threads
     options.enable_cpu_mem_arena = often
-    options.log_severity_level = 3  # errors only; they are raised as well
+    options.log_severity_level = 4  # nothing; errors are raised
+    options.enable_mem_pattern = (
+        not device.separate
+    )  # a pattern for each length of a prompt adds up
     entries = {
         "session.force_spinning_stop": "0" if often else "1",
         # Straight from the allocator, or the arena rounds each weight up and never gives back.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Protocol, TypeVar
 
 from llava_edge.fair_lock import FairLock
@@ -37,3 +38,9 @@ class OneThread:
     def run(self, call: Callable[[], T]) -> T:
         """See Turns."""
         return self._executor.submit(call).result()
+
+
+@cache
+def gpu_thread() -> OneThread:
+    """The one for all models: while one records a graph, no other may take or give back memory."""
+    return OneThread()

@@ -82,7 +82,7 @@ class VisionEncoder:
         if config.tiles is not None:
             newline = map_tensor(weights, config.tiles.newline, (hidden_size,), "float32")
             self._newline = newline.astype(np.float32)
-        self._session = open_graph(graph, device, often=False, limit=limit)
+        self._session = self._turns.run(lambda: open_graph(graph, device, often=False, limit=limit))
         self._check_graph(graph, hidden_size)
         self._one = self._turns.run(lambda: compute(lambda: self._fixed_run(device, hidden_size)))
         self._turn = FairLock()

@@ -46,7 +46,7 @@ def test_both_graphs_compute_the_same(tmp_path: Path, tiny: Tiny, precision: Pre
 
 
 def test_each_tensor_is_stored_once(tmp_path: Path) -> None:
-    write_llava(tmp_path / "checkpoint")
+    write_llava(tmp_path / "checkpoint", Tiny(text_size=384, text_inner=192))
     sizes = {}
     for devices in (("cpu",), ("gpu",), ("cpu", "gpu")):
         bundle = tmp_path / "-".join(devices)

@@ -1,9 +1,11 @@
 """The device that is chosen, how it is tried, and how many threads it is given."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -81,36 +83,26 @@ def test_a_gpu_without_a_driver_is_said(tiny_bundle: Path, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("cuda_build")
 @pytest.mark.parametrize(
-    ("version", "code", "sentence"),
+    ("version", "code", "capability", "sentence"),
     [
-        (12080, 0, "supports CUDA 12.8, and onnxruntime-gpu needs 13; install driver 580"),
-        (13000, 100, "finds no GPU; look at what nvidia-smi says"),
-        (13020, 803, r"does not start \(error 803\)"),
+        (12080, 0, 8, "supports CUDA 12.8, and onnxruntime-gpu needs 13; install driver 580"),
+        (13000, 100, 8, "finds no GPU; look at what nvidia-smi says"),
+        (13020, 803, 8, r"does not start \(error 803\)"),
+        (13020, 0, 6, r"has compute capability 6\.6, and onnxruntime-gpu needs 7\.5"),
     ],
 )
 def test_a_driver_that_does_not_do(
-    monkeypatch: pytest.MonkeyPatch, version: int, code: int, sentence: str
+    monkeypatch: pytest.MonkeyPatch, version: int, code: int, capability: int, sentence: str
 ) -> None:
-    def answer(place: object) -> int:
-        place._obj.value = version  # type: ignore[attr-defined]
-        return 0
-
-    driver = SimpleNamespace(cuDriverGetVersion=answer, cuInit=lambda flags: code)
-    monkeypatch.setattr("ctypes.CDLL", lambda name, *mode: driver)
+    monkeypatch.setattr("ctypes.CDLL", lambda name, *mode: driver(version, code, capability))
     with pytest.raises(DeviceError, match=sentence):
         prepare(CUDA)
 
 
 @pytest.mark.usefixtures("cuda_build")
 def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(place: object) -> int:
-        place._obj.value = 13000  # type: ignore[attr-defined]
-        return 0
-
-    driver = SimpleNamespace(cuDriverGetVersion=answer, cuInit=lambda flags: 0)
-
     def open_library(name: str, *mode: int) -> SimpleNamespace:
-        return driver if "libcuda" in name else _no_library("libcublasLt.so.13")
+        return driver(13000, 0, 8) if "libcuda" in name else _no_library("libcublasLt.so.13")
 
     monkeypatch.setattr("ctypes.CDLL", open_library)
     with pytest.raises(DeviceError, match=r"\(libcublasLt.so.13: cannot open .* 'llava-edge\[gpu"):
@@ -204,17 +196,25 @@ def test_the_trial_passes_a_decoder_that_is_right(tiny_bundle: Path) -> None:
     assert model.decoder.chunk == CPU.chunk
 
 
+@pytest.mark.parametrize(
+    ("cause", "way_out"),
+    [
+        ("CUDA failure 2: out of memory", "load the model with a smaller context"),
+        ("CUDA failure 719: unspecified launch failure", "start the program again"),
+        ("Failed to allocate memory for requested buffer of size 7", "load the model with a sm"),
+    ],
+)
 def test_a_gpu_that_is_taken_away_ends_the_answer_in_a_sentence(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, cause: str, way_out: str
 ) -> None:
     model, _ = opened(tiny_bundle, IMITATED, CPU)
     expected = model.answer("Tell")
 
     def fail(*arguments: object) -> None:
-        raise RuntimeError("CUDA failure 2: out of memory")
+        raise RuntimeError(f"/onnxruntime_src/cuda_call.cc:154 {cause} ; GPU=0 ; hostname=h ;")
 
     monkeypatch.setattr("llava_edge.device_memory.FixedRun.__call__", fail)
-    with pytest.raises(DeviceError, match=r"CUDA failure 2: out of memory\); load the model again"):
+    with pytest.raises(DeviceError, match=rf"^onnxruntime could not go on \({cause}\); {way_out}"):
         model.answer("Tell")
     monkeypatch.undo()
     assert opened(tiny_bundle, IMITATED, CPU)[0].answer("Tell") == expected
@@ -247,6 +247,24 @@ def test_a_graph_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"\0\1\2")
     with pytest.raises(BundleError, match=r"cannot load .*x\.onnx"):
         open_graph(tmp_path / "x.onnx", CPU, often=True)
+
+
+def driver(version: int, code: int, capability: int) -> SimpleNamespace:
+    """NVIDIA's, which answers every question with one number."""
+
+    def answer(number: int) -> Callable[..., int]:
+        def put(place: Any, *_: object) -> int:
+            place._obj.value = number
+            return 0
+
+        return put
+
+    return SimpleNamespace(
+        cuDriverGetVersion=answer(version),
+        cuInit=lambda flags: code,
+        cuDeviceGet=answer(0),
+        cuDeviceGetAttribute=answer(capability),
+    )
 
 
 def _no_library(name: str, *mode: int) -> SimpleNamespace:

@@ -1,7 +1,8 @@
 """Which of onnxruntime's CUDA kernels a written graph's products and attention will take.
 
 By the rules of onnxruntime 1.31's operators (contrib_ops/cuda/quantization/matmul_nbits.cc and
-docs/contrib_ops/cuda/{matmul_nbits,gqa}.md), which choose in silence.
+docs/contrib_ops/cuda/{matmul_nbits,gqa}.md), which choose in silence. XQA and flash attention are
+those of GPUs from compute capability 8.0 on; older ones compute attention by another kernel.
 """
 
 from collections.abc import Iterator, Mapping
@@ -55,12 +56,12 @@ def _product(attributes: Mapping[str, int], inputs: Any) -> tuple[str, str]:
     bits, block, rows = (attributes[name] for name in ("bits", "block_size", "N"))
     given = [bool(name) for name in inputs] + [False] * 6
     reasons = {
+        f"its {attributes['K']} columns are no multiple of 64": bool(attributes["K"] % 64),
         "it has zero points": given[3],
         "it has a bias": given[5],
         f"its blocks are of {block} weights, not 32": block != 32,
         f"it has {bits} bits": bits not in _ROWS,
         f"its {rows} rows are no multiple of {_ROWS.get(bits)}": bool(rows % _ROWS.get(bits, 1)),
-        f"its {attributes['K']} columns are no multiple of 32": bool(attributes["K"] % 32),
     }
     reason = next((reason for reason, holds in reasons.items() if holds), "")
     if not reason:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import onnx_ir as ir
 
 from llava_edge.config import DeviceName, TensorRef
@@ -14,6 +15,7 @@ from llava_edge.export.quantization.precision import Matrix
 
 # On a CPU the activations are quantized to 8 bits as well: 2-5 times faster.
 _ACCURACY_LEVEL: dict[DeviceName, int] = {"cpu": 4, "gpu": 0}
+FITTING_COLUMNS = 64  # a multiple of them, or CUDA's kernel has no variant for many rows (1.31)
 _NF4 = 1  # MatMulBnb4's number for it
 
 
@@ -96,7 +98,12 @@ def multiply(
     bias: ir.Value | None = None,
 ) -> ir.Value:
     """Rows [..., K] times the matrix transposed, plus the bias [N] -> [..., N]."""
-    parts = matrix.parts
+    parts, fitting = matrix.parts, matrix.columns % FITTING_COLUMNS == 0
+    if isinstance(parts, StoredBlocks) and graph.device == "gpu" and not fitting:
+        # A bias, and be it of zeros, keeps CUDA's fastest kernel away, which fails for such rows.
+        zeros = np.zeros(parts.data.shape[0], np.float32)
+        bias = bias or graph.constant(f"{name}.no_bias", lambda: zeros)
+        return _multiply_blocks(graph, name, rows, matrix, parts, bias)
     # Inside MatMulNBits a bias is added for nothing, but CUDA's fastest kernel takes none.
     if isinstance(parts, StoredBlocks) and (bias is None or graph.device == "cpu"):
         return _multiply_blocks(graph, name, rows, matrix, parts, bias)
