@@ -55,6 +55,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 of_hidden[part] = gradient @ head
             if of_weight is not None:
                 of_weight += gradient.T @ inputs
+            del gradient  # before there are other logits
         ctx.gradients = of_hidden, of_weight
         return total
 

@@ -19,8 +19,9 @@ MEMORY_NAMES = {
     "optimizer": "optimizer states",
     "exchange": "exchange between devices",
     "activations": "activations",
-    "logits": "logits of labelled positions",
-    "tower": "vision tower's activations",
+    "tower": "in turn: vision tower",
+    "head": "in turn: head's loss, by chunks",
+    "again": "in turn: a layer computed again",
 }
 
 
@@ -67,7 +68,7 @@ def _memory(plan: Plan) -> Table:
     for field in fields(Memory):
         table.add_row(MEMORY_NAMES[field.name], *(decimal(getattr(m, field.name)) for m in stages))
     table.add_section()
-    table.add_row("together", *(decimal(memory.total) for memory in stages))
+    table.add_row("at most", *(decimal(memory.total) for memory in stages))
     limit = f"at most {plan.recipe.feature_cache:g} GB"
     cache = limit if plan.cache_bytes is None else decimal(plan.cache_bytes)
     table.caption = f"disk for the tower's features: {cache}"
@@ -93,7 +94,11 @@ def _learns(plan: StagePlan) -> str:
 
 def _held(stage: Stage) -> list[str]:
     held = [f"language model in {stage.quantize}"] if stage.quantize else []
-    return held + (["gradient checkpointing"] if stage.gradient_checkpointing else [])
+    if stage.gradient_checkpointing is True:
+        held.append("gradient checkpointing")
+    elif stage.gradient_checkpointing:
+        held.append(f"gradient checkpointing of {stage.gradient_checkpointing} layers")
+    return held
 
 
 def _evaluation(plan: StagePlan) -> str:
