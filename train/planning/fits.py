@@ -42,8 +42,10 @@ CARDS = (Cards(1, 12), Cards(1, 24), Cards(2, 24), Cards(4, 24), Cards(8, 80))
 def print_fits(plan: Plan) -> None:
     """Print what fits, cards down and stages across; raises TrainingError without a shape."""
     if plan.shape is None:
+        models = f"{plan.recipe.vision_tower} and {plan.recipe.language_model}"
         raise TrainingError(
-            f"What fits cannot be told without {plan.needed[0]}; make it or correct the recipe."
+            f"What fits is not known without the configurations of {models}; correct the recipe, "
+            "or make what is missing."
         )
     table = Table("", *plan.stages)
     for cards in CARDS:

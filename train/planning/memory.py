@@ -82,11 +82,10 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """An upper bound: all that is kept, and the most of what comes and goes in turn."""
+        """All that is kept, and the most of what comes and goes in turn."""
         in_turn = (self.tower, self.head, self.again)
-        return (
-            sum(getattr(self, field.name) for field in fields(self)) - sum(in_turn) + max(in_turn)
-        )
+        kept: int = sum(getattr(self, field.name) for field in fields(self)) - sum(in_turn)
+        return kept + max(in_turn)
 
 
 def learning(stage: Stage) -> Learning:

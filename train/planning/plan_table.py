@@ -68,7 +68,7 @@ def _memory(plan: Plan) -> Table:
     for field in fields(Memory):
         table.add_row(MEMORY_NAMES[field.name], *(decimal(getattr(m, field.name)) for m in stages))
     table.add_section()
-    table.add_row("at most", *(decimal(memory.total) for memory in stages))
+    table.add_row("together", *(decimal(memory.total) for memory in stages))
     limit = f"at most {plan.recipe.feature_cache:g} GB"
     cache = limit if plan.cache_bytes is None else decimal(plan.cache_bytes)
     table.caption = f"disk for the tower's features: {cache}"
