@@ -33,13 +33,15 @@ LLAMA = LlamaConfig(
     vocab_size=4001,
     max_position_embeddings=1024,
 )
-ADAPTERS = {"language_model_lr": 1e-3, "lora": Lora(rank=16, alpha=16)}
-STAGES: dict[str, dict[str, Any]] = {
-    "frozen, all layers again": {"gradient_checkpointing": True},
-    "adapters": ADAPTERS,
-    "adapters, all layers again": {**ADAPTERS, "gradient_checkpointing": True},
-    "in full": {"language_model_lr": 1e-3},
-    "in full, half of the layers again": {"language_model_lr": 1e-3, "gradient_checkpointing": 3},
+FULL = {"language_model_lr": 1e-3}
+ADAPTERS = {**FULL, "lora": Lora(rank=16, alpha=16)}
+STAGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "frozen, all layers again": ("bf16", {"gradient_checkpointing": True}),
+    "adapters": ("fp32", ADAPTERS),
+    "adapters, all layers again": ("bf16", {**ADAPTERS, "gradient_checkpointing": True}),
+    "in full": ("fp32", FULL),
+    "in full, cast": ("bf16", FULL),
+    "in full, cast, half of the layers again": ("bf16", {**FULL, "gradient_checkpointing": 3}),
 }
 
 
@@ -60,11 +62,12 @@ class Peak(TrainerCallback):
             self.bytes = self._kept + self._peak.bytes
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("name", STAGES)
-def test_a_step_takes_what_is_planned(name: str, precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("precision", "settings"), STAGES.values(), ids=STAGES)
+def test_a_step_takes_what_is_planned(
+    precision: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
     """Of a step in two micro-batches, so that gradients are there while the second is computed."""
-    recipe, stage = write(tmp_path, precision, STAGES[name])
+    recipe, stage = write(tmp_path, precision, settings)
     learner = build(recipe)
     table = open_table(stage.data, recipe.out / "tables", recipe.seed)
     data = RecordDataset(table, Encoder.of_stage(learner.encoding, recipe, stage))

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Of a chunk's logits in fp32: 2,097 rows of 32,000. So many fill a GPU, and read the head and add
-# to its gradient seldom enough; the logits of 32 records of 1,472 labels would take 6 GB.
+# Of a chunk's logits in fp32: 2,097 rows of 32,000. The more rows, the less often the head is read
+# and its gradient added to; all logits of 32 records of 1,472 labels would take 6 GB.
 CHUNK = 2**28  # bytes
 
 
