@@ -33,6 +33,10 @@ def train(
     devices: Annotated[
         int | None, typer.Option(min=1, help="How many a dry run counts with.", show_default="1")
     ] = None,
+    fits: Annotated[
+        bool,
+        typer.Option("--fits", help="Print what fits on cards of several sizes; train nothing."),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Begin anew over an old run.")] = False,
     _list: Annotated[
@@ -54,6 +58,8 @@ def train(
         )
     if dry_run:
         return _plan_training(recipe, overrides or [], devices or 1)
+    if fits:
+        return _print_fits(recipe, overrides or [])
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
     try:
         with needed_by("`llava-edge train`", "train"):
@@ -90,3 +96,11 @@ def _plan_training(recipe: str, overrides: list[str], devices: int) -> None:
         from llava_edge.train.planning.plan_table import print_plan
         from llava_edge.train.recipe import load_recipe
     print_plan(make_plan(load_recipe(recipe, overrides), devices))
+
+
+def _print_fits(recipe: str, overrides: list[str]) -> None:
+    with needed_by("`llava-edge train`", "train"):
+        from llava_edge.train.planning.fits import print_fits
+        from llava_edge.train.planning.plan import make_plan
+        from llava_edge.train.recipe import load_recipe
+    print_fits(make_plan(load_recipe(recipe, overrides)))

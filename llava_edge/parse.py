@@ -39,9 +39,12 @@ def _check_keys(cls: type, found: set[str], where: str) -> None:
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):  # X | None
-        (kind,) = (argument for argument in arguments if argument is not type(None))
-        return None if value is None else _convert(kind, value, where)
+    if origin in (Union, types.UnionType):  # X | None, or bool | int
+        if value is None and type(None) in arguments:
+            return None
+        kinds = [argument for argument in arguments if argument is not type(None)]
+        kind = next((kind for kind in kinds if type(value) is kind), kinds[0])
+        return _convert(kind, value, where)
     if origin is Literal:
         if not any(type(value) is type(choice) and value == choice for choice in arguments):
             raise ValueError(f"{where} is {value!r}, not one of {arguments}")

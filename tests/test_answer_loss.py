@@ -95,6 +95,24 @@ def test_checkpointed_gradients_are_the_same(folder: Path, part: str, packing: b
     assert_close(computed(folder, part, packing=packing, gradient_checkpointing=True), plain)
 
 
+@pytest.mark.parametrize("layers", [1, True, 9])
+def test_layers_that_are_computed_again_give_the_same_bits(folder: Path, layers: int) -> None:
+    loss, gradients = computed(folder)
+    again, others = computed(folder, gradient_checkpointing=layers)
+    assert torch.equal(loss, again)
+    assert all(torch.equal(gradient, others[name]) for name, gradient in gradients.items())
+
+
+@pytest.mark.parametrize(("wanted", "checkpointed"), [(False, 0), (0, 0), (1, 1), (True, 2)])
+def test_so_many_layers_are_computed_again(folder: Path, wanted: int, checkpointed: int) -> None:
+    recipe = load_recipe(folder / "recipe.toml")
+    assert recipe.stage2
+    model = prepare(build(recipe), replace(recipe.stage2, gradient_checkpointing=wanted))
+    layers = model.llava.model.language_model.layers
+    found = [layer.gradient_checkpointing for layer in layers]
+    assert found == [index < checkpointed for index in range(2)]
+
+
 def test_a_stage_is_prepared_the_same_whatever_the_one_before_was(folder: Path) -> None:
     recipe = load_recipe(folder / "recipe.toml")
     assert recipe.stage1

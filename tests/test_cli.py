@@ -329,6 +329,8 @@ def test_a_training_run_is_planned(tmp_path: Path) -> None:
     assert ["device", "batch", "32", "16"] in cells
     assert "still needed" in planned.stdout
     assert not (tmp_path / "run").exists()
+    fits = run("train", "v1.5", "--fits")
+    assert fits.returncode == 0 and "8 x 80 GB" in fits.stdout
     assert "--dry-run" in refusal(run("train", "v1.5", "--devices", 8), 2)
     assert "paper, qlora" in refusal(run("train", "v3"))
     assert "one of them" in refusal(run("train", "v1.5", "--resume", "--force"), 2)

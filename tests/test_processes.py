@@ -22,6 +22,8 @@ LAYOUTS = {
     "accumulated": ("ddp", 1, "device_batch_size = 1"),
     "one, in full": ("ddp", 1, ""),
     "fsdp, in full": ("fsdp", 2, ""),
+    "one, in bf16": ("ddp", 1, ""),
+    "fsdp, in bf16": ("fsdp", 2, "device_batch_size = 1"),
 }
 HELD_OUT = """
 evaluation = { records = ["records.json"], images = "pictures", limit = 3 }
@@ -48,9 +50,14 @@ class Runs:
 def recipe(folder: Path, layout: str) -> Path:
     parallel, _, settings = LAYOUTS[layout]
     folder.mkdir()
-    full = "in full" in layout  # of a language model whose head is its embeddings
+    full = (
+        "in full" in layout or "in bf16" in layout
+    )  # of a language model whose head is its embeddings
     path = write_recipe(folder, lora=not full, tied=full)
-    text = path.read_text().replace("[stage1]", f'parallel = "{parallel}"\n\n[stage1]')
+    text = path.read_text()
+    if "in bf16" in layout:
+        text = text.replace('precision = "fp32"', 'precision = "bf16"')
+    text = text.replace("[stage1]", f'parallel = "{parallel}"\n\n[stage1]')
     stage = f"batch_size = 4\nepochs = 10\n{settings}"
     text = text.replace("batch_size = 3", stage + HELD_OUT).replace("batch_size = 2", stage)
     path.write_text(text.replace("save_steps = 2", "save_steps = 6"))
@@ -79,7 +86,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return Runs(tmp_path_factory.mktemp("runs"))
 
 
-@pytest.mark.parametrize("layout", [name for name in LAYOUTS if "one" not in name])
+@pytest.mark.parametrize(
+    "layout", [name for name in LAYOUTS if "one" not in name and "bf16" not in name]
+)
 def test_processes_train_what_one_trains(layout: str, runs: Runs) -> None:
     one = runs["one, in full" if "in full" in layout else "one"]
     for name, count in (("loss", STEPS), ("eval_loss", STEPS // 8 + 1)):
@@ -89,6 +98,12 @@ def test_processes_train_what_one_trains(layout: str, runs: Runs) -> None:
     weights = load_file(runs[layout] / "stage2" / "model.safetensors")
     for name, tensor in load_file(one / "stage2" / "model.safetensors").items():
         torch.testing.assert_close(weights[name], tensor, atol=1e-4, rtol=0)
+
+
+def test_shards_in_bf16_learn_as_one_device_does(runs: Runs) -> None:
+    """Nearly: of shards the rows that go from layer to layer are in bf16 too."""
+    losses, expected = (rows(runs[name], "loss") for name in ("fsdp, in bf16", "one, in bf16"))
+    torch.testing.assert_close(losses, expected, atol=5e-2, rtol=0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")

@@ -55,6 +55,14 @@ CHANGES: dict[str, tuple[Callable[[str], str], str]] = {
         lambda t: t.replace("projector_lr = 1e-2", "projector_lr = -1"),
         "projector_lr is -1",
     ),
+    "fewer layers than none": (
+        lambda t: t.replace("batch_size = 2", "gradient_checkpointing = -1"),
+        "gradient_checkpointing is -1",
+    ),
+    "half a layer": (
+        lambda t: t.replace("batch_size = 2", "gradient_checkpointing = 0.5"),
+        "gradient_checkpointing is 0.5",
+    ),
     "data that is a number": (lambda t: t.replace("data = {", "data = 1 #", 1), "stage1.data"),
     "data that is a list of numbers": (
         lambda t: t.replace("data = {", "data = [1] #", 1),
@@ -121,6 +129,12 @@ def test_a_shipped_recipe_is_right_and_relative_to_the_current_directory(name: s
     assert not recipe.out.is_absolute()
     assert all(not path.is_absolute() for source in recipe.data for path in source.records)
     assert load_recipe(name, ["seed=5"]) != recipe
+
+
+@pytest.mark.parametrize("value", ["true", "false", "7"])
+def test_gradient_checkpointing_is_of_all_layers_or_of_some(written: Path, value: str) -> None:
+    given = load_recipe(written, [f"stage2.gradient_checkpointing={value}"])
+    assert repr(stages(given)[1].gradient_checkpointing).lower() == value
 
 
 def test_overrides_take_toml_values_and_bare_words(written: Path) -> None:

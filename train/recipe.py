@@ -73,7 +73,7 @@ class Stage:
     lora: Lora | None = None  # without it a language model that learns does so in full
     quantize: Literal["nf4"] | None = None  # how a frozen language model is held (arXiv 2305.14314)
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | int = False  # of all layers, or of the first so many
     prompt: Literal["plain"] | None = None  # plain: caption alone, the question is left out
     picture_place: Literal["written", "first", "random"] = "written"
     packing: bool = True  # several records in a row, none of which attends to another
@@ -100,6 +100,11 @@ class Stage:
         for name in ("projector_lr", "language_model_lr"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, not 0 or more")
+        if self.gradient_checkpointing < 0:
+            raise ValueError(
+                f"gradient_checkpointing is {self.gradient_checkpointing}; give true, false or a "
+                "number of layers"
+            )
         if self.epochs <= 0:
             raise ValueError(f"epochs is {self.epochs}, not above 0")
         if not 0 <= self.warmup_ratio < 1:
@@ -116,17 +121,22 @@ class Stage:
                     f"{self.device_batch_size}"
                 )
 
-    def split(self, devices: int) -> tuple[int, int]:
-        """How a step's records are computed: so many on a device at once, so many times in a row.
-
-        Raises TrainingError where the devices cannot have equal shares.
-        """
+    def share(self, devices: int) -> int:
+        """A device's records of a step; raises TrainingError where they cannot be equally many."""
         share, rest = divmod(self.batch_size, devices)
         if rest:
             raise TrainingError(
                 f"batch_size {self.batch_size} cannot be shared equally by {devices} devices; make "
                 f"it a multiple of {devices}."
             )
+        return share
+
+    def split(self, devices: int) -> tuple[int, int]:
+        """How a step's records are computed: so many on a device at once, so many times in a row.
+
+        Raises TrainingError where the devices cannot have equal shares.
+        """
+        share = self.share(devices)
         at_once = min(self.device_batch_size or share, share)
         if share % at_once:
             raise TrainingError(

@@ -13,7 +13,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.optim import Optimizer
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
@@ -22,12 +22,18 @@ SPREAD = StateDictOptions(
 )
 
 
-def shard(model: nn.Module, layers: list[nn.Module], device: torch.device) -> None:
-    """Shard each of the layers by itself, and together what is left, over all processes."""
+def shard(
+    model: nn.Module, layers: list[nn.Module], device: torch.device, dtype: torch.dtype
+) -> None:
+    """Shard each of the layers by itself, and together what is left, over all processes.
+
+    What is gathered is in `dtype`, that of products: a layer is never whole in fp32, and half as
+    much is sent. Parts, optimizer and the sums of gradients stay in fp32.
+    """
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
-    for layer in layers:
-        fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    for part in (*layers, model):
+        fully_shard(part, mesh=mesh, mp_policy=policy)
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from peft.helpers import disable_input_dtype_casting
 from rich.console import Console
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback, TrainerState, TrainingArguments
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llava_edge.train.engine.attention import PACKED, pack_attention
 from llava_edge.train.engine.trainer import StageTrainer
@@ -38,11 +39,7 @@ def prepare(learner: Learner, stage: Stage) -> AnswerLoss:
     if stage.projector_lr:
         _unfreeze(llava.model.multi_modal_projector)
     _set_attention(llava.model.language_model, stage)
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of their new names
-        if stage.gradient_checkpointing:
-            llava.model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
-        else:  # as the stage before may have had it
-            llava.model.language_model.gradient_checkpointing_disable()
+    _set_checkpointing(llava.model.language_model, stage)
     if stage.language_model_lr and stage.lora:
         lora = LoraConfig(
             r=stage.lora.rank,
@@ -162,6 +159,21 @@ def _set_attention(language_model: PreTrainedModel, stage: Stage) -> None:
         language_model.set_attn_implementation("eager")
     elif language_model.config._attn_implementation == PACKED:  # of the stage before
         language_model.set_attn_implementation("sdpa")
+
+
+def _set_checkpointing(language_model: PreTrainedModel, stage: Stage) -> None:
+    """Of all layers or the first ones: when these are computed again, the others have nothing."""
+    wanted = stage.gradient_checkpointing
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of their new names
+        if not wanted:  # as the stage before may have had it
+            language_model.gradient_checkpointing_disable()
+            return
+        language_model.gradient_checkpointing_enable({"use_reentrant": False})
+    if wanted is not True:
+        parts = language_model.modules()
+        layers = [part for part in parts if isinstance(part, GradientCheckpointingLayer)]
+        for layer in layers[wanted:]:
+            layer.gradient_checkpointing = False
 
 
 def _unfreeze(part: nn.Module) -> None:

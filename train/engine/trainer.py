@@ -1,12 +1,13 @@
 """StageTrainer: transformers' Trainer with a rate per part, and our own batches and checkpoints."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import AutocastKwargs
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -46,9 +47,12 @@ class StageTrainer(Trainer):
         self._guard = guard
         self._sharded = sharded
         super().__init__(**kwargs)
+        # Each weight is used once a forward; a cache would hold the casts of all until its end.
+        self.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
         self.is_distributed_loading_by_transformers = sharded  # not asked for: accelerate's wrapper
         if sharded:
-            sharding.shard(self.model, _layers(self.model), self.args.device)
+            dtype = torch.bfloat16 if self.args.bf16 else torch.float32
+            sharding.shard(self.model, _layers(self.model), self.args.device, dtype)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         llava = self.model.llava
@@ -180,14 +184,9 @@ class StageTrainer(Trainer):
         if not self._sharded:  # whose shards go there, each to its own
             super()._move_model_to_device(model, device)
 
-    @contextmanager
-    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
-        """Let the gradients of all but a step's last micro-batch wait; for sharded models."""
-        self.model.set_requires_gradient_sync(False)
-        try:
-            yield
-        finally:
-            self.model.set_requires_gradient_sync(True)
+    def _defer_fsdp_gradient_reduction(self) -> AbstractContextManager[None]:
+        """Each micro-batch's gradients are shared out; those that wait would be whole, in fp32."""
+        return nullcontext()
 
 
 def _learned(batch: dict[str, Any]) -> int:

@@ -10,13 +10,13 @@ import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer as HfTokenizer
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedModel
 
 from llava_edge.errors import TrainingError
 from llava_edge.tokenizer_file import read_tokenizer_file
 from llava_edge.train.models.encoding import make_encoding
 from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
+from llava_edge.train.models.linear_cross_entropy import linear_cross_entropy
 from llava_edge.train.models.projector import new_projector
 from llava_edge.train.models.towers import load_tower
 from llava_edge.train.recipe import Recipe
@@ -80,8 +80,8 @@ class AnswerLoss(nn.Module):
         ).last_hidden_state  # [B, S, D]
         targets = labels[:, 1:]
         learned = targets != IGNORE_INDEX
-        logits = self.llava.lm_head(hidden[:, :-1][learned]).float()  # [labels, V]
-        total = F.cross_entropy(logits, targets[learned], reduction="sum")
+        head = self.llava.lm_head.weight  # [V, D]; where it is sharded, whole during the forward
+        total = linear_cross_entropy(hidden[:, :-1][learned], head, targets[learned])
         return {
             "loss": total / (learned.sum() if num_items_in_batch is None else num_items_in_batch)
         }

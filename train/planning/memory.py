@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from llava_edge.train.models.linear_cross_entropy import rows_at_once
 from llava_edge.train.models.tower_shape import TowerShape
 from llava_edge.train.recipe import Stage
 
@@ -29,6 +30,16 @@ class DecoderShape:
     positions: int | None  # that it was made for, where its configuration says so
     parameters: int  # all, the head and the embeddings too
     linears: tuple[tuple[int, int], ...]
+
+    @property
+    def in_layers(self) -> int:
+        """How many of the parameters are in the layers' matrices; the others are few, or large."""
+        return sum(rows * columns for rows, columns in self.linears)
+
+    @property
+    def head(self) -> int:
+        """The values of the head's matrix."""
+        return self.vocab_size * self.hidden_size
 
 
 @dataclass(frozen=True)
@@ -65,13 +76,16 @@ class Memory:
     optimizer: int
     exchange: int  # between devices: copies of gradients, or layers gathered from their parts
     activations: int  # of the projector and the language model, kept for the backward pass
-    logits: int  # of labelled positions
     tower: int  # activations of the frozen tower
+    head: int  # a chunk of logits, and the gradients that are computed with the loss
+    again: int  # the insides of a layer that is computed again
 
     @property
     def total(self) -> int:
-        """All of them at once: an upper bound, since they do not all peak together."""
-        return sum(getattr(self, field.name) for field in fields(self))
+        """All that is kept, and the most of what comes and goes in turn."""
+        in_turn = (self.tower, self.head, self.again)
+        kept: int = sum(getattr(self, field.name) for field in fields(self)) - sum(in_turn)
+        return kept + max(in_turn)
 
 
 def learning(stage: Stage) -> Learning:
@@ -110,16 +124,18 @@ def estimate(
     """
     trained = trained_parameters(shape, stage)
     parts = devices if sharded else 1
+    residual = FP32 if learning(stage) == "full" and not sharded else width
     return Memory(
         weights=weight_bytes(shape, stage, width) // parts,
-        casts=trained * width if width < FP32 else 0,
+        casts=0 if sharded else cast_bytes(shape, stage, width),
         gradients=trained * FP32 // parts,
         optimizer=optimizer_bytes(trained, stage) // parts,
-        exchange=_exchange(shape.decoder, trained, devices, sharded),
+        exchange=_exchange(shape, stage, width, devices, sharded),
         activations=projector_activations(shape, batch, width)
-        + decoder_activations(shape.decoder, stage, batch, width),
-        logits=logits_bytes(shape.decoder, batch, width),
+        + decoder_activations(shape.decoder, stage, batch, width, residual),
         tower=batch.records * shape.tower.activations * width,
+        head=head_bytes(shape.decoder, stage, batch, width),
+        again=again_bytes(shape.decoder, stage, batch, width, residual),
     )
 
 
@@ -132,17 +148,40 @@ def weight_bytes(shape: ModelShape, stage: Stage, width: int) -> int:
         return other + decoder.parameters * FP32
     if stage.quantize is None:
         return other + decoder.parameters * width
-    sizes = [rows * columns for rows, columns in decoder.linears]
-    kept = decoder.parameters - sum(sizes)  # embeddings, norms and the head
-    return other + kept * width + sum(map(nf4_bytes, sizes))
+    kept = decoder.parameters - decoder.in_layers  # embeddings, norms and the head
+    nf4 = sum(nf4_bytes(rows * columns) for rows, columns in decoder.linears)
+    return other + kept * width + nf4
 
 
-def _exchange(decoder: DecoderShape, trained: int, devices: int, sharded: bool) -> int:
+def cast_bytes(shape: ModelShape, stage: Stage, width: int) -> int:
+    """Copies of matrices held in fp32, in which products are computed.
+
+    A layer keeps them for its backward pass, one that is computed again until its own forward's
+    end.
+    """
+    if width == FP32:
+        return 0
+    decoder = shape.decoder
+    kept = max(decoder.layers - recomputed(decoder, stage), 1)
+    full = learning(stage) == "full"
+    of_layers = decoder.in_layers if full else adapter_parameters(decoder, stage)
+    other = shape.projector_parameters + (decoder.head if full else 0)
+    return (of_layers * kept // decoder.layers + other) * width
+
+
+def _exchange(shape: ModelShape, stage: Stage, width: int, devices: int, sharded: bool) -> int:
     if devices == 1:
         return 0
-    if sharded:  # the layer that is computed and the next, whole
-        return 2 * decoder.parameters // decoder.layers * FP32
-    return trained * FP32
+    trained = trained_parameters(shape, stage)
+    if not sharded:
+        return trained * FP32
+    # Whole are the layer that is computed and the next, and what is in no layer from first to last.
+    decoder = shape.decoder
+    layer = (decoder.in_layers + adapter_parameters(decoder, stage)) // decoder.layers
+    gathered = shape.parameters - decoder.in_layers + 2 * layer
+    # So are a layer's gradients as they were computed, and in fp32 as they are summed up.
+    summed = layer if learning(stage) == "full" else 0
+    return gathered * width + summed * (width + FP32)
 
 
 def nf4_bytes(values: int) -> int:
@@ -158,22 +197,38 @@ def optimizer_bytes(trained: int, stage: Stage) -> int:
     return 2 * (trained + -(-trained // EIGHT_BIT_BLOCK) * FP32)
 
 
-def decoder_activations(decoder: DecoderShape, stage: Stage, batch: Batch, width: int) -> int:
-    """What the layers keep for the backward pass.
+def recomputed(decoder: DecoderShape, stage: Stage) -> int:
+    """How many layers compute their insides again in the backward pass."""
+    if stage.gradient_checkpointing is True:
+        return decoder.layers
+    return min(int(stage.gradient_checkpointing), decoder.layers)
 
-    Gradient checkpointing keeps each layer's input, and one layer's insides at a time.
+
+def decoder_activations(
+    decoder: DecoderShape, stage: Stage, batch: Batch, width: int, residual: int
+) -> int:
+    """What the layers keep for the backward pass; between them go `residual` bytes a value.
+
+    A layer that is computed again keeps its input alone.
     """
-    tokens = batch.records * batch.tokens
-    full = learning(stage) == "full"
-    layer = _layer_bytes(decoder, stage, width)
-    last_norm = (2 if full else 1) * decoder.hidden_size * FP32 + FP32
-    if stage.gradient_checkpointing:
-        residual = decoder.hidden_size * (FP32 if full else width)
-        return tokens * (decoder.layers * residual + layer + last_norm)
-    return tokens * (decoder.layers * layer + last_norm)
+    inputs = recomputed(decoder, stage)
+    layers = (decoder.layers - inputs) * _layer_bytes(decoder, stage, width, residual)
+    learns = residual if learning(stage) == "full" else 0
+    last_norm = decoder.hidden_size * (FP32 + learns) + FP32
+    kept = inputs * decoder.hidden_size * residual + layers + last_norm
+    return batch.records * batch.tokens * kept
 
 
-def _layer_bytes(decoder: DecoderShape, stage: Stage, width: int) -> int:
+def again_bytes(
+    decoder: DecoderShape, stage: Stage, batch: Batch, width: int, residual: int
+) -> int:
+    """The insides of a layer that is computed again, when those of the layers after it are gone."""
+    if recomputed(decoder, stage) < decoder.layers:
+        return 0
+    return batch.records * batch.tokens * _layer_bytes(decoder, stage, width, residual)
+
+
+def _layer_bytes(decoder: DecoderShape, stage: Stage, width: int, residual: int) -> int:
     """Of one token in one layer: RMSNorm in fp32, attention without scores, a gated MLP.
 
     A matrix that learns keeps its input, and an adapter's two matrices keep theirs.
@@ -184,8 +239,8 @@ def _layer_bytes(decoder: DecoderShape, stage: Stage, width: int) -> int:
     products = 3 * mlp * width  # gate, its activation, up
     kept = norms + attention + products
     if learning(stage) == "full":
-        copies = 5 if width < FP32 else 2  # a cast for each of q, k, v, gate, up
-        kept += 2 * hidden * FP32 + (copies * hidden + mlp) * width
+        copies = 5 if width < residual else 2  # a cast for each of q, k, v, gate, up
+        kept += 2 * hidden * residual + (copies * hidden + mlp) * width
     elif stage.lora and learning(stage) == "lora":
         kept += 7 * stage.lora.rank * width
         if stage.lora.dropout:  # what was dropped differs in each of seven: values and a mask
@@ -201,10 +256,18 @@ def projector_activations(shape: ModelShape, batch: Batch, width: int) -> int:
     return batch.records * shape.tower.image_tokens * (shape.tower.channels + inside) * width
 
 
-def logits_bytes(decoder: DecoderShape, batch: Batch, width: int) -> int:
-    """Logits, their fp32 copy, log-probabilities, and the gradients of both kinds of logits."""
-    copies = 3 * FP32 + (2 * width if width < FP32 else 0)
-    return batch.records * batch.labelled * decoder.vocab_size * copies
+def head_bytes(decoder: DecoderShape, stage: Stage, batch: Batch, width: int) -> int:
+    """What the head's loss takes.
+
+    A chunk of logits as they are computed, in fp32 and as log-probabilities; the labelled rows and
+    their gradient; where the head learns, its gradient and what a chunk adds to it.
+    """
+    labelled = batch.records * batch.labelled
+    chunk = min(labelled, rows_at_once(decoder.vocab_size))
+    copies = 2 * FP32 + (width if width < FP32 else 0)
+    rows = 2 * labelled * decoder.hidden_size * width
+    own = decoder.head * (FP32 + width) if learning(stage) == "full" else 0
+    return chunk * decoder.vocab_size * copies + rows + own
 
 
 def feature_bytes(tower: TowerShape, pictures: int, width: int) -> int:

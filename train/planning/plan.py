@@ -28,6 +28,7 @@ class StagePlan:
     evaluation: Scan | None
     split: tuple[int, int]  # records a device computes at once, times in a row
     tokens: int  # of the longest record
+    labelled: int  # at most, of a record's
     steps: int | None
     warmup_steps: int | None
     trained_parameters: int | None
@@ -80,6 +81,20 @@ def memory_line(plan: Plan) -> str:
     )
 
 
+def stage_memory(
+    recipe: Recipe, shape: ModelShape, stage: Stage, batch: Batch, devices: int
+) -> Memory:
+    """What a stage needs of each device that computes such a batch at once."""
+    return memory.estimate(
+        shape,
+        stage,
+        batch,
+        width=_width(recipe),
+        devices=devices,
+        sharded=recipe.sharded(devices),
+    )
+
+
 def _plan(
     recipe: Recipe,
     stage: Stage,
@@ -91,27 +106,20 @@ def _plan(
     split = stage.split(devices)
     tokens = data.longest if data else recipe.max_tokens
     steps = steps_of(stage, data.seen) if data else None
-    estimate = None
-    if shape:
-        words = data.words if data else max(recipe.max_tokens - shape.tower.image_tokens, 1)
-        estimate = memory.estimate(
-            shape,
-            stage,
-            Batch(split[0], tokens, words),
-            width=_width(recipe),
-            devices=devices,
-            sharded=recipe.sharded(devices),
-        )
+    image_tokens = shape.tower.image_tokens if shape else 0
+    labelled = data.words if data else max(recipe.max_tokens - image_tokens, 1)
+    batch = Batch(split[0], tokens, labelled)
     return StagePlan(
         stage=stage,
         data=data,
         evaluation=evaluation,
         split=split,
         tokens=tokens,
+        labelled=labelled,
         steps=steps,
         warmup_steps=None if steps is None else math.ceil(steps * stage.warmup_ratio),
         trained_parameters=memory.trained_parameters(shape, stage) if shape else None,
-        memory=estimate,
+        memory=stage_memory(recipe, shape, stage, batch, devices) if shape else None,
     )
 
 

@@ -19,8 +19,9 @@ MEMORY_NAMES = {
     "optimizer": "optimizer states",
     "exchange": "exchange between devices",
     "activations": "activations",
-    "logits": "logits of labelled positions",
-    "tower": "vision tower's activations",
+    "tower": "in turn: vision tower",
+    "head": "in turn: head's loss, by chunks",
+    "again": "in turn: a layer computed again",
 }
 
 
@@ -93,7 +94,11 @@ def _learns(plan: StagePlan) -> str:
 
 def _held(stage: Stage) -> list[str]:
     held = [f"language model in {stage.quantize}"] if stage.quantize else []
-    return held + (["gradient checkpointing"] if stage.gradient_checkpointing else [])
+    if stage.gradient_checkpointing is True:
+        held.append("gradient checkpointing")
+    elif stage.gradient_checkpointing:
+        held.append(f"gradient checkpointing of {stage.gradient_checkpointing} layers")
+    return held
 
 
 def _evaluation(plan: StagePlan) -> str:
