@@ -56,6 +56,8 @@ def train(
         raise UsageError(
             "--resume goes on with a run and --force begins it anew; give one of them."
         )
+    if dry_run and fits:
+        raise UsageError("--dry-run plans one run and --fits several; give one of them.")
     if dry_run:
         return _plan_training(recipe, overrides or [], devices or 1)
     if fits:

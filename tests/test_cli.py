@@ -334,3 +334,4 @@ def test_a_training_run_is_planned(tmp_path: Path) -> None:
     assert "--dry-run" in refusal(run("train", "v1.5", "--devices", 8), 2)
     assert "paper, qlora" in refusal(run("train", "v3"))
     assert "one of them" in refusal(run("train", "v1.5", "--resume", "--force"), 2)
+    assert "one of them" in refusal(run("train", "v1.5", "--dry-run", "--fits"), 2)
