@@ -62,7 +62,6 @@ def gpu_memory() -> GpuMemory | None:
             ("cuCtxPushCurrent_v2", context),
             ("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total)),
             ("cuCtxPopCurrent_v2", ctypes.byref(context)),
-            ("cuDevicePrimaryCtxRelease_v2", device),
         ):
             if getattr(driver, name)(*arguments):
                 return None
