@@ -28,7 +28,9 @@ def chat(
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON line with text and timings.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, webgpu or openvino.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, webgpu, tensorrt-rtx or openvino.")
+    ] = "auto",
     context: Annotated[
         int | None, typer.Option(help="The longest conversation, in tokens.")
     ] = None,

@@ -56,7 +56,14 @@ OPENVINO = Device(
     "openvino",
     plugin="onnxruntime_ep_openvino",
 )
-GPUS = (CUDA, WEBGPU, OPENVINO)  # in the order in which "auto" tries them
+TENSORRT_RTX = Device(
+    "tensorrt-rtx",
+    "gpu",
+    "NvTensorRTRTXExecutionProvider",
+    "tensorrt-rtx",
+    plugin="onnxruntime_ep_nv_tensorrt_rtx",
+)
+GPUS = (CUDA, WEBGPU, TENSORRT_RTX, OPENVINO)  # in the order in which "auto" tries them
 # What matters of errors that begin with places in onnxruntime's source.
 _CAUSE = re.compile(
     r"CUDA failure \d+: [^;]*|Failed to allocate[^;]*|Available memory of[^;]*|cuDNN is un[^;]*"
