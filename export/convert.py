@@ -35,6 +35,7 @@ from llava_edge.export.graphs.decoder import HEAD_DIM_MULTIPLE, write_decoder
 from llava_edge.export.graphs.decoder_weights import DecoderWeights
 from llava_edge.export.graphs.vision import image_tokens, write_vision
 from llava_edge.export.graphs.weights import WeightFile
+from llava_edge.export.kv_scales import measure_scales
 from llava_edge.export.limits import check_names, refuse_broken
 from llava_edge.export.new_folder import check_target, new_folder
 from llava_edge.export.progress import note, reading_bar
@@ -185,8 +186,25 @@ def write_bundle(
             write_vision(config, tensors, weights, vision, device, precision.tower)
         for device in devices:
             write_decoder(config.text, decoder, folder / decoder_onnx(device), device)
-        embedding, tiles = decoder.embedding(), _tiles(checkpoint, tensors, weights)
-    bundle = BundleConfig(
+        tiles = _tiles(checkpoint, tensors, weights)
+        bundle = _describe(checkpoint, decoder, tiles, devices)
+        if "gpu" in devices and precision.gpu_cache_bits == 8:
+            weights.flush()
+            scales = measure_scales(folder, bundle)
+            write_decoder(config.text, decoder, folder / decoder_onnx("gpu"), "gpu", scales)
+            bundle = replace(bundle, decoder=replace(bundle.decoder, gpu_cache_bits=8))
+    return write_bundle_json(folder, bundle)
+
+
+def _describe(
+    checkpoint: Checkpoint,
+    decoder: DecoderWeights,
+    tiles: TilesConfig | None,
+    devices: Sequence[DeviceName],
+) -> BundleConfig:
+    """What bundle.json says, but for the files."""
+    config = checkpoint.config
+    return BundleConfig(
         format_version=FORMAT_VERSION,
         name=checkpoint.name,
         vision=VisionConfig(
@@ -196,13 +214,12 @@ def write_bundle(
             tiles=tiles,
         ),
         prompt=checkpoint.prompt,
-        decoder=_decoder_config(config.text, embedding),
+        decoder=_decoder_config(config.text, decoder.embedding()),
         quantization=decoder.quantization(checkpoint.method),
         devices=tuple(devices),
         provenance={**checkpoint.provenance, "exported_by": f"llava-edge {__version__}"},
         files={},
     )
-    return write_bundle_json(folder, bundle)
 
 
 def _note_slow_kernels(folder: Path, devices: Sequence[DeviceName]) -> None:

@@ -162,6 +162,9 @@ def export(
             show_default="symmetric where gpu is among the devices",
         ),
     ] = None,
+    gpu_cache_bits: Annotated[
+        int, typer.Option(help="Of the KV cache on a GPU: 16, or 8 for twice the context.")
+    ] = 16,
     prompt: Annotated[
         str | None, typer.Option(help="The prompt format.", show_default="the checkpoint's")
     ] = None,
@@ -191,6 +194,7 @@ def export(
         embedding_bits=embedding_bits,  # type: ignore[arg-type]
         tower=tower.value,
         symmetric=symmetric,
+        gpu_cache_bits=gpu_cache_bits,  # type: ignore[arg-type]
     )
     config = convert.export(
         checkpoint,

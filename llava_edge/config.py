@@ -108,6 +108,13 @@ class DecoderConfig:
     vocab_size: int
     context_length: int
     embedding: EmbeddingConfig
+    gpu_cache_bits: Literal[8, 16] = 16  # of each number in the KV cache of a GPU's graph
+
+    def cache_type(self, graph: DeviceName) -> str:
+        """numpy's name for the numbers in the KV cache of a graph."""
+        if graph == "cpu":
+            return "float32"
+        return "float16" if self.gpu_cache_bits == 16 else "int8"
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,8 @@ class Decoder:
         if self._slots is not None:
             make = self._slots.new_cache
             return self._turns.run(lambda: compute(make))
-        return HostKVCache(cache_shape(self._config, self.context), self._device.kv_type)
+        dtype = self._config.cache_type(self._device.graph)
+        return HostKVCache(cache_shape(self._config, self.context), dtype)
 
     def numbers(self, cache: KVCache) -> Numbers:
         """What a cache holds: see KVCache.numbers."""

@@ -81,7 +81,8 @@ class Slots:
 
     def _make(self) -> Slot:
         config, context = self._config, self._context
-        memory = CacheMemory(self._session, self._device, cache_shape(config, context))
+        dtype = config.cache_type(self._device.graph)
+        memory = CacheMemory(self._session, self._device, cache_shape(config, context), dtype)
         self._made += 1
         step = FixedRun(
             self._session,

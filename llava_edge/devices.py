@@ -27,11 +27,6 @@ class Device:
     plugin: str = ""  # the module that brings the provider
     threads: int = 0
 
-    @property
-    def kv_type(self) -> str:
-        """numpy's name for the numbers in the KV cache."""
-        return "float32" if self.graph == "cpu" else "float16"
-
 
 # A chunk is large enough for full speed, and small enough for an answer to be ended while a prompt
 # is read, and for what is computed of it to fit beside the weights.

@@ -18,7 +18,7 @@ from llava_edge.errors import LlavaEdgeError, UsageError
 if TYPE_CHECKING:
     import onnxruntime
 
-Numbers = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+Numbers = npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.int8]
 Shape = tuple[int, ...]
 
 
@@ -82,10 +82,14 @@ class CacheMemory:
     """A tensor for each layer's keys and values in a device's memory."""
 
     def __init__(
-        self, session: "onnxruntime.InferenceSession", device: Device, shape: Shape
+        self,
+        session: "onnxruntime.InferenceSession",
+        device: Device,
+        shape: Shape,
+        dtype: npt.DTypeLike,
     ) -> None:
         layers, halves, *tensor = shape
-        self.shape, self.dtype = shape, np.dtype(device.kv_type)
+        self.shape, self.dtype = shape, np.dtype(dtype)
         self.layers = [
             [DeviceTensor(session, device, (1, *tensor), self.dtype) for _ in range(halves)]
             for _ in range(layers)

@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from llava_edge.bundle import WEIGHTS_BIN
 from llava_edge.config import BundleConfig
 from llava_edge.cuda_driver import gpu_memory
@@ -44,7 +46,7 @@ def expected_memory(config: BundleConfig, device: Device = CPU) -> Memory:
     else:
         weights = int(REPACKED * sum(file.size for file in config.files.values()))
         program = PROGRAM
-    per_token = numbers * (4 if device.kv_type == "float32" else 2)
+    per_token = numbers * np.dtype(decoder.cache_type(device.graph)).itemsize
     cache = per_token * min(decoder.context_length, DEFAULT_CONTEXT)
     return Memory(weights, program + weights, per_token, cache)
 

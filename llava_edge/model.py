@@ -212,7 +212,8 @@ class Llava:
         """What tells this bundle's weights and tokenizer from another's."""
         names = (bundles.TOKENIZER_JSON, bundles.WEIGHTS_BIN)
         listed = [self.config.files[name].sha256 for name in names]
-        return sha256(repr((*listed, self.device.kv_type)).encode()).hexdigest()
+        cache = self.config.decoder.cache_type(self.device.graph)
+        return sha256(repr((*listed, cache)).encode()).hexdigest()
 
     def _pieces(self, answer: Answer, interrupt: Interrupt) -> Pieces:
         with self.contexts.lend() as context:

@@ -12,7 +12,8 @@ from llava_edge.config import DeviceName
 from llava_edge.export.checkpoints.text_config import TextConfig
 from llava_edge.export.graphs.decoder_weights import DecoderWeights, Linear
 from llava_edge.export.graphs.linear import multiply
-from llava_edge.export.graphs.writer import INT32, INT64, MICROSOFT, Attribute, GraphWriter
+from llava_edge.export.graphs.writer import INT8, INT32, INT64, MICROSOFT, Attribute, GraphWriter
+from llava_edge.export.quantization.blocks import Floats
 
 _LINEAR = {  # what is multiplied with at once: the modules of a transformers layer
     "self_attn.qkv_proj": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -30,7 +31,11 @@ def linear_layers(index: int) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def write_decoder(
-    config: TextConfig, weights: DecoderWeights, path: Path, device: DeviceName
+    config: TextConfig,
+    weights: DecoderWeights,
+    path: Path,
+    device: DeviceName,
+    cache_scales: Floats | None = None,
 ) -> None:
     """Write the decoder graph for a device, and its weights where they are not written yet.
 
@@ -38,9 +43,11 @@ def write_decoder(
     the KV cache after the call, the first less one; logit_positions [P]; past_key_values.N.key and
     .value [1, kv heads, L, head dim].  Outputs: logits [1, P, V] float32; present.N.key and .value,
     for which the caller binds the memory of the past ones. The cache is of the type that the device
-    computes in. A GPU's graph also says which token is likeliest: top_logit and top_id [1, P, 1].
+    computes in, or with `cache_scales` [layers, 2, kv heads, head dim] of 8-bit integers, which are
+    multiplied with those of their keys or values. A GPU's graph also says which token is likeliest:
+    top_logit and top_id [1, P, 1].
     """
-    decoder = _Decoder(config, weights, device)
+    decoder = _Decoder(config, weights, device, cache_scales)
     decoder.write()
     decoder.graph.save(path)
 
@@ -48,9 +55,16 @@ def write_decoder(
 class _Decoder:
     """The graph in the making, and the values that every layer needs."""
 
-    def __init__(self, config: TextConfig, weights: DecoderWeights, device: DeviceName) -> None:
+    def __init__(
+        self,
+        config: TextConfig,
+        weights: DecoderWeights,
+        device: DeviceName,
+        cache_scales: Floats | None,
+    ) -> None:
         self._config = config
         self._weights = weights
+        self._cache_scales = cache_scales
         self.graph = graph = GraphWriter("decoder", weights.file, device)
         self._embeds = graph.float_input("inputs_embeds", (1, "sequence", config.hidden_size))
         self._lengths = (
@@ -83,19 +97,24 @@ class _Decoder:
         graph.float_output(logits, "logits", (1, "logit_rows", config.vocab_size))
         for layer, cache in enumerate(caches):
             for part, value in zip(("key", "value"), cache, strict=True):
-                graph.output(value, f"present.{layer}.{part}", self._cache_shape)
+                name = f"present.{layer}.{part}"
+                graph.output(value, name, self._cache_shape, self._cache_type)
 
     def _write_top(self, logits: ir.Value) -> None:
         """Let a greedy choice cost a few bytes instead of all the logits."""
         graph, shape = self.graph, (1, "logit_rows", 1)
         values, ids = graph.nodes("TopK", ("top", "top_ids"), logits, graph.integers(1))
         graph.float_output(values, "top_logit", shape)
-        graph.integer_output(ids, "top_id", shape)
+        graph.output(ids, "top_id", shape, INT64)
 
     def _logit_rows(self, rows: ir.Value) -> ir.Value:
         """Rows [1, S, K] -> [1, P, K], those that logits are asked for."""
         name = f"{rows.name}.logit_rows"
         return self.graph.node("Gather", name, rows, self._positions, attributes={"axis": 1})
+
+    @property
+    def _cache_type(self) -> ir.DataType:
+        return self.graph.dtype if self._cache_scales is None else INT8
 
     @property
     def _cache_shape(self) -> tuple[int | str, ...]:
@@ -106,18 +125,28 @@ class _Decoder:
         graph, config, name = self.graph, self._config, f"layers.{layer}.self_attn"
         qkv = self._linear(layer, "self_attn.qkv_proj", rows, bias=config.qkv_bias)
         past = (
-            graph.input(f"past_key_values.{layer}.{part}", graph.dtype, self._cache_shape)
+            graph.input(f"past_key_values.{layer}.{part}", self._cache_type, self._cache_shape)
             for part in ("key", "value")
         )
         rotary = self._rotary if config.rotary_layers[layer] else (None, None)
         attended, keys, values = graph.nodes(
             "GroupQueryAttention",
             (name, f"{name}.keys", f"{name}.values"),
-            *(*self._normalized(name, qkv), *past, *self._lengths, *rotary),
+            *(*self._normalized(name, qkv), *past, *self._lengths, *rotary, *self._scales(layer)),
             domain=MICROSOFT,
             attributes=self._attention_attributes(layer),
         )
         return attended, keys, values
+
+    def _scales(self, layer: int) -> tuple[ir.Value | None, ...]:
+        """What GroupQueryAttention takes last, where the cache is of integers."""
+        if self._cache_scales is None:
+            return ()
+        scales = (
+            self.graph.as_it_is(f"layers.{layer}.self_attn.{part}_scale", array[:, None])
+            for part, array in zip(("key", "value"), self._cache_scales[layer], strict=True)
+        )
+        return None, None, None, *scales
 
     def _normalized(self, name: str, qkv: ir.Value) -> tuple[ir.Value | None, ...]:
         """What GroupQueryAttention takes as query, key and value; joined, all three are the query.
@@ -157,6 +186,9 @@ class _Decoder:
             "kv_num_heads": config.num_kv_heads,
             "do_rotary": int(config.rotary_layers[layer]),
         }
+        if self._cache_scales is not None:
+            kind = "PER_CHANNEL"
+            attributes |= {"k_quant_type": kind, "v_quant_type": kind, "kv_cache_bit_width": 8}
         if config.windows[layer]:
             attributes["local_window_size"] = config.windows[layer]
         return attributes

@@ -45,6 +45,10 @@ class WeightFile:
     ) -> None:
         self._file.close()
 
+    def flush(self) -> None:
+        """Let others read what was appended."""
+        self._file.flush()
+
     def append(self, array: Array) -> TensorRef:
         """Write an array, little-endian and row-major, at the next multiple of 4096 bytes."""
         self._file.seek(-self._file.tell() % ALIGNMENT, 1)

@@ -19,7 +19,7 @@ IR_VERSION = 9  # what opset 20 was released with
 MICROSOFT = "com.microsoft"  # onnxruntime's own operators
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
-INT32, INT64 = ir.DataType.INT32, ir.DataType.INT64
+INT8, INT32, INT64 = ir.DataType.INT8, ir.DataType.INT32, ir.DataType.INT64
 COMPUTES_IN: dict[DeviceName, ir.DataType] = {"cpu": FLOAT, "gpu": HALF}
 Attribute = int | float | str | Sequence[int] | ir.DataType
 Shape = Sequence[int | str]
@@ -48,21 +48,14 @@ class GraphWriter:
         """A float32 input, in the type that the graph computes in."""
         return self._cast(f"{name}.computed", self.input(name, FLOAT, shape), FLOAT, self.dtype)
 
-    def output(self, value: ir.Value, name: str, shape: Shape) -> None:
-        """Make a value of the type that the graph computes in an output, under that name."""
-        value.name, value.dtype, value.shape = name, self.dtype, ir.Shape(shape)
+    def output(self, value: ir.Value, name: str, shape: Shape, dtype: ir.DataType) -> None:
+        """Make a value an output of the graph, under that name."""
+        value.name, value.dtype, value.shape = name, dtype, ir.Shape(shape)
         self._outputs.append(value)
 
     def float_output(self, value: ir.Value, name: str, shape: Shape) -> None:
         """Make a value a float32 output of the graph, under that name."""
-        value = self._cast(f"{name}.float", value, self.dtype, FLOAT)
-        value.name, value.dtype, value.shape = name, FLOAT, ir.Shape(shape)
-        self._outputs.append(value)
-
-    def integer_output(self, value: ir.Value, name: str, shape: Shape) -> None:
-        """Make an int64 value an output of the graph, under that name."""
-        value.name, value.dtype, value.shape = name, INT64, ir.Shape(shape)
-        self._outputs.append(value)
+        self.output(self._cast(f"{name}.float", value, self.dtype, FLOAT), name, shape, FLOAT)
 
     def constant(self, name: str, make: Callable[[], Array]) -> ir.Value:
         """A floating-point weight, made and stored once for all graphs."""
@@ -74,6 +67,10 @@ class GraphWriter:
         same = dtype == self.dtype or not dtype.is_floating_point()
         value = self._initializer(name if same else f"{name}.{dtype.name.lower()}", stored)
         return value if same else self._cast(name, value, dtype, self.dtype)
+
+    def as_it_is(self, name: str, array: Array) -> ir.Value:
+        """A constant of its own type, whatever the graph computes in."""
+        return self._initializer(name, self.weights.once(name, lambda: self.weights.put(array)))
 
     def scaled(self, name: str, integers: Stored, scale: Stored) -> ir.Value:
         """A weight that is stored as integers, times the float32 scale."""

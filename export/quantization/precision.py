@@ -15,6 +15,7 @@ from llava_edge.export.quantization.schemes import Scheme
 
 Method = Literal["kquant", "rtn", "nf4", "calibrated", "none"]
 TableBits = Literal[4, 8, 16]  # of the head and of the embedding table
+CacheBits = Literal[8, 16]
 Tower = Literal["fp16", "fp32", "int8"]
 Matrix = Blocks | Nf4 | NDArray[Any]
 
@@ -39,6 +40,7 @@ class Precision:
     tower: Tower = "fp16"
     eight_bits: frozenset[str] = frozenset()
     symmetric: bool | None = None
+    gpu_cache_bits: CacheBits = 16  # of the KV cache of a GPU's graph
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -52,6 +54,8 @@ class Precision:
         for name, bits in (("head", self.head_bits), ("embedding", self.embedding_bits)):
             if bits is not None and bits not in get_args(TableBits):
                 raise UsageError(f"{name} bits are {bits}; choose 4, 8 or 16.")
+        if self.gpu_cache_bits not in get_args(CacheBits):
+            raise UsageError(f"GPU cache bits are {self.gpu_cache_bits}; choose 8 or 16.")
 
     @property
     def blocks(self) -> int:
