@@ -1,6 +1,7 @@
 """The device that is chosen, how it is tried, and how many threads it is given."""
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,22 @@ def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", open_library)
     with pytest.raises(DeviceError, match=r"\(libcublasLt.so.13: cannot open .* 'llava-edge\[gpu"):
         prepare(CUDA)
+
+
+@pytest.mark.parametrize("content", [None, "no library"])
+def test_a_plugin_that_is_broken(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "plugin.so"
+    if content is not None:
+        library.write_text(content)
+    code = f"def get_library_path(): return {str(library)!r}\ndef get_ep_name(): return 'Web'\n"
+    (tmp_path / f"{WEBGPU.plugin}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, WEBGPU.plugin, raising=False)
+    with pytest.raises(DeviceError, match=r"^onnxruntime-ep-webgpu does not start \(.*plugin\.so"):
+        prepare(WEBGPU)
+    sys.modules.pop(WEBGPU.plugin, None)
 
 
 def test_a_provider_that_does_not_take_every_node_is_refused(tiny_bundle: Path) -> None:
