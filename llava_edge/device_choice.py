@@ -117,17 +117,17 @@ def _faster(
     open_on: Callable[[Device], Model],
     cpu: Device,
 ) -> tuple[Model, str]:
-    on_cpu = open_on(cpu)
-    cpu_seconds = _seconds(on_cpu.decoder, 0)
+    """The GPU's model, or the CPU's where that takes less time for a token."""
+    try:
+        on_cpu = open_on(cpu)
+        cpu_seconds = _seconds(on_cpu.decoder, 0)
+    except LlavaEdgeError:  # as where memory does not hold both
+        return model, " ".join([f"Running on {device.name}.", *_pieces(model.decoder, device)])
+    times = f"{_ms(seconds)} on {device.name} and {_ms(cpu_seconds)} on the CPU"
     if cpu_seconds < seconds:
-        chosen, name, times = on_cpu, "the CPU", (cpu_seconds, seconds)
-        other = device.name
-    else:
-        chosen, name, times = model, device.name, (seconds, cpu_seconds)
-        other = "the CPU"
-    first, second = map(_ms, times)
-    note = f"Running on {name}: a token takes {first}, and {second} on {other}."
-    return chosen, " ".join([note, *(_pieces(model.decoder, device) if chosen is model else [])])
+        return on_cpu, f"Running on the CPU: a token takes {times}."
+    note = f"Running on {device.name}: a token takes {times}."
+    return model, " ".join([note, *_pieces(model.decoder, device)])
 
 
 def _ms(seconds: float) -> str:

@@ -74,9 +74,8 @@ def _session(
     options.intra_op_num_threads = device.threads
     options.enable_cpu_mem_arena = often
     options.log_severity_level = 4  # nothing; errors are raised
-    options.enable_mem_pattern = (
-        not device.separate
-    )  # a pattern for each length of a prompt adds up
+    # Or a GPU's arena keeps memory for every length of a prompt that it has seen.
+    options.enable_mem_pattern = not device.separate
     entries = {
         "session.force_spinning_stop": "0" if often else "1",
         # Straight from the allocator, or the arena rounds each weight up and never gives back.
