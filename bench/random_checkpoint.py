@@ -1,119 +1,187 @@
-"""Write a random checkpoint of LLaVA-1.5-7B's shape, to measure what an export of it costs.
+"""Write a random checkpoint of LLaVA's form, to measure what a model of that shape costs.
 
-    python -m llava_edge.bench.random_checkpoint OUT
+    python -m llava_edge.bench.random_checkpoint OUT [SHAPE]
 
-No download of 14 GB is needed for that; the answers are nonsense, of course.
+By default the shape is LLaVA-1.5-7B's, for which no 14 GB need be downloaded then; the answers are
+nonsense, of course. Numbers are drawn once and repeated, at another place in each tensor.
 """
 
 import json
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-VOCABULARY, TEXT_SIZE, TEXT_INNER, TEXT_LAYERS = 32064, 4096, 11008, 32
-VISION_SIZE, VISION_INNER, VISION_LAYERS = 1024, 4096, 24
-IMAGE_SIZE, PATCH_SIZE = 336, 14
-IMAGE_TOKEN = 32000
-
-VISION = {
-    "model_type": "clip_vision_model",
-    "hidden_size": VISION_SIZE,
-    "intermediate_size": VISION_INNER,
-    "num_hidden_layers": VISION_LAYERS,
-    "num_attention_heads": 16,
-    "image_size": IMAGE_SIZE,
-    "patch_size": PATCH_SIZE,
-    "projection_dim": 768,
-}
-TEXT = {
-    "model_type": "llama",
-    "hidden_size": TEXT_SIZE,
-    "intermediate_size": TEXT_INNER,
-    "num_hidden_layers": TEXT_LAYERS,
-    "num_attention_heads": 32,
-    "max_position_embeddings": 4096,
-    "rms_norm_eps": 1e-5,
-    "vocab_size": VOCABULARY,
-}
-CONFIG = {
-    "architectures": ["LlavaForConditionalGeneration"],
-    "model_type": "llava",
-    "image_token_index": IMAGE_TOKEN,
-    "projector_hidden_act": "gelu",
-    "vision_feature_layer": -2,
-    "vision_feature_select_strategy": "default",
-    "tie_word_embeddings": False,
-    "torch_dtype": "float16",
-    "vision_config": VISION,
-    "text_config": TEXT,
-}
 SHARD = 5_000_000_000  # bytes
-PIECE = 1 << 22  # numbers drawn at once
+DRAWN = (1 << 22) - 3  # numbers, no multiple of a row's, so that repeated rows differ
 Shapes = dict[str, tuple[int, ...]]
 
 
-def write_random_checkpoint(folder: Path) -> None:
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a CLIP tower and a language model of Llama's kind."""
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocabulary: int = 32064
+    image_token: int = 32000  # an id; the words before it have names
+    vision_hidden: int = 1024
+    vision_inner: int = 4096
+    vision_layers: int = 24
+    vision_heads: int = 16
+    image_size: int = 336
+    patch_size: int = 14
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The checkpoint's config.json."""
+        return {
+            "architectures": ["LlavaForConditionalGeneration"],
+            "model_type": "llava",
+            "image_token_index": self.image_token,
+            "projector_hidden_act": "gelu",
+            "vision_feature_layer": -2,
+            "vision_feature_select_strategy": "default",
+            "tie_word_embeddings": False,
+            "torch_dtype": "float16",
+            "vision_config": self.vision_config,
+            "text_config": self.text_config,
+        }
+
+    @property
+    def vision_config(self) -> dict[str, Any]:
+        """Of the tower alone."""
+        return {
+            "model_type": "clip_vision_model",
+            "hidden_size": self.vision_hidden,
+            "intermediate_size": self.vision_inner,
+            "num_hidden_layers": self.vision_layers,
+            "num_attention_heads": self.vision_heads,
+            "image_size": self.image_size,
+            "patch_size": self.patch_size,
+            "projection_dim": 768,
+        }
+
+    @property
+    def text_config(self) -> dict[str, Any]:
+        """Of the language model alone."""
+        return {
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "hidden_size": self.hidden,
+            "intermediate_size": self.inner,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5,
+            "vocab_size": self.vocabulary,
+            "tie_word_embeddings": False,
+            "torch_dtype": "float16",
+        }
+
+
+_SMALL = Shape(
+    hidden=256,
+    inner=512,
+    layers=2,
+    heads=4,
+    kv_heads=4,
+    vocabulary=384,
+    image_token=320,
+    vision_hidden=64,
+    vision_inner=128,
+    vision_layers=3,
+    vision_heads=4,
+    image_size=56,
+)
+SHAPES = {
+    "7b": Shape(hidden=4096, inner=11008, layers=32, heads=32, kv_heads=32),
+    "2b": Shape(hidden=2048, inner=8192, layers=28, heads=16, kv_heads=4),
+    "tiny": _SMALL,
+    "tiny-shared": replace(_SMALL, kv_heads=1),  # four heads share a key
+}
+
+
+def write_random_checkpoint(folder: Path, shape: Shape = SHAPES["7b"]) -> None:
     """Write the checkpoint, piece by piece: the memory it takes does not grow with the model."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    shards = _shards(tensor_shapes())
-    weight_map: dict[str, str] = {}
-    for number, shapes in enumerate(shards, start=1):
-        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        write_shard(folder / file, shapes, random)
-        weight_map |= dict.fromkeys(shapes, file)
-    size = sum(_size(shape) for shapes in shards for shape in shapes.values())
-    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
-    _write_json(folder / "model.safetensors.index.json", index)
-    _write_json(folder / "config.json", CONFIG)
-    random_tokenizer().save(str(folder / "tokenizer.json"))
+    _write(folder, shape.config, tensor_shapes(shape))
+    random_tokenizer(shape).save(str(folder / "tokenizer.json"))
 
 
-def tensor_shapes() -> Shapes:
+def write_random_tower(folder: Path, shape: Shape) -> None:
+    """The vision tower alone, as a recipe for training names it."""
+    _write(folder, shape.vision_config, _tower("vision_model", shape))
+    pixels = {"height": shape.image_size, "width": shape.image_size}
+    _write_json(
+        folder / "preprocessor_config.json",
+        {"image_processor_type": "CLIPImageProcessor", "crop_size": pixels}
+        | {"size": {"shortest_edge": shape.image_size}},
+    )
+
+
+def write_random_language_model(folder: Path, shape: Shape) -> None:
+    """The language model alone, as a recipe for training names it."""
+    head: Shapes = {"lm_head.weight": (shape.vocabulary, shape.hidden)}
+    _write(folder, shape.text_config, _language_model("model", shape) | head)
+    random_tokenizer(shape).save(str(folder / "tokenizer.json"))
+
+
+def tensor_shapes(shape: Shape) -> Shapes:
     """Every tensor's name, spelled as in the published files, and its shape."""
     return {
-        **_tower("vision_tower.vision_model"),
-        **_linear("multi_modal_projector.linear_1", TEXT_SIZE, VISION_SIZE),
-        **_linear("multi_modal_projector.linear_2", TEXT_SIZE, TEXT_SIZE),
-        **_language_model("language_model.model"),
-        "language_model.lm_head.weight": (VOCABULARY, TEXT_SIZE),
+        **_tower("vision_tower.vision_model", shape),
+        **_linear("multi_modal_projector.linear_1", shape.hidden, shape.vision_hidden),
+        **_linear("multi_modal_projector.linear_2", shape.hidden, shape.hidden),
+        **_language_model("language_model.model", shape),
+        "language_model.lm_head.weight": (shape.vocabulary, shape.hidden),
     }
 
 
-def _tower(name: str) -> Shapes:
-    patches = (IMAGE_SIZE // PATCH_SIZE) ** 2
+def _tower(name: str, shape: Shape) -> Shapes:
+    hidden, inner, patch = shape.vision_hidden, shape.vision_inner, shape.patch_size
+    patches = (shape.image_size // patch) ** 2
     shapes: Shapes = {
-        f"{name}.embeddings.class_embedding": (VISION_SIZE,),
-        f"{name}.embeddings.patch_embedding.weight": (VISION_SIZE, 3, PATCH_SIZE, PATCH_SIZE),
-        f"{name}.embeddings.position_embedding.weight": (1 + patches, VISION_SIZE),
-        **_norm(f"{name}.pre_layrnorm"),
-        **_norm(f"{name}.post_layernorm"),
+        f"{name}.embeddings.class_embedding": (hidden,),
+        f"{name}.embeddings.patch_embedding.weight": (hidden, 3, patch, patch),
+        f"{name}.embeddings.position_embedding.weight": (1 + patches, hidden),
+        **_norm(f"{name}.pre_layrnorm", hidden),
+        **_norm(f"{name}.post_layernorm", hidden),
     }
-    for number in range(VISION_LAYERS):
+    for number in range(shape.vision_layers):
         layer = f"{name}.encoder.layers.{number}"
         for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            shapes |= _linear(f"{layer}.self_attn.{part}", VISION_SIZE, VISION_SIZE)
-        shapes |= _norm(f"{layer}.layer_norm1") | _norm(f"{layer}.layer_norm2")
-        shapes |= _linear(f"{layer}.mlp.fc1", VISION_INNER, VISION_SIZE)
-        shapes |= _linear(f"{layer}.mlp.fc2", VISION_SIZE, VISION_INNER)
+            shapes |= _linear(f"{layer}.self_attn.{part}", hidden, hidden)
+        shapes |= _norm(f"{layer}.layer_norm1", hidden) | _norm(f"{layer}.layer_norm2", hidden)
+        shapes |= _linear(f"{layer}.mlp.fc1", inner, hidden)
+        shapes |= _linear(f"{layer}.mlp.fc2", hidden, inner)
     return shapes
 
 
-def _language_model(name: str) -> Shapes:
-    shapes: Shapes = {f"{name}.embed_tokens.weight": (VOCABULARY, TEXT_SIZE)}
-    for number in range(TEXT_LAYERS):
+def _language_model(name: str, shape: Shape) -> Shapes:
+    hidden, inner = shape.hidden, shape.inner
+    cached = hidden // shape.heads * shape.kv_heads
+    shapes: Shapes = {f"{name}.embed_tokens.weight": (shape.vocabulary, hidden)}
+    for number in range(shape.layers):
         layer = f"{name}.layers.{number}"
         for part in "qkvo":
-            shapes[f"{layer}.self_attn.{part}_proj.weight"] = (TEXT_SIZE, TEXT_SIZE)
-        shapes[f"{layer}.mlp.gate_proj.weight"] = (TEXT_INNER, TEXT_SIZE)
-        shapes[f"{layer}.mlp.up_proj.weight"] = (TEXT_INNER, TEXT_SIZE)
-        shapes[f"{layer}.mlp.down_proj.weight"] = (TEXT_SIZE, TEXT_INNER)
-        shapes[f"{layer}.input_layernorm.weight"] = (TEXT_SIZE,)
-        shapes[f"{layer}.post_attention_layernorm.weight"] = (TEXT_SIZE,)
-    shapes[f"{name}.norm.weight"] = (TEXT_SIZE,)
+            outputs = cached if part in "kv" else hidden
+            shapes[f"{layer}.self_attn.{part}_proj.weight"] = (outputs, hidden)
+        shapes[f"{layer}.mlp.gate_proj.weight"] = (inner, hidden)
+        shapes[f"{layer}.mlp.up_proj.weight"] = (inner, hidden)
+        shapes[f"{layer}.mlp.down_proj.weight"] = (hidden, inner)
+        shapes[f"{layer}.input_layernorm.weight"] = (hidden,)
+        shapes[f"{layer}.post_attention_layernorm.weight"] = (hidden,)
+    shapes[f"{name}.norm.weight"] = (hidden,)
     return shapes
 
 
@@ -121,8 +189,23 @@ def _linear(name: str, outputs: int, inputs: int) -> Shapes:
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 
 
-def _norm(name: str) -> Shapes:
-    return {f"{name}.weight": (VISION_SIZE,), f"{name}.bias": (VISION_SIZE,)}
+def _norm(name: str, size: int) -> Shapes:
+    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
+
+
+def _write(folder: Path, config: dict[str, Any], tensors: Shapes) -> None:
+    """config.json and the shards of a folder that transformers opens."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    shards = _shards(tensors)
+    weight_map: dict[str, str] = {}
+    for number, shapes in enumerate(shards, start=1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        write_shard(folder / file, shapes, random)
+        weight_map |= dict.fromkeys(shapes, file)
+    index = {"metadata": {"total_size": sum(map(_size, tensors.values()))}}
+    _write_json(folder / "model.safetensors.index.json", index | {"weight_map": weight_map})
+    _write_json(folder / "config.json", config)
 
 
 def _shards(shapes: Shapes) -> list[Shapes]:
@@ -155,21 +238,35 @@ def write_shard(path: Path, shapes: Shapes, random: np.random.Generator) -> None
         start, end = end, end + _size(shape)
         header[name] = {"dtype": "F16", "shape": shape, "data_offsets": (start, end)}
     text = json.dumps(header).encode()
+    numbers = random.standard_normal(DRAWN, np.float32) * np.float32(0.02)
+    drawn, around_one = numbers.astype("<f2"), (numbers[: 1 << 16] + 1).astype("<f2")
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name, shape in shapes.items():
-            mean = 1 if "norm" in name and name.endswith("weight") else 0
-            for start in range(0, prod(shape), PIECE):
-                count = min(PIECE, prod(shape) - start)
-                numbers = random.standard_normal(count, np.float32) * np.float32(0.02) + mean
-                file.write(numbers.astype("<f2").data)
+            norm = "norm" in name and name.endswith("weight")
+            _repeat(file, around_one if norm else drawn, prod(shape), random)
 
 
-def random_tokenizer() -> Tokenizer:
+def _repeat(
+    file: BinaryIO, drawn: npt.NDArray[np.float16], count: int, random: np.random.Generator
+) -> None:
+    """Write so many of the drawn numbers, from a random one on and again from the first."""
+    for piece in _pieces(int(random.integers(len(drawn))), len(drawn), count):
+        file.write(drawn[piece].data)
+
+
+def _pieces(start: int, length: int, count: int) -> Iterator[slice]:
+    while count > 0:
+        end = min(start + count, length)
+        yield slice(start, end)
+        count, start = count - (end - start), 0
+
+
+def random_tokenizer(shape: Shape = SHAPES["7b"]) -> Tokenizer:
     """Single bytes, Vicuna's special tokens, and words that only a random model says."""
     special = ["<unk>", "<s>", "</s>"]
     tokens = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    tokens += [f"\u0120word{id}" for id in range(len(tokens), IMAGE_TOKEN)]  # begin with a space
+    tokens += [f"\u0120word{id}" for id in range(len(tokens), shape.image_token)]  # after a space
     vocabulary = {token: id for id, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -183,9 +280,15 @@ def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def _main(out: Path, shape: str = "7b") -> None:
+    if out.exists():
+        sys.exit(f"{out} exists already; name a folder that does not.")
+    if shape not in SHAPES:
+        sys.exit(f'"{shape}" is no shape; give one of {", ".join(SHAPES)}.')
+    write_random_checkpoint(out, SHAPES[shape])
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m llava_edge.bench.random_checkpoint OUT")
-    if Path(sys.argv[1]).exists():
-        sys.exit(f"{sys.argv[1]} exists already; name a folder that does not.")
-    write_random_checkpoint(Path(sys.argv[1]))
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python -m llava_edge.bench.random_checkpoint OUT [SHAPE]")
+    _main(Path(sys.argv[1]), *sys.argv[2:])
