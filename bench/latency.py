@@ -87,7 +87,7 @@ def measure(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=machine,
         limits=limits,
-        stages=tuple(_stages(samples, roofline(model, limits) if limits else None)),
+        stages=tuple(summed_up(samples, _roofline(model, limits))),
         peak_memory=peak,
         gpu_memory=gpu,
     )
@@ -121,7 +121,15 @@ def _contexts(wanted: Sequence[int] | None, tokens: int, model: Llava) -> Sequen
     return wanted
 
 
-def _stages(samples: Iterable[Sample], roof: Roofline | None) -> Iterable[Stage]:
+def _roofline(model: Llava, limits: Limits | None) -> Roofline | None:
+    if limits is None:
+        return None
+    floats, whole_numbers = limits.float32, limits.int8
+    return roofline(model, limits.bandwidth, floats=floats, whole_numbers=whole_numbers)
+
+
+def summed_up(samples: Iterable[Sample], roof: Roofline | None) -> Iterable[Stage]:
+    """The samples of each stage in a few numbers, beside the least that is possible."""
     by_name: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_name[sample.name].append(sample)

@@ -46,7 +46,7 @@ def measure_limits(threads: int, *, array_bytes: int | None = None, side: int = 
 def _bandwidth(threads: int, size: int) -> float:
     arrays = [np.ones(size // threads // 4, np.float32) for _ in range(threads)]
     with ThreadPoolExecutor(threads) as pool:  # numpy computes outside of Python's lock
-        seconds = _fastest(lambda: list(pool.map(np.max, arrays)))
+        seconds = fastest(lambda: list(pool.map(np.max, arrays)))
     return sum(array.nbytes for array in arrays) / seconds
 
 
@@ -63,7 +63,7 @@ def _operations(operator: str, side: int, threads: int) -> float:
     types = {"MatMul": (np.float32, np.float32), "MatMulInteger": (np.uint8, np.int8)}[operator]
     a, b = (random.integers(0, 100, (side, side)).astype(type_) for type_ in types)
     session = _product(operator, b, threads)
-    return 2 * side**3 / _fastest(lambda: session.run(None, {"a": a}))
+    return 2 * side**3 / fastest(lambda: session.run(None, {"a": a}))
 
 
 def _product(
@@ -92,7 +92,7 @@ def _product(
     )
 
 
-def _fastest(call: Callable[[], object]) -> float:
+def fastest(call: Callable[[], object]) -> float:
     """Seconds of the fastest repeat, after one that does not count."""
     seconds = []
     for _ in range(REPEATS + 1):

@@ -11,6 +11,7 @@ largest one, decode may be faster than memory allows, with a share above 100 %.
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,9 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from llava_edge.bench.limits import Limits
 from llava_edge.bundle import decoder_onnx, vision_onnx
-from llava_edge.config import BundleConfig
 from llava_edge.extras import needed_by
 from llava_edge.memory import expected_memory
 from llava_edge.model import Llava
@@ -32,12 +31,17 @@ PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulInteger", "MatMulNBits")
 class Roofline:
     """What a bundle reads and computes, beside what the machine can."""
 
-    limits: Limits
-    config: BundleConfig
+    model: Llava
+    bandwidth: float  # bytes a second
+    products: float  # operations a second, of rows with the decoder's weights
+    floats: float  # the same of attention and of the vision tower
     decoder_bytes: int  # of weights that a token reads
     tied: bool  # embedding table and head are the same bytes
-    whole_numbers: bool  # the decoder computes with 8-bit integers
-    tile_operations: int  # of vision tower and projector, for a tile
+
+    @cached_property
+    def tile_operations(self) -> int:
+        """Of vision tower and projector, for a tile; the graph runs once, on the CPU, for that."""
+        return _tile_operations(self.model)
 
     def least(self, kind: str, amount: int) -> float | None:
         """Seconds of a stage (see stages.Sample) at best, None where that is not known."""
@@ -46,35 +50,48 @@ class Roofline:
 
     def decode(self, context: int) -> float:
         """Seconds a token after `context` tokens."""
-        cached = context * expected_memory(self.config).kv_cache_per_token
-        return (self.decoder_bytes + cached) / self.limits.bandwidth
+        cached = context * expected_memory(self.model.config, self.model.device).kv_cache_per_token
+        return (self.decoder_bytes + cached) / self.bandwidth
 
     def prefill(self, tokens: int) -> float:
         """Seconds for tokens from the first on, with the logits of the last."""
-        decoder = self.config.decoder
+        config = self.model.config
+        decoder = config.decoder
         head = decoder.vocab_size * decoder.hidden_size
-        layers = self.config.quantization.weights - head * (1 if self.tied else 2)
+        layers = config.quantization.weights - head * (1 if self.tied else 2)
         pairs = tokens * (tokens + 1) // 2  # of queries and keys
         attention = 4 * decoder.num_layers * decoder.num_heads * decoder.head_dim * pairs
-        peak = self.limits.int8 if self.whole_numbers else self.limits.float32
-        return 2 * (layers * tokens + head) / peak + attention / self.limits.float32
+        return 2 * (layers * tokens + head) / self.products + attention / self.floats
 
     def encode(self, tiles: int) -> float:
         """Seconds for the vision tower and the projector."""
-        return tiles * self.tile_operations / self.limits.float32
+        return tiles * self.tile_operations / self.floats
 
 
-def roofline(model: Llava, limits: Limits) -> Roofline:
-    """What a bundle on the CPU reads and computes; its vision graph runs once for that."""
+def roofline(
+    model: Llava, bandwidth: float, *, floats: float, whole_numbers: float | None = None
+) -> Roofline:
+    """What a bundle reads and computes.
+
+    `bandwidth` is in bytes a second; `floats` are operations a second in the type that the graphs
+    compute in, `whole_numbers` the same of 8-bit integers, where a decoder's products are of them.
+    """
     with needed_by("`llava-edge bench`", "bench"):
         import onnx
     path = model.path / decoder_onnx(model.device.graph)
     graph = onnx.load(path, load_external_data=False).graph
     stored = {tensor.name: _external(tensor) for tensor in graph.initializer}
     tables = ("rotary.",)  # of which a token reads one row
+    in_whole_numbers = any(
+        attribute.name == "accuracy_level" and attribute.i == 4
+        for node in graph.node
+        for attribute in node.attribute
+    )
     return Roofline(
-        limits=limits,
-        config=model.config,
+        model=model,
+        bandwidth=bandwidth,
+        products=whole_numbers if in_whole_numbers and whole_numbers else floats,
+        floats=floats,
         decoder_bytes=sum(
             entry.get("length", 0) for name, entry in stored.items() if not name.startswith(tables)
         ),
@@ -82,12 +99,6 @@ def roofline(model: Llava, limits: Limits) -> Roofline:
             entry.get("offset") == model.config.decoder.embedding.data.offset
             for entry in stored.values()
         ),
-        whole_numbers=any(
-            attribute.name == "accuracy_level" and attribute.i == 4
-            for node in graph.node
-            for attribute in node.attribute
-        ),
-        tile_operations=_tile_operations(model),
     )
 
 

@@ -58,7 +58,7 @@ class Reader:
         """Append ids to the KV cache, in chunks as a prompt is; the likeliest id after them."""
         context = self._context
         if len(ids) == 1:
-            return int(context.read(ids)[0].argmax())
+            return context.top(ids[0]).id
         for _ in context.prefill([*context.items, *ids]):
             pass
         return int(context.logits.argmax())

@@ -49,11 +49,16 @@ def run_through(model: Llava, plan: Plan, number: int) -> Iterator[Sample]:
     path = plan.images[number % len(plan.images)]
     pictures = (unseen(path, 4 * number + index) for index in count())
     yield Sample("load", _load(model), "load")
-    yield from _picture(model, next(pictures))
-    yield from _question(model, next(pictures), plan.prompt)
-    yield from _conversation(model, [next(pictures), next(pictures)], plan.prompt)
+    yield from questions(model, pictures, plan.prompt)
     for context in plan.contexts:
-        yield from _decode(model, context, plan.tokens)
+        yield from decode(model, context, plan.tokens)
+
+
+def questions(model: Llava, pictures: Iterator[bytes], prompt: str) -> Iterator[Sample]:
+    """The stages with pictures, four of which are taken."""
+    yield from _picture(model, next(pictures))
+    yield from _question(model, next(pictures), prompt)
+    yield from _conversation(model, [next(pictures), next(pictures)], prompt)
 
 
 def _load(model: Llava) -> float:
@@ -92,7 +97,7 @@ def _conversation(model: Llava, pictures: list[bytes], prompt: str) -> Iterator[
     yield Sample("TTFT, new picture in turn 3", timings.ttft_seconds, "ttft")
 
 
-def _decode(model: Llava, context: int, tokens: int) -> Iterator[Sample]:
+def decode(model: Llava, context: int, tokens: int) -> Iterator[Sample]:
     """Read random ids, then go on greedily; a token's time includes its choice."""
     random = np.random.default_rng(context)
     ids = random.integers(0, model.config.decoder.vocab_size, context).tolist()

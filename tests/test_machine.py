@@ -10,7 +10,7 @@ from tiny import Tiny, llava, write_llava
 from llava_edge import load
 from llava_edge.bench.limits import Limits, measure_limits
 from llava_edge.bench.machine import INSTRUCTIONS, describe_machine, library_version
-from llava_edge.bench.roofline import roofline
+from llava_edge.bench.roofline import Roofline, roofline
 from llava_edge.devices import CPU
 from llava_edge.export.convert import export
 from llava_edge.memory import peak_memory
@@ -49,8 +49,12 @@ def test_limits_are_positive() -> None:
     assert min(limits.bandwidth, limits.float32, limits.int8) > 0
 
 
+def roof_of(model: Llava) -> Roofline:
+    return roofline(model, LIMITS.bandwidth, floats=LIMITS.float32, whole_numbers=LIMITS.int8)
+
+
 def test_decode_reads_the_weights_and_the_cache(model: Llava) -> None:
-    roof = roofline(model, LIMITS)
+    roof = roof_of(model)
     quantization, decoder = model.config.quantization, model.config.decoder
     matrices = quantization.weights * quantization.bits_per_weight / 8
     table = decoder.vocab_size * decoder.hidden_size  # not tied: gathered, not read as a whole
@@ -63,9 +67,10 @@ def test_decode_reads_the_weights_and_the_cache(model: Llava) -> None:
 
 
 def test_prefill_multiplies_every_weight_once_a_token(model: Llava) -> None:
-    roof = roofline(model, LIMITS)
-    decoder, peak = model.config.decoder, LIMITS.int8 if roof.whole_numbers else LIMITS.float32
-    assert roof.whole_numbers == (model.config.quantization.bits < 16)
+    roof = roof_of(model)
+    decoder, peak = model.config.decoder, roof.products
+    whole_numbers = model.config.quantization.bits < 16
+    assert peak == (LIMITS.int8 if whole_numbers else LIMITS.float32)
     table = decoder.vocab_size * decoder.hidden_size
     layers = model.config.quantization.weights - 2 * table
     attention = 4 * decoder.num_layers * decoder.num_heads * decoder.head_dim / LIMITS.float32
@@ -77,7 +82,7 @@ def test_a_tied_head_is_counted_once(tmp_path: Path) -> None:
     write_llava(tmp_path / "checkpoint", Tiny(tied=True))
     export(tmp_path / "checkpoint", tmp_path / "bundle")
     model = load(tmp_path / "bundle")
-    roof = roofline(model, LIMITS)
+    roof = roof_of(model)
     quantization = model.config.quantization
     assert roof.tied
     matrices = quantization.weights * quantization.bits_per_weight / 8
@@ -95,6 +100,6 @@ def test_the_tower_is_counted_from_its_graph(model: Llava) -> None:
     projector = sum(p.numel() for p in tower.multi_modal_projector.parameters() if p.ndim > 1)
     attention = 4 * len(layers) * size * (patches + 1) ** 2
     expected = 2 * (weights + patches * projector) + attention
-    roof = roofline(model, LIMITS)
+    roof = roof_of(model)
     assert roof.tile_operations == pytest.approx(expected, rel=0.02)
     assert roof.encode(3) == 3 * roof.tile_operations / LIMITS.float32
