@@ -3,7 +3,7 @@
 The same pictures and prompts go through transformers and through the bundle's own runtime.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from llava_edge.export.reference import Reference
 from llava_edge.export.samples import conversation_samples, text_samples
 from llava_edge.image import PictureSource
 from llava_edge.memory import DEFAULT_CONTEXT
-from llava_edge.model import load
+from llava_edge.model import Llava, load
 from llava_edge.records import Data, Record, load_records
 from llava_edge.scoring import Sample, Scorer, Targets, log_softmax, losses
 from llava_edge.tokenizer import Tokenizer
@@ -109,12 +109,15 @@ def compare(
     checkpoint: Checkpoint,
     records: Sequence[Record] | None,
     limits: Mapping[str, float],
+    open_bundle: Callable[[Path], Llava] = load,
 ) -> Quality:
     """Measure how far a bundle is from its original, each loaded when the other is gone."""
     _check_sizes(folder, config, checkpoint)
     chosen = choose_limits(config.quantization, limits)
     with TemporaryDirectory(prefix="llava-edge-") as scratch:
-        differences = _differences(folder, config, checkpoint, records, Path(scratch))
+        differences = _differences(
+            folder, config, checkpoint, records, Path(scratch), open_bundle
+        )
     quality = _quality(differences, chosen)
     return replace(quality, broken=tuple(_broken(quality)))
 
@@ -125,6 +128,7 @@ def _differences(
     checkpoint: Checkpoint,
     records: Sequence[Record] | None,
     scratch: Path,
+    open_bundle: Callable[[Path], Llava],
 ) -> list[Difference]:
     tokenizer = Tokenizer(checkpoint.tokenizer)
     context = min(config.decoder.context_length, DEFAULT_CONTEXT)
@@ -134,7 +138,7 @@ def _differences(
     samples = [*conversations, *text_samples(tokenizer)]
     expected = _on_disk(_outcomes(reference, samples, "Asking the original", context), scratch)
     del reference
-    found = _outcomes(Scorer(load(folder)), samples, "Asking the bundle", context)
+    found = _outcomes(Scorer(open_bundle(folder)), samples, "Asking the bundle", context)
     return [_difference(*pair) for pair in zip(expected, found, strict=True)]
 
 

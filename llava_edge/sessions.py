@@ -44,16 +44,22 @@ def prepare(device: Device) -> None:
 
 
 def open_graph(
-    path: Path, device: Device, *, often: bool, limit: int | None = None
+    path: Path,
+    device: Device,
+    *,
+    often: bool,
+    limit: int | None = None,
+    profile: Path | None = None,
 ) -> "onnxruntime.InferenceSession":
     """Load an ONNX graph of a bundle, all of its nodes on the device.
 
     For a graph that runs `often`, once a token, threads stay awake and memory is kept between runs.
-    `limit` is the most bytes that a GPU's runs may take. Raises BundleError where onnxruntime
+    `limit` is the most bytes that a GPU's runs may take; the session's end_profiling says which
+    file, whose name begins with `profile`, tells what ran. Raises BundleError where onnxruntime
     refuses the graph, DeviceError where a GPU does.
     """
     try:
-        return _session(path, device, often=often, limit=limit)
+        return _session(path, device, often=often, limit=limit, profile=profile)
     except Exception as error:  # onnxruntime's errors share no narrower base
         if device.graph == CPU.graph:
             raise BundleError(
@@ -67,10 +73,13 @@ def open_graph(
 
 
 def _session(
-    path: Path, device: Device, *, often: bool, limit: int | None
+    path: Path, device: Device, *, often: bool, limit: int | None, profile: Path | None
 ) -> "onnxruntime.InferenceSession":
     onnxruntime = onnxruntime_library()
     options = onnxruntime.SessionOptions()
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     options.intra_op_num_threads = device.threads
     options.enable_cpu_mem_arena = often
     options.log_severity_level = 4  # nothing; errors are raised

@@ -113,7 +113,7 @@ class VisionEncoder:
                 self._pixels_of.popitem(last=False)
         if (known := self._remembered.get(key)) is not None:
             return known
-        embeddings = ImageEmbeddings(self._rows(pixels, picture.size))
+        embeddings = ImageEmbeddings(self.rows(pixels, picture.size))
         release_unused()  # what the tower computed with is many times its result
         self._remembered.put(key, embeddings)
         return embeddings
@@ -131,8 +131,8 @@ class VisionEncoder:
                 "export the bundle again."
             )
 
-    def _rows(self, pixels: Floats, size: tuple[int, int]) -> Floats:
-        """Pixels [n, 3, H, W] of a picture (width, height) -> [T, D]."""
+    def rows(self, pixels: Floats, size: tuple[int, int]) -> Floats:
+        """Pixels [n, 3, H, W] of a picture (width, height) -> [T, D], which are not remembered."""
         embeds = self._turns.run(lambda: compute(lambda: self._compute(pixels)))
         rows: Floats = embeds[0]
         tiles = self._config.tiles
