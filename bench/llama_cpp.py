@@ -38,10 +38,23 @@ def quantize(gguf: Path, kind: str, folder: Path) -> Path:
 
 
 class LlamaCpp:
-    """A language model in llama.cpp, with one KV cache."""
+    """A language model in llama.cpp, with one KV cache; all of it on a GPU if `gpu`."""
 
-    def __init__(self, path: Path, *, context: int, batch: int, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        context: int,
+        batch: int,
+        threads: int | None = None,
+        gpu: bool = False,
+    ) -> None:
         self._cpp = library()
+        if gpu and not self._cpp.llama_supports_gpu_offload():
+            raise LlavaEdgeError(
+                "The llama.cpp installed here was built without a GPU; install llama-cpp-python "
+                "with CMAKE_ARGS=-DGGML_CUDA=on."
+            )
         self._model = self._cpp.Llama(
             str(path),
             n_ctx=context,
@@ -49,6 +62,8 @@ class LlamaCpp:
             n_ubatch=batch,
             n_threads=threads,
             n_threads_batch=threads,
+            n_gpu_layers=-1 if gpu else 0,
+            flash_attn=gpu,
             verbose=False,
         )
         self._position = 0

@@ -24,6 +24,8 @@ class Settings:
     base: str | None = None
     genai: Path | None = None  # the bundle as genai_folder.py writes it
     device: str = "auto"  # of llava-edge
+    gpu: bool = False  # whether a peer computes on one
+    nf4: bool = False  # of transformers: bitsandbytes' 4 bits instead of 16
 
     @property
     def lacks_tower(self) -> bool:

@@ -18,7 +18,13 @@ def open_candidate(settings: Settings) -> "LlamaCppCandidate":
     if settings.gguf is None:
         raise UsageError("llama.cpp needs the language model as a GGUF file; name it with --gguf.")
     return LlamaCppCandidate(
-        LlamaCpp(settings.gguf, context=settings.context, batch=BATCH, threads=settings.threads)
+        LlamaCpp(
+            settings.gguf,
+            context=settings.context,
+            batch=BATCH,
+            threads=settings.threads,
+            gpu=settings.gpu,
+        )
     )
 
 

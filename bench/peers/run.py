@@ -43,6 +43,7 @@ class Plan:
     prompt: str
     runs: int
     sizes: Sizes
+    starts: bool = True  # whether whole processes are started and timed too
 
 
 def compare_peers(
@@ -125,7 +126,7 @@ def _rounds(
         tokens = question.tokens
         for name in rotated(list(workers), number):
             try:
-                found = list(_round(model, workers[name], question, plan.sizes))
+                found = list(_round(model, workers[name], question, plan))
             except LlavaEdgeError as error:
                 _leave_out(name, error, left_out)
                 workers.pop(name).close()
@@ -142,14 +143,15 @@ def rotated(names: list[str], number: int) -> list[str]:
 
 
 def _round(
-    model: Llava, worker: Worker, question: Question, sizes: Sizes
+    model: Llava, worker: Worker, question: Question, plan: Plan
 ) -> Iterator[tuple[str, float]]:
     """A candidate's seconds, stage by stage."""
-    random = np.random.default_rng(0)
+    random, sizes = np.random.default_rng(0), plan.sizes
     ids = random.integers(0, model.config.decoder.vocab_size, sizes.context).tolist()
     yield from worker.ask("speed", ids=ids, prefill=sizes.prefill, tokens=sizes.tokens).items()
     found = worker.ask("question", **question.fields())
-    if worker.settings.module != "transformers_cpu":  # would merge the checkpoint first, not once
+    merges = worker.settings.module == "transformers_cpu"  # its checkpoint first, not once
+    if plan.starts and not merges:
         start = start_llava_edge if worker.settings.name == OURS else start_peer
         found["start"] = start(worker.settings, question)
     for stage, seconds in found.items():
