@@ -13,15 +13,17 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from llava_edge import DeviceError, Llava, Options, load
+from llava_edge import DeviceError, Llava, LlavaEdgeError, Options, load
+from llava_edge.bench.gpu.imitated import IMITATED
+from llava_edge.bundle import read_bundle
+from llava_edge.cuda_driver import GpuMemory
 from llava_edge.device_choice import choose, trial
 from llava_edge.devices import CPU, CUDA, GPUS, WEBGPU, Device, candidates
 from llava_edge.errors import BundleError, UsageError
+from llava_edge.memory import expected_memory, fitting_context
 from llava_edge.sessions import open_graph, prepare
 
 BOTH = ("cpu", "gpu")
-# A GPU that is none: its graph is run by the CPU's provider, all else as on a GPU.
-IMITATED = replace(CPU, name="imitated", graph="gpu", separate=True, records=True)
 
 
 @pytest.fixture
@@ -130,6 +132,19 @@ def test_a_provider_that_does_not_take_every_node_is_refused(tiny_bundle: Path) 
     """As onnxruntime does where it would leave nodes to the CPU."""
     with pytest.raises(DeviceError, match=r"webgpu does not run decoder\.gpu\.onnx"):
         open_graph(tiny_bundle / "decoder.gpu.onnx", WEBGPU, often=True)
+
+
+def test_what_is_free_on_a_gpu_decides_whether_a_bundle_fits(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = read_bundle(tiny_bundle)
+    most, needed = config.decoder.context_length, expected_memory(config, CUDA)
+    enough = needed.loaded + most * needed.kv_cache_per_token
+    monkeypatch.setattr("llava_edge.memory.gpu_memory", lambda: GpuMemory(enough, enough))
+    assert fitting_context(config, None, CUDA) == (most, "")
+    assert fitting_context(config, None, CUDA, limit=2 * enough) == (most, "")
+    with pytest.raises(LlavaEdgeError, match="of memory are free on the device cuda"):
+        fitting_context(config, None, CUDA, limit=needed.loaded)
 
 
 def opened(bundle: Path, *devices: Device) -> tuple[Llava, str]:

@@ -1,0 +1,96 @@
+"""`python -m llava_edge.bench.gpu`: reads flags, runs the parts that fit and reports."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from llava_edge.bench.gpu.campaign import Campaign, open_folder
+from llava_edge.bench.gpu.parts import CampaignPart, all_parts, choose, left_for_later
+from llava_edge.bench.gpu.plots import draw
+from llava_edge.bench.gpu.report import TABLE, CampaignReport, as_table, report, title, write_report
+from llava_edge.bench.gpu.run import run_parts
+from llava_edge.cli import run
+from llava_edge.errors import DeviceError, LlavaEdgeError, UsageError
+from llava_edge.sessions import prepare
+
+
+def main(
+    out: Annotated[
+        Path | None, typer.Option(help="The campaign's folder, in which it goes on.")
+    ] = None,
+    size: Annotated[
+        Literal["full", "tiny"], typer.Option(help="Of the models: 7B and 2B, or tiny ones.")
+    ] = "full",
+    device: Annotated[
+        Literal["cuda", "cpu"], typer.Option(help="cpu runs the GPU's graphs there, if tiny.")
+    ] = "cuda",
+    seconds: Annotated[int, typer.Option(min=1, help="After which this call has ended.")] = 540,
+    parts: Annotated[
+        str | None, typer.Option(help="Some of them, with commas.", show_default="all")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle for cpu and gpu to compare as well.")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="What it was exported from.")] = None,
+    base: Annotated[Path | None, typer.Option(help="As for export.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Run what failed or left something out once more.")
+    ] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Say what the parts ask.")] = False,
+) -> None:
+    """Ask a machine with a GPU everything, in parts; the same command goes on after a stop."""
+    chosen = choose(parts)
+    if list_:
+        _list(chosen)
+        return
+    if out is None:
+        raise UsageError("No folder is given for what is measured; name one with --out.")
+    if device == "cpu" and size == "full":
+        raise UsageError("The full size would take a CPU days; give --size tiny with --device cpu.")
+    given = (path.resolve() if path else None for path in (bundle, checkpoint, base))
+    campaign = Campaign(out.resolve(), size, device, *given)
+    _check_gpu(campaign)
+    open_folder(campaign)
+    run_parts(campaign, chosen, seconds, again=again, tell=lambda line: print(line, flush=True))
+    found = report(campaign, all_parts())
+    write_report(campaign, found)
+    print("\n" + as_table(found))
+    _draw(campaign, found)
+    print(_ending(campaign, chosen))
+
+
+def _list(parts: list[CampaignPart]) -> None:
+    for part in parts:
+        print(f"{part.name:22} {part.seconds:4} s  {part.asks}")
+
+
+def _check_gpu(campaign: Campaign) -> None:
+    try:
+        prepare(campaign.gpu)
+    except DeviceError as error:
+        raise DeviceError(
+            f"There is no GPU to ask: {error} `--device cpu --size tiny` tries the way there."
+        ) from error
+
+
+def _draw(campaign: Campaign, found: CampaignReport) -> None:
+    try:
+        draw(found.parts, title(found), campaign.folder)
+    except (LlavaEdgeError, OSError) as error:
+        print(f"Nothing is drawn: {error}")
+
+
+def _ending(campaign: Campaign, parts: list[CampaignPart]) -> str:
+    left = left_for_later(campaign, parts)
+    if not left:
+        return f"All parts have run; {campaign.folder / TABLE} is the table."
+    longest = max(part.estimate(campaign) for part in left)
+    return (
+        f"{len(left)} parts are left, the longest of which takes about {longest} s; run the same "
+        "command again."
+    )
+
+
+if __name__ == "__main__":
+    run(lambda: typer.run(main))

@@ -1,0 +1,102 @@
+"""What is measured, where and with what: all that the parts of a campaign share."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from llava_edge.bench.gpu.findings import PartOutcome, read_outcome
+from llava_edge.bench.gpu.imitated import IMITATED
+from llava_edge.bench.random_checkpoint import SHAPES, Shape
+from llava_edge.bundle import write_atomically
+from llava_edge.devices import CUDA, Device
+from llava_edge.errors import UsageError
+from llava_edge.parse import parse
+
+TINY_SHAPES = {"7b": "tiny", "2b": "tiny-shared"}  # which stand for the others
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much is measured: tokens, and how often."""
+
+    contexts: tuple[int, ...]  # in the KV cache before decoding
+    prompts: tuple[int, ...]  # prefilled
+    decoded: int  # after each context
+    runs: int
+    context: int  # that models are opened with
+
+
+FULL = Amounts((128, 600, 2048), (64, 128, 256, 512, 1024, 2048), 64, 7, 2560)
+TINY = Amounts((8, 20, 40), (8, 16, 32), 4, 2, 1024)
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A folder that everything is written to, the size of the models, and what runs them.
+
+    `bundle` is one with graphs for cpu and gpu that was made before; `checkpoint` and `base` are
+    what it was exported from.
+    """
+
+    folder: Path
+    size: Literal["tiny", "full"] = "full"
+    device: Literal["cuda", "cpu"] = "cuda"
+    bundle: Path | None = None
+    checkpoint: Path | None = None
+    base: Path | None = None
+
+    @property
+    def gpu(self) -> Device:
+        """What runs the graphs for GPUs."""
+        return CUDA if self.device == "cuda" else IMITATED
+
+    @property
+    def amounts(self) -> Amounts:
+        """How much is measured."""
+        return FULL if self.size == "full" else TINY
+
+    @property
+    def models(self) -> Path:
+        """Where checkpoints and bundles are made."""
+        return self.folder / "models"
+
+    def shape(self, name: str) -> Shape:
+        """Of a model by its name; at tiny size a small one stands for it."""
+        return SHAPES[TINY_SHAPES.get(name, name) if self.size == "tiny" else name]
+
+    def outcome_file(self, part: str) -> Path:
+        """Where a part's outcome stands."""
+        return self.folder / "parts" / f"{part}.json"
+
+    def outcome(self, part: str) -> PartOutcome | None:
+        """Of a part, None where it has not begun."""
+        return read_outcome(self.outcome_file(part))
+
+    def log(self, part: str) -> Path:
+        """What a part's process and the libraries in it print."""
+        return self.folder / "logs" / f"{part}.txt"
+
+
+def open_folder(campaign: Campaign) -> None:
+    """Make the campaign's folder, or go on in it; raises UsageError for another campaign's."""
+    path = campaign.folder / "campaign.json"
+    if path.exists():
+        before = parse(Campaign, json.loads(path.read_text(encoding="utf-8")))
+        if (before.size, before.device) != (campaign.size, campaign.device):
+            raise UsageError(
+                f"{campaign.folder} holds a campaign of size {before.size} on {before.device}; "
+                "give the same --size and --device, or another folder."
+            )
+    try:
+        campaign.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, as_json(campaign) + "\n")
+    except OSError as error:
+        raise UsageError(
+            f"{campaign.folder} cannot be written ({error}); name another folder."
+        ) from error
+
+
+def as_json(campaign: Campaign) -> str:
+    """For the processes that run its parts."""
+    return json.dumps(asdict(campaign), default=str)

@@ -1,0 +1,34 @@
+"""A token after so many others, greedily, with and without a CUDA graph."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from llava_edge.bench.gpu.campaign import Campaign
+from llava_edge.bench.gpu.findings import Finding, LeftOut, timings
+from llava_edge.bench.gpu.models import bundle_of, open_on, roofline_of
+from llava_edge.bench.runtime import timed
+from llava_edge.bench.stages import decode
+
+RECORDED, EAGER = "decode, CUDA graph", "decode, no graph"
+
+
+def measure(campaign: Campaign, name: str) -> Iterator[Finding | LeftOut]:
+    """Seconds a token, its choice included."""
+    amounts = campaign.amounts
+    for title, records in ((RECORDED, True), (EAGER, False)):
+        device = replace(campaign.gpu, records=records)
+        bundle = bundle_of(campaign, name)
+        seconds, model = timed(
+            lambda path=bundle, on=device: open_on(path, on, amounts.context)  # type: ignore[misc]
+        )
+        yield Finding(f"load, {title.removeprefix('decode, ')}", seconds, "s")
+        if model.decoder.not_recorded:
+            yield LeftOut(title, model.decoder.not_recorded)
+            continue
+        roof = roofline_of(campaign, model)
+        for context in amounts.contexts:
+            list(decode(model, context, 2))  # warms up
+            samples = decode(model, context, amounts.decoded)
+            for found in timings((one for one in samples if one.kind == "decode"), roof):
+                yield replace(found, name=title)
+        del model
