@@ -115,9 +115,7 @@ def compare(
     _check_sizes(folder, config, checkpoint)
     chosen = choose_limits(config.quantization, limits)
     with TemporaryDirectory(prefix="llava-edge-") as scratch:
-        differences = _differences(
-            folder, config, checkpoint, records, Path(scratch), open_bundle
-        )
+        differences = _differences(folder, config, checkpoint, records, Path(scratch), open_bundle)
     quality = _quality(differences, chosen)
     return replace(quality, broken=tuple(_broken(quality)))
 
