@@ -19,6 +19,7 @@ from llava_edge.tokenizer import Tokenizer
 from llava_edge.vision import VisionEncoder
 
 PICTURES, TEXTS = 8, 8
+LONGEST = 4096  # tokens of a sample; the largest models' whole context would not fit in memory
 MARGIN = 1.1  # over the largest that was seen; what is larger still is cut off
 LARGEST = 127  # of 8 bits
 
@@ -37,7 +38,7 @@ def measure_scales(folder: Path, config: BundleConfig) -> NDArray[np.float32]:
         folder / WEIGHTS_BIN,
         config.decoder,
         device,
-        context=config.decoder.context_length,
+        context=min(config.decoder.context_length, LONGEST),
     )
     vision = VisionEncoder(
         folder / vision_onnx(device.graph),

@@ -1,4 +1,4 @@
-"""Tries devices in their order, and takes the first that computes a bundle rightly."""
+"""Tries devices in their order, and takes the first that computes a bundle correctly."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -70,7 +70,7 @@ def trial(decoder: Decoder) -> float:
         decoder.chunk = SAFE_ROWS
     if not _alike(_logits(decoder, ids, SAFE_ROWS // 3), in_safe_pieces):
         raise DeviceError(
-            "The device does not compute attention rightly: a prompt read in other pieces gives "
+            "The device does not compute attention correctly: a prompt read in other pieces gives "
             "other logits; update its driver, or choose another device."
         )
     return _seconds(decoder, ids[0])
@@ -105,8 +105,8 @@ def _pieces(decoder: Decoder, device: Device) -> list[str]:
     if decoder.chunk == device.chunk:
         return []
     return [
-        f"{device.name} reads prompts {decoder.chunk} tokens at a time, since it computes "
-        "attention wrongly for more."
+        f"{device.name} reads prompts {decoder.chunk} tokens at a time, since its "
+        "attention is wrong for more."
     ]
 
 

@@ -94,12 +94,17 @@ def compute(call: Callable[[], T]) -> T:
         return call()
     except Exception as error:  # onnxruntime's errors share no narrower base
         cause = reason(error)
-        # After other failures of CUDA nothing works in this process any more.
-        lost = cause.startswith("CUDA failure") and not cause.startswith("CUDA failure 2:")
-        way_out = "start the program again" if lost else "load the model with a smaller context"
         raise DeviceError(
-            f"onnxruntime could not go on ({cause}); {way_out}, or choose another device."
+            f"onnxruntime could not go on ({cause}); {_way_out(cause)}, or choose another device."
         ) from error
+
+
+def _way_out(cause: str) -> str:
+    if "memory" in cause.lower():
+        return "load the model with a smaller context"
+    if cause.startswith("CUDA failure"):  # after which nothing works in this process any more
+        return "start the program again"
+    return "load the model again"
 
 
 def run_options(graph_id: int = EAGER) -> "onnxruntime.RunOptions":

@@ -158,6 +158,7 @@ class Answer:
         """Choose id after id."""
         after: Floats | Top = context.logits
         reader = Reader(context, interrupt, guesses=self._options.speculate)
+        greedy = self._is_greedy()
         while (id := self._choose(after)) not in self._vocabulary.stop:
             self.ids.append(id)
             if words := self._stops.push(self._text.push(id)):
@@ -167,7 +168,7 @@ class Answer:
             if len(self.ids) == self._options.max_tokens:
                 return "length"
             if len(self._prompt) + len(self.ids) <= context.size:
-                after = reader.top_after(id) if self._greedy else reader.after(id)
+                after = reader.top_after(id) if greedy else reader.after(id)
             elif (shorter := make_room()) is not None:
                 self._prompt = shorter
                 list(context.prefill([*shorter, *self.ids], interrupt))
@@ -191,8 +192,7 @@ class Answer:
         after = last if isinstance(last, int) else None
         self.ids += tokenizer.encode([(said[len(known) :], False)], after=after)
 
-    @property
-    def _greedy(self) -> bool:
+    def _is_greedy(self) -> bool:
         """Whether nothing is asked of logits but which is the largest."""
         asked = self._options.logprobs is not None or self._options.speculate
         return self._sampler.greedy and self._constraint is None and not asked

@@ -43,12 +43,12 @@ def load(
         model = load()
         model.answer("What is in the picture?", image="photo.jpg")
 
-    "auto" takes a GPU where one computes the whole bundle rightly, else the CPU; `model.device`
+    "auto" takes a GPU where one computes the whole bundle correctly, else the CPU; `model.device`
     says which, and `model.notes` why. `context` is the most tokens that a conversation may hold, by
     default 4,096 where model and memory allow it. `image_cache` bytes of image embeddings are
     remembered. `gpu_memory` is the most bytes to take on a GPU, by default what is free there.
     Raises BundleError where the bundle is missing, damaged or of another format version, UsageError
-    and DeviceError where it cannot run as asked.
+    and LlavaEdgeError where it cannot run as asked.
     """
     path = bundles.find_bundle(bundle)
     config = bundles.read_bundle(path)

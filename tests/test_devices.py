@@ -212,7 +212,7 @@ def test_a_gpu_that_is_wrong_for_many_rows_reads_fewer() -> None:
 
 
 def test_a_gpu_that_is_wrong_is_refused() -> None:
-    with pytest.raises(DeviceError, match="does not compute attention rightly"):
+    with pytest.raises(DeviceError, match="does not compute attention correctly"):
         trial(Wrong(15))  # type: ignore[arg-type]
 
 
@@ -233,6 +233,7 @@ def test_the_trial_passes_a_decoder_that_is_right(tiny_bundle: Path) -> None:
     [
         ("CUDA failure 2: out of memory", "load the model with a smaller context"),
         ("CUDA failure 719: unspecified launch failure", "start the program again"),
+        ("Failed to get a WebGPU adapter", "load the model again"),
         ("Failed to allocate memory for requested buffer of size 7", "load the model with a sm"),
     ],
 )

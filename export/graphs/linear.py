@@ -100,9 +100,10 @@ def multiply(
     """Rows [..., K] times the matrix transposed, plus the bias [N] -> [..., N]."""
     parts, fitting = matrix.parts, matrix.columns % FITTING_COLUMNS == 0
     if isinstance(parts, StoredBlocks) and graph.device == "gpu" and not fitting:
-        # A bias, and be it of zeros, keeps CUDA's fastest kernel away, which fails for such rows.
-        zeros = np.zeros(parts.data.shape[0], np.float32)
-        bias = bias or graph.constant(f"{name}.no_bias", lambda: zeros)
+        # A bias, even one of zeros, keeps CUDA's fastest kernel away, which fails here.
+        if bias is None:
+            zeros = np.zeros(parts.data.shape[0], np.float32)
+            bias = graph.constant(f"{name}.no_bias", lambda: zeros)
         return _multiply_blocks(graph, name, rows, matrix, parts, bias)
     # Inside MatMulNBits a bias is added for nothing, but CUDA's fastest kernel takes none.
     if isinstance(parts, StoredBlocks) and (bias is None or graph.device == "cpu"):
