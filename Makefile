@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 QUESTION = $(BIN)/llava-edge chat --bundle "$(DEMO_BUNDLE)" --image examples/emoji/demo.png --prompt
 
-DEMO_BUNDLE = $$($(BIN)/python -c 'from llava_edge.bundle import demo_bundle; print(demo_bundle())')
+DEMO_BUNDLE = $$($(BIN)/python -c 'from llava_edge.core.bundle import demo_bundle; print(demo_bundle())')
 
 .PHONY: demo test lint types clean
 

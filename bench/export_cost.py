@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from llava_edge.bundle import read_bundle
-from llava_edge.memory import peak_memory
+from llava_edge.core.bundle import read_bundle
+from llava_edge.runtime.expected_memory import peak_memory
 
 
 @dataclass(frozen=True)

@@ -19,27 +19,27 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from llava_edge.bench.limits import Limits, measure_limits
-from llava_edge.bench.machine import Machine, describe_machine, gpu_memory
+from llava_edge.bench.answer_stages import AnswerPlan, StageKind, StageTime, run_through
+from llava_edge.bench.machine_info import Machine, describe_machine, gpu_memory
+from llava_edge.bench.machine_limits import Limits, measure_limits
 from llava_edge.bench.roofline import Roofline, roofline
-from llava_edge.bench.runtime import open_bundle
-from llava_edge.bench.stages import Kind, Plan, Sample, run_through
+from llava_edge.bench.runtime_calls import open_bundle
 from llava_edge.bench.summary import Summary, summarize
-from llava_edge.devices import CPU
+from llava_edge.core.strict import parse
 from llava_edge.errors import UsageError
-from llava_edge.memory import peak_memory
-from llava_edge.model import Llava
-from llava_edge.parse import parse
+from llava_edge.runtime.devices.device import CPU
+from llava_edge.runtime.expected_memory import peak_memory
+from llava_edge.runtime.model import Llava
 
 CONTEXTS = (128, 600, 2048)  # tokens; those that fit
 
 
 @dataclass(frozen=True)
-class Stage:
+class TimedStage:
     """Seconds that a stage took, and the least that the machine's limits allow where known."""
 
     name: str
-    kind: Kind
+    kind: StageKind
     amount: int  # as a Sample's
     seconds: Summary
     least: float | None = None
@@ -53,7 +53,7 @@ class Latency:
     date: str
     machine: Machine
     limits: Limits | None  # None on a GPU, whose limits are not measured
-    stages: tuple[Stage, ...]
+    stages: tuple[TimedStage, ...]
     peak_memory: int | None
     gpu_memory: int | None
 
@@ -72,8 +72,8 @@ def measure(
     if not images:
         raise UsageError("No picture is given to ask about; name one with --image.")
     model = open_bundle(bundle, device)
-    plan = Plan(images, prompt, tokens, _contexts(contexts, tokens, model))
-    samples: list[Sample] = []
+    plan = AnswerPlan(images, prompt, tokens, _contexts(contexts, tokens, model))
+    samples: list[StageTime] = []
     for run in track(
         range(runs + 1), "Runs", console=Console(stderr=True), auto_refresh=False, transient=True
     ):
@@ -128,19 +128,19 @@ def _roofline(model: Llava, limits: Limits | None) -> Roofline | None:
     return roofline(model, limits.bandwidth, floats=floats, whole_numbers=whole_numbers)
 
 
-def summed_up(samples: Iterable[Sample], roof: Roofline | None) -> Iterable[Stage]:
+def summed_up(samples: Iterable[StageTime], roof: Roofline | None) -> Iterable[TimedStage]:
     """The samples of each stage in a few numbers, beside the least that is possible."""
-    by_name: dict[str, list[Sample]] = defaultdict(list)
+    by_name: dict[str, list[StageTime]] = defaultdict(list)
     for sample in samples:
         by_name[sample.name].append(sample)
     for name, same in by_name.items():
         kind, amount = same[0].kind, same[0].amount
         least = roof.least(kind, amount) if roof else None
-        yield Stage(name, kind, amount, summarize([one.seconds for one in same]), least)
+        yield TimedStage(name, kind, amount, summarize([one.seconds for one in same]), least)
 
 
 if __name__ == "__main__":
-    from llava_edge.cli import run
-    from llava_edge.cli_bench import app
+    from llava_edge.cli.bench import app
+    from llava_edge.cli.main import run
 
     run(lambda: app(["latency", *sys.argv[1:]]))

@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from llava_edge.core.arrays import Floats
 from llava_edge.errors import LlavaEdgeError
 
 FILE_TYPES = {"Q4_0": 2, "Q4_K_M": 15, "Q8_0": 7}  # llama.cpp's numbers for them
-
-Floats = npt.NDArray[np.float32]
 
 
 def library() -> Any:

@@ -18,19 +18,18 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 import typer
 
 from llava_edge.bench.llama_cpp import LlamaCpp, quantize
-from llava_edge.cli import run
-from llava_edge.model import load
-from llava_edge.prompt import Text, render
-from llava_edge.records import Data, load_records
-from llava_edge.scoring import Sample, Scorer, losses
+from llava_edge.cli.main import run
+from llava_edge.core.arrays import Floats
+from llava_edge.core.prompt import Text, render
+from llava_edge.data.records import Data, load_records
+from llava_edge.runtime.model import load
+from llava_edge.runtime.scoring import Sample, Scorer, losses
 
 WINDOWS, WINDOW = 16, 512  # of the text; tokens, where the context has room
 
-Floats = npt.NDArray[np.float32]
 Score = Callable[[Sample, Floats | None], Floats]  # logits of a sample's targets
 
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from llava_edge.bundle import decoder_onnx, vision_onnx
-from llava_edge.extras import needed_by
-from llava_edge.memory import expected_memory
-from llava_edge.model import Llava
+from llava_edge.core.bundle import decoder_onnx, vision_onnx
+from llava_edge.core.extras import needed_by
+from llava_edge.runtime.expected_memory import expected_memory
+from llava_edge.runtime.model import Llava
 
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulInteger", "MatMulNBits")
 

@@ -18,21 +18,21 @@ from auto_round.logger import logger
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from llava_edge.core.tokenizer import Tokenizer
+from llava_edge.data.records import Record
 from llava_edge.errors import UsageError
-from llava_edge.export.checkpoints.checkpoint import Checkpoint
-from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
-from llava_edge.export.checkpoints.packed import read_packed_format, unpack
-from llava_edge.export.checkpoints.section import Section
-from llava_edge.export.checkpoints.tensor_names import respell
-from llava_edge.export.checkpoints.weight_files import open_weights
-from llava_edge.export.graphs.decoder import linear_layers
-from llava_edge.export.graphs.vision import image_tokens
+from llava_edge.export.formats.lazy_tensor import LazyTensor
+from llava_edge.export.formats.packed import read_packed_format, unpack
+from llava_edge.export.formats.section import Section
+from llava_edge.export.formats.weight_files import open_weights
+from llava_edge.export.graphs.decoder_graph import linear_layers
+from llava_edge.export.graphs.vision_graph import image_tokens
+from llava_edge.export.layouts.checkpoint import Checkpoint
+from llava_edge.export.layouts.tensor_names import respell
 from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.reference import Reference
 from llava_edge.export.samples import conversation_samples, text_samples
-from llava_edge.records import Record
-from llava_edge.scoring import Sample
-from llava_edge.tokenizer import Tokenizer
+from llava_edge.runtime.scoring import Sample
 
 SAMPLES = 512  # conversations at most
 WINDOWS = 64  # stretches of tokens that are learned from

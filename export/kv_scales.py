@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as HfTokenizer
 
-from llava_edge.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vision_onnx
-from llava_edge.config import BundleConfig
-from llava_edge.decoder import Decoder
-from llava_edge.devices import CPU
+from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vision_onnx
+from llava_edge.core.bundle_config import BundleConfig
+from llava_edge.core.extras import needed_by
+from llava_edge.core.prompt import Message, picture_first, render
+from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.export.samples import QUESTIONS, draw_picture, text_samples
-from llava_edge.extras import needed_by
-from llava_edge.prompt import Message, picture_first, render
-from llava_edge.scoring import Sample
-from llava_edge.tokenizer import Tokenizer
-from llava_edge.vision import VisionEncoder
+from llava_edge.runtime.decoder import Decoder
+from llava_edge.runtime.devices.device import CPU
+from llava_edge.runtime.scoring import Sample
+from llava_edge.runtime.vision_encoder import VisionEncoder
 
 PICTURES, TEXTS = 8, 8
 LONGEST = 4096  # tokens of a sample; the largest models' whole context would not fit in memory

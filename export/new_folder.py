@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llava_edge.bundle import BUNDLE_JSON
+from llava_edge.core.bundle import BUNDLE_JSON
 from llava_edge.errors import BundleError
 
 

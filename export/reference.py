@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from llava_edge.config import TensorRef, TilesConfig
+from llava_edge.core.arrays import Floats
+from llava_edge.core.bundle_config import TensorRef, TilesConfig
+from llava_edge.core.picture import PictureSource, load_picture, preprocess
+from llava_edge.core.tiles import cut
 from llava_edge.errors import CheckpointError
-from llava_edge.export.checkpoints.checkpoint import Checkpoint
-from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
-from llava_edge.export.progress import step_bar
+from llava_edge.export.formats.lazy_tensor import LazyTensor
+from llava_edge.export.layouts.checkpoint import Checkpoint
+from llava_edge.export.progress_bars import step_bar
 from llava_edge.export.reference_config import transformers_config
-from llava_edge.image import PictureSource, load_picture, preprocess
-from llava_edge.memory import available_memory
-from llava_edge.tiles import cut
+from llava_edge.runtime.expected_memory import available_memory
 
-Floats = NDArray[np.float32]
 UNKNOWN = 8 * 2**30  # bytes of memory, where the system does not say how many are free
 
 

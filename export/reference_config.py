@@ -4,9 +4,9 @@ from typing import Any
 
 import transformers
 
-from llava_edge.export.checkpoints.checkpoint import Checkpoint
-from llava_edge.export.checkpoints.text_config import Rope, TextConfig
-from llava_edge.export.checkpoints.tower_config import (
+from llava_edge.export.layouts.checkpoint import Checkpoint
+from llava_edge.export.layouts.text_config import Rope, TextConfig
+from llava_edge.export.towers.tower_config import (
     Dinov2Config,
     EfficientNetLiteConfig,
     TowerConfig,
@@ -87,9 +87,9 @@ def _rope(rope: Rope) -> dict[str, Any]:
 
 def _vision_config(tower: TowerConfig) -> Any:
     if isinstance(tower, EfficientNetLiteConfig):
-        from llava_edge.train.models import efficientnet_lite
+        from llava_edge.train.models import efficientnet_lite_model
 
-        return efficientnet_lite.EfficientNetLiteConfig(
+        return efficientnet_lite_model.EfficientNetLiteConfig(
             image_size=tower.image_size,
             stem_channels=tower.stem_channels,
             stages=tower.stages,

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from llava_edge.config import PromptConfig
+from llava_edge.core.arrays import Floats
+from llava_edge.core.bundle_config import PromptConfig
+from llava_edge.core.picture import PictureSource
+from llava_edge.core.prompt import Message, Text, picture_first, render
+from llava_edge.core.tokenizer import Tokenizer
+from llava_edge.data.records import Record
 from llava_edge.errors import RecordError
-from llava_edge.export.progress import step_bar
-from llava_edge.image import PictureSource
-from llava_edge.prompt import Message, Text, picture_first, render
-from llava_edge.records import Record
-from llava_edge.scoring import Sample
-from llava_edge.tokenizer import Tokenizer
+from llava_edge.export.progress_bars import step_bar
+from llava_edge.runtime.scoring import Sample
 
 QUESTIONS = (
     "What is in the picture?",
@@ -27,8 +27,6 @@ ANSWER = 32  # tokens of an original's own answer
 WINDOW = 256  # tokens of a text that are looked at together
 _TEXT = Path(__file__).with_name("sample_text.txt")
 _COLOURS = ("crimson", "gold", "seagreen", "royalblue", "orchid", "sienna", "white", "black")
-
-Floats = NDArray[np.float32]
 
 
 class Original(Protocol):

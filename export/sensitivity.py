@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llava_edge.export.checkpoints.checkpoint import Checkpoint
-from llava_edge.export.graphs.decoder import linear_layers
-from llava_edge.export.progress import step_bar
+from llava_edge.core.tokenizer import Tokenizer
+from llava_edge.data.records import Record
+from llava_edge.export.graphs.decoder_graph import linear_layers
+from llava_edge.export.layouts.checkpoint import Checkpoint
+from llava_edge.export.progress_bars import step_bar
 from llava_edge.export.quantization.precision import Precision, dequantized
 from llava_edge.export.reference import Reference
 from llava_edge.export.samples import conversation_samples, text_samples
 from llava_edge.export.sensitivity_file import Sensitivity
-from llava_edge.records import Record
-from llava_edge.scoring import Sample
-from llava_edge.tokenizer import Tokenizer
+from llava_edge.runtime.scoring import Sample
 
 RECORDS = 12
 TEXTS = 2

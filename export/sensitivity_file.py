@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from llava_edge.bundle import write_atomically
+from llava_edge.core.bundle import write_atomically
+from llava_edge.core.strict import parse
 from llava_edge.errors import CheckpointError
-from llava_edge.export.checkpoints.checkpoint import Checkpoint
-from llava_edge.export.graphs.decoder import linear_layers
-from llava_edge.parse import parse
+from llava_edge.export.graphs.decoder_graph import linear_layers
+from llava_edge.export.layouts.checkpoint import Checkpoint
 
 FILE = "sensitivity.json"  # beside a checkpoint, which then needs not be measured again
 

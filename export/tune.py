@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from llava_edge.core.extras import needed_by
+from llava_edge.data.records import Record
 from llava_edge.errors import UsageError
-from llava_edge.export.checkpoints.checkpoint import Checkpoint
+from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.sensitivity_file import (
     FILE,
@@ -14,8 +16,6 @@ from llava_edge.export.sensitivity_file import (
     choose_eight_bits,
     read_sensitivity,
 )
-from llava_edge.extras import needed_by
-from llava_edge.records import Record
 
 
 @contextmanager

@@ -12,26 +12,25 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llava_edge.bundle import find_bundle, read_bundle, rewrite_bundle_json, verify_once
-from llava_edge.config import BundleConfig, Quality, QualityLimits
+from llava_edge.core.arrays import Floats
+from llava_edge.core.bundle import find_bundle, read_bundle, rewrite_bundle_json, verify_once
+from llava_edge.core.bundle_config import BundleConfig, Quality, QualityLimits
+from llava_edge.core.picture import PictureSource
+from llava_edge.core.tokenizer import Tokenizer
+from llava_edge.data.records import Data, Record, load_records
 from llava_edge.errors import BundleError, UsageError
-from llava_edge.export.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from llava_edge.export.graphs.vision import image_tokens
-from llava_edge.export.limits import check_names, choose_limits
-from llava_edge.export.progress import step_bar
+from llava_edge.export.graphs.vision_graph import image_tokens
+from llava_edge.export.layouts.checkpoint import Checkpoint, open_checkpoint
+from llava_edge.export.progress_bars import step_bar
+from llava_edge.export.quality_limits import check_names, choose_limits
 from llava_edge.export.reference import Reference
 from llava_edge.export.samples import conversation_samples, text_samples
-from llava_edge.image import PictureSource
-from llava_edge.memory import DEFAULT_CONTEXT
-from llava_edge.model import Llava, load
-from llava_edge.records import Data, Record, load_records
-from llava_edge.scoring import Sample, Scorer, Targets, log_softmax, losses
-from llava_edge.tokenizer import Tokenizer
+from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
+from llava_edge.runtime.model import Llava, load
+from llava_edge.runtime.scoring import Sample, Scorer, Targets, log_softmax, losses
 
 QUESTIONS = 8  # about drawn pictures, where no records are given
 RECORDS = 32  # of those given that are looked at
-
-Floats = NDArray[np.float32]
 
 
 class Side(Protocol):

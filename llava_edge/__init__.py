@@ -1,6 +1,6 @@
 """Run LLaVA-style vision-language models from 4-bit bundles."""
 
-from llava_edge.chat import Chat
+from llava_edge.core.version import __version__
 from llava_edge.errors import (
     BundleError,
     CheckpointError,
@@ -14,14 +14,13 @@ from llava_edge.errors import (
     TrainingError,
     UsageError,
 )
-from llava_edge.generation import Piece, Timings
-from llava_edge.model import Llava, load
-from llava_edge.options import Options
-from llava_edge.sampling import TokenLogprob
-from llava_edge.stream import Stream
-from llava_edge.vision import ImageEmbeddings
-
-__version__ = "0.1.0"
+from llava_edge.runtime.answer import Piece, Timings
+from llava_edge.runtime.chat import Chat
+from llava_edge.runtime.model import Llava, load
+from llava_edge.runtime.options import Options
+from llava_edge.runtime.sampling import TokenLogprob
+from llava_edge.runtime.stream import Stream
+from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
 __all__ = [
     "BundleError",
@@ -43,5 +42,6 @@ __all__ = [
     "TokenLogprob",
     "TrainingError",
     "UsageError",
+    "__version__",
     "load",
 ]

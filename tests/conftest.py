@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,7 @@ from sessions import EXACT
 from skimage import data
 
 from llava_edge import Llava, load
-from llava_edge.export import convert
-from llava_edge.export.convert import export
+from llava_edge.export.export import Check, export
 
 pytest_plugins = ["overlays"]
 
@@ -36,7 +36,7 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def no_verification() -> Iterator[None]:
     """Exports are compared with their originals only where a test asks for it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convert, "AUTOMATIC", convert.Check(wanted=False))
+        patch.setattr(import_module("llava_edge.export.export"), "AUTOMATIC", Check(wanted=False))
         yield
 
 

@@ -1,30 +1,38 @@
-"""Who may import whom, at module level, and what importing the package loads."""
+"""Who may import whom, and what importing the package loads."""
 
-import ast
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from installed_modules import imports_of, installed_modules
 
 import llava_edge
 
-ROOT = Path(__file__).parent.parent
-FOLDERS = ("llava_edge", "bench", "export", "train")
-RUNTIME_LIBRARIES = {"numpy", "PIL", "tokenizers"}
-COMMAND_LINE_LIBRARIES = {"typer", "rich"}
-COMMAND_LINE = {
-    "__main__.py",
-    "cli.py",
-    "cli_bench.py",
-    "cli_chat.py",
-    "cli_data.py",
-    "cli_train.py",
-    "describe.py",
-    "terminal.py",
+MODULES = installed_modules()
+# Each room, and those that its modules may import as they are loaded.
+ROOMS = {
+    "errors": set(),
+    "core": {"errors"},
+    "hub": {"core", "errors"},
+    "data": {"core", "errors"},
+    "runtime": {"core", "errors"},
+    "export": {"core", "data", "errors", "hub", "runtime"},
+    "train": {"core", "data", "errors", "hub"},
+    "bench": {"core", "data", "errors", "export", "hub", "runtime", "train"},
+    "cli": {"bench", "core", "data", "errors", "export", "hub", "runtime", "train"},
 }
-JUDGES = {"calibrate.py", "reference.py", "reference_config.py", "sensitivity.py"}
+RUNTIME_LIBRARIES = {"PIL", "msgspec", "numpy", "platformdirs", "psutil", "tokenizers"}
+LIBRARIES = {
+    "errors": set(),
+    "core": RUNTIME_LIBRARIES,
+    "hub": RUNTIME_LIBRARIES,
+    "runtime": RUNTIME_LIBRARIES,
+    "data": {*RUNTIME_LIBRARIES, "datasets"},
+    "cli": {*RUNTIME_LIBRARIES, "rich", "typer"},
+}
+JUDGES = {"calibrate", "reference", "reference_config", "sensitivity"}
 NEVER_AT_RUN_TIME = (
     "torch",
     "transformers",
@@ -36,54 +44,84 @@ NEVER_AT_RUN_TIME = (
 )
 
 
-def module_level_imports(path: Path) -> Iterator[str]:
-    """Full names, without those in functions and under TYPE_CHECKING."""
-    statements = list(ast.parse(path.read_text(encoding="utf-8")).body)
-    while statements:
-        statement = statements.pop()
-        if isinstance(statement, ast.Import):
-            yield from (alias.name for alias in statement.names)
-        elif isinstance(statement, ast.ImportFrom):
-            assert statement.level == 0, f"{path}: import by full name"
-            yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
-        elif isinstance(statement, (ast.If, ast.Try, ast.With)):
-            type_checking = ast.unparse(getattr(statement, "test", statement)) == "TYPE_CHECKING"
-            statements += [] if type_checking else statement.body
+def module_of(name: str) -> str | None:
+    """The module that an imported name is, or stands in; None for other packages' names."""
+    while name not in MODULES:
+        name, dot, _ = name.rpartition(".")
+        if not dot:
+            return None
+    return name
 
 
-def modules(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).rglob("*.py"))
+def room(module: str) -> str:
+    """The room that a module stands in: its first name below the package's."""
+    return module.split(".")[1] if "." in module else ""
 
 
-def layer(name: str) -> str | None:
-    """The folder that an imported name lies in, None for a library."""
-    parts = name.split(".")
-    if parts[0] != "llava_edge":
-        return None
-    return parts[1] if len(parts) > 1 and parts[1] in FOLDERS[1:] else "llava_edge"
+def imported(module: str, *, late: bool) -> Iterator[str]:
+    """The package's own modules that a module imports, with those that it imports late or not."""
+    for found in imports_of(MODULES[module]):
+        name = module_of(found.module)
+        if name not in (None, module) and (late or not found.late):
+            yield name
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_a_folder_imports_only_itself_and_the_runtime(folder: str) -> None:
-    for path in modules(folder):
-        for name in module_level_imports(path):
-            assert layer(name) in (None, folder, "llava_edge"), f"{path.name} imports {name}"
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_imports_those_below_it_alone(name: str) -> None:
+    for module in (module for module in MODULES if room(module) == name):
+        for other in imported(module, late=False):
+            assert room(other) in {name, *ROOMS[name]}, f"{module} imports {other}"
 
 
-def test_the_runtime_imports_few_libraries() -> None:
-    for path in modules("llava_edge"):
-        allowed = RUNTIME_LIBRARIES | sys.stdlib_module_names | {"llava_edge"}
-        allowed |= COMMAND_LINE_LIBRARIES if path.name in COMMAND_LINE else set()
-        found = {name.split(".")[0] for name in module_level_imports(path)}
-        assert found <= allowed, f"{path.name} imports {found - allowed}"
+def test_every_module_stands_in_a_room() -> None:
+    assert {room(module) for module in MODULES} == {"", "__main__", *ROOMS}
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_torch_is_imported_for_training_and_judging_only(folder: str) -> None:
-    for path in modules(folder):
-        found = {name.split(".")[0] for name in module_level_imports(path)}
-        judges = folder == "export" and path.name in JUDGES
-        assert folder == "train" or judges or not found & {"torch", "transformers"}, path.name
+def test_the_command_line_is_imported_by_nobody() -> None:
+    for module in MODULES:
+        if room(module) not in ("cli", "__main__"):
+            for other in imported(module, late=True):
+                assert room(other) != "cli", f"{module} imports {other}"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " imports ".join((*way[way.index(module) :], module))
+        if module not in done:
+            for other in imported(module, late=True):
+                visit(other, (*way, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_room_imports_few_libraries(name: str) -> None:
+    allowed = LIBRARIES[name] | sys.stdlib_module_names | {"llava_edge"}
+    for module in (module for module in MODULES if room(module) == name):
+        found = {i.module.split(".")[0] for i in imports_of(MODULES[module]) if not i.late}
+        assert found <= allowed, f"{module} imports {found - allowed}"
+
+
+def test_torch_is_imported_for_training_and_judging_only() -> None:
+    for module, path in MODULES.items():
+        judges = room(module) == "export" and path.stem in JUDGES
+        if room(module) != "train" and not judges:
+            found = {i.module.split(".")[0] for i in imports_of(path) if not i.late}
+            assert not found & {"torch", "transformers"}, module
+
+
+def test_file_names_are_given_once_or_to_a_verb() -> None:
+    """The file of a verb is called as the command's file that calls it; no others share a name."""
+    rooms: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        if path.stem not in ("__init__", "__main__"):
+            rooms.setdefault(path.stem, []).append(room(module))
+    for stem, found in rooms.items():
+        assert len([name for name in found if name != "cli"]) <= 1, f"{stem}.py: {found}"
 
 
 def test_importing_the_package_loads_no_heavy_library() -> None:

@@ -29,9 +29,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_name_and_every_module(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    expected = {f"llava_edge/{path.name}" for path in (ROOT / "llava_edge").glob("*.py")}
-    for folder in FOLDERS[1:]:
-        paths = (path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py"))
+    expected = set()
+    for folder in FOLDERS:
+        top = ROOT / folder if folder == "llava_edge" else ROOT
+        paths = (path.relative_to(top) for path in (ROOT / folder).rglob("*.py"))
         expected |= {f"llava_edge/{path.as_posix()}" for path in paths}
     data = {"llava_edge/py.typed", "llava_edge/export/sample_text.txt"}
     data |= {f"llava_edge/train/recipes/{path.name}" for path in (ROOT / "train/recipes").iterdir()}
@@ -45,5 +46,6 @@ def test_the_weights_are_not_in_it(wheel: Path) -> None:
 def test_every_folder_of_modules_is_listed() -> None:
     listed = (ROOT / "pyproject.toml").read_text()
     for init in (init for folder in FOLDERS for init in (ROOT / folder).rglob("__init__.py")):
-        name = ".".join(init.parent.relative_to(ROOT).parts)
-        assert name == "llava_edge" or f'"llava_edge.{name}",' in listed
+        parts = init.parent.relative_to(ROOT).parts
+        name = ".".join(parts if parts[0] == "llava_edge" else ("llava_edge", *parts))
+        assert f'"{name}",' in listed

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-import llava_edge
+from llava_edge.core.version import __version__
 from llava_edge.train.recipe import Recipe
 
 RUN = "run.json"  # of a run's folder, and of each of its checkpoints
@@ -24,7 +24,7 @@ def provenance(recipe: Recipe, data_fingerprints: Mapping[str, str]) -> dict[str
     return {
         "recipe": json.loads(json.dumps(asdict(recipe), default=Path.as_posix)),
         "versions": {
-            "llava-edge": llava_edge.__version__,
+            "llava-edge": __version__,
             "python": platform.python_version(),
             **{name: version(name) for name in LIBRARIES},
         },

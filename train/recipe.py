@@ -5,28 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from llava_edge.core.strict import parse
+from llava_edge.data.records import RecordSource
+from llava_edge.data.shards import expand
 from llava_edge.errors import CheckpointError, TrainingError
-from llava_edge.hub import find_model, is_hub_name
-from llava_edge.parse import parse
-from llava_edge.records import Data
-from llava_edge.shards import expand
+from llava_edge.hub.find_model import find_model, is_hub_name
 from llava_edge.train.recipe_file import find_recipe, read_recipe
 
 PromptName = Literal[
     "chatml", "llama_2", "llama_3", "mistral", "phi", "qwen", "v0", "v1", "vicuna_v1"
 ]
-
-
-@dataclass(frozen=True)
-class Source(Data):
-    """Records, and how many times an epoch sees each of them; 0.5 is a half of them."""
-
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.weight <= 0:
-            raise ValueError(f"weight is {self.weight}, not above 0")
 
 
 @dataclass(frozen=True)
@@ -50,7 +38,7 @@ class WarmStart:
     Not in the paper: it needs records with boxes, and no language model is run.
     """
 
-    data: tuple[Source, ...]
+    data: tuple[RecordSource, ...]
     epochs: int = 10
     learning_rate: float = 1e-3
     batch_size: int = 1024  # rows
@@ -67,7 +55,7 @@ class WarmStart:
 class Stage:
     """One stage: a learning rate per part, 0 = frozen; the tower is always frozen."""
 
-    data: tuple[Source, ...]
+    data: tuple[RecordSource, ...]
     projector_lr: float
     language_model_lr: float = 0.0
     lora: Lora | None = None  # without it a language model that learns does so in full
@@ -85,7 +73,7 @@ class Stage:
     warmup_ratio: float = 0.03
     save_steps: int = 200
     log_steps: int = 10
-    evaluation: tuple[Source, ...] = ()  # held-out records
+    evaluation: tuple[RecordSource, ...] = ()  # held-out records
     eval_steps: int = 200
 
     def __post_init__(self) -> None:
@@ -208,7 +196,7 @@ class Recipe:
         return self.parallel == "fsdp" and devices > 1
 
     @property
-    def data(self) -> list[Source]:
+    def data(self) -> list[RecordSource]:
         """All records and pictures that the recipe names."""
         sources = list(self.warm_start.data) if self.warm_start else []
         for stage in self.stages.values():

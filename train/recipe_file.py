@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_edge.errors import TrainingError
-from llava_edge.hub import is_hub_name
+from llava_edge.hub.find_model import is_hub_name
 
 SHIPPED = Path(__file__).parent / "recipes"
 MODEL_KEYS = {"vision_tower", "language_model"}  # a folder, or the hub's org/name

@@ -9,17 +9,17 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from llava_edge.data.record_table import RecordTable, default_cache, open_table
+from llava_edge.data.records import PictureFile, RecordSource
 from llava_edge.errors import TrainingError
-from llava_edge.records import PictureFile
-from llava_edge.train.models.model import Learner, compute_dtype, tower_rows
-from llava_edge.train.recipe import Recipe, Source, Stage
-from llava_edge.train.records.batches import Devices, Indexes
-from llava_edge.train.records.check import usable_rows
-from llava_edge.train.records.dataset import RecordDataset
-from llava_edge.train.records.encode import Encoder
-from llava_edge.train.records.features import Features, Records, shown_again
-from llava_edge.train.records.labels import Encoding
-from llava_edge.train.records.table import RecordTable, default_cache, open_table
+from llava_edge.train.inputs.batches import Devices, Indexes
+from llava_edge.train.inputs.check import usable_rows
+from llava_edge.train.inputs.dataset import RecordDataset
+from llava_edge.train.inputs.encoder import Encoder
+from llava_edge.train.inputs.features import Features, Records, shown_again
+from llava_edge.train.inputs.labels import Encoding
+from llava_edge.train.models.learner import Learner, compute_dtype, tower_rows
+from llava_edge.train.recipe import Recipe, Stage
 
 
 class RunData:
@@ -87,7 +87,7 @@ class RunData:
                 "machines one folder as out, or set feature_cache = 0."
             )
 
-    def _open(self, sources: Sequence[Source], stage: Stage | None = None) -> Records:
+    def _open(self, sources: Sequence[RecordSource], stage: Stage | None = None) -> Records:
         recipe, encoder = self._recipe, None
         if stage and recipe.bad_records != "stop":
             encoder = Encoder.of_stage(self._encoding, recipe, stage)

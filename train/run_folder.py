@@ -10,7 +10,7 @@ from typing import Any
 from llava_edge.errors import TrainingError
 from llava_edge.train.provenance import RUN, provenance
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.watch.guards import last_checkpoint
+from llava_edge.train.watch.failures import last_checkpoint
 from llava_edge.train.watch.journal import LOG, PLOT, TENSORBOARD
 
 CHECKPOINTS = ("warm_start", "stage1", "stage2", "adapter", "steps")

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llava_edge.data.records import LabelledBox, Record
 from llava_edge.errors import TrainingError
-from llava_edge.records import LabelledBox, Record
-from llava_edge.train.models.model import Learner, tower_rows
+from llava_edge.train.inputs.features import Features, pixels_of
+from llava_edge.train.models.learner import Learner, tower_rows
 from llava_edge.train.recipe import WarmStart
-from llava_edge.train.records.features import Features, pixels_of
 from llava_edge.train.watch.track import track
 
 BACKGROUND = "background"  # the word for rows in no box

@@ -6,13 +6,20 @@ from typing import Annotated, Literal
 import typer
 
 from llava_edge.bench.gpu.campaign import Campaign, open_folder
+from llava_edge.bench.gpu.campaign_plots import draw
+from llava_edge.bench.gpu.campaign_report import (
+    TABLE,
+    CampaignReport,
+    as_table,
+    report,
+    title,
+    write_report,
+)
 from llava_edge.bench.gpu.parts import CampaignPart, all_parts, choose, left_for_later
-from llava_edge.bench.gpu.plots import draw
-from llava_edge.bench.gpu.report import TABLE, CampaignReport, as_table, report, title, write_report
-from llava_edge.bench.gpu.run import run_parts
-from llava_edge.cli import run
+from llava_edge.bench.gpu.run_parts import run_parts
+from llava_edge.cli.main import run
 from llava_edge.errors import DeviceError, LlavaEdgeError, UsageError
-from llava_edge.sessions import prepare
+from llava_edge.runtime.devices.onnx_session import prepare
 
 
 def main(

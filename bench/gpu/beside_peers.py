@@ -7,12 +7,12 @@ from importlib.util import find_spec
 from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut, timing
 from llava_edge.bench.gpu.models import bundle_of, checkpoint_of
-from llava_edge.bench.gpu.pictures import PROMPT, drawn_picture
+from llava_edge.bench.gpu.picture_prompts import PROMPT, drawn_picture
 from llava_edge.bench.gpu.random_gguf import write_random_gguf
-from llava_edge.bench.peers.candidate import Settings
-from llava_edge.bench.peers.results import Results, Sizes
-from llava_edge.bench.peers.run import Plan, compare_peers, our_settings
-from llava_edge.bench.runtime import open_bundle
+from llava_edge.bench.peers.candidate import PeerSettings
+from llava_edge.bench.peers.compare_peers import PeerComparison, compare_peers, our_settings
+from llava_edge.bench.peers.peer_results import PeerResults, Sizes
+from llava_edge.bench.runtime_calls import open_bundle
 from llava_edge.bench.summary import summarize
 
 SIZES = {"full": Sizes(), "tiny": Sizes(prefill=12, context=20, tokens=3)}
@@ -35,13 +35,13 @@ def measure(campaign: Campaign, name: str) -> Iterator[Finding | LeftOut]:
         else:
             peers.append(_settings(campaign, name, title, ours))
     image = drawn_picture(campaign.models)
-    plan = Plan([image], PROMPT, campaign.amounts.runs, sizes, starts=False)
+    plan = PeerComparison([image], PROMPT, campaign.amounts.runs, sizes, starts=False)
     results = compare_peers(model, peers, plan, left_out)
     yield from _findings(results)
     yield from (LeftOut(title, why) for title, why in results.left_out.items())
 
 
-def _settings(campaign: Campaign, name: str, title: str, ours: Settings) -> Settings:
+def _settings(campaign: Campaign, name: str, title: str, ours: PeerSettings) -> PeerSettings:
     common = replace(ours, name=title, gpu=campaign.device == "cuda")
     if title.startswith("llama.cpp"):
         gguf = campaign.models / f"{name}.gguf"
@@ -54,7 +54,7 @@ def _settings(campaign: Campaign, name: str, title: str, ours: Settings) -> Sett
     )
 
 
-def _findings(results: Results) -> Iterator[Finding]:
+def _findings(results: PeerResults) -> Iterator[Finding]:
     sizes = results.sizes
     amounts = {"prefill": sizes.prefill, "decode": sizes.context}
     for candidate, stages in results.rounds.items():

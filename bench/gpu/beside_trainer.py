@@ -14,8 +14,8 @@ from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut
 from llava_edge.bench.gpu.traces import slowest
 from llava_edge.bench.random_checkpoint import write_random_language_model, write_random_tower
-from llava_edge.bench.training.results import OURS, Results
-from llava_edge.bench.training.run import Plan, compare_training
+from llava_edge.bench.training.compare_training import TrainingComparison, compare_training
+from llava_edge.bench.training.training_results import OURS, TrainingResults
 
 RECORDS = {"full": 64, "tiny": 8}
 SIDE = 400  # pixels of each record's picture
@@ -36,10 +36,10 @@ def measure(campaign: Campaign, recipe: str, name: str) -> Iterator[Finding | Le
 def trace(campaign: Campaign, recipe: str, name: str) -> Iterator[Finding | LeftOut]:
     """The slowest kernels of a step of the same, as llava-edge trains it."""
     from llava_edge.bench.training.candidates import ours
-    from llava_edge.bench.training.given import Settings, read
+    from llava_edge.bench.training.given import TrainingSettings, read
 
     with TemporaryDirectory() as folder:
-        settings = Settings(
+        settings = TrainingSettings(
             name=OURS,
             plain=False,
             cached=False,
@@ -95,11 +95,11 @@ def _compared(
     import peft  # noqa: F401
 
     rounds, steps = ROUNDS[campaign.size]
-    plan = Plan(recipe, overrides(), "stage2", RECORDS[campaign.size], rounds, steps)
+    plan = TrainingComparison(recipe, overrides(), "stage2", RECORDS[campaign.size], rounds, steps)
     yield from training_findings(compare_training(plan))
 
 
-def training_findings(results: Results) -> Iterator[Finding]:
+def training_findings(results: TrainingResults) -> Iterator[Finding]:
     """Ratios are those of a candidate over the plain Trainer."""
     for candidate, found in results.figures.items():
         ratios = results.ratios[candidate].rates if candidate in results.ratios else {}

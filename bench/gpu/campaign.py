@@ -8,10 +8,10 @@ from typing import Literal
 from llava_edge.bench.gpu.findings import PartOutcome, read_outcome
 from llava_edge.bench.gpu.imitated import IMITATED
 from llava_edge.bench.random_checkpoint import SHAPES, Shape
-from llava_edge.bundle import write_atomically
-from llava_edge.devices import CUDA, Device
+from llava_edge.core.bundle import write_atomically
+from llava_edge.core.strict import parse
 from llava_edge.errors import UsageError
-from llava_edge.parse import parse
+from llava_edge.runtime.devices.device import CUDA, Device
 
 TINY_SHAPES = {"7b": "tiny", "2b": "tiny-shared"}  # which stand for the others
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut
-from llava_edge.bench.limits import fastest
-from llava_edge.devices import Device
-from llava_edge.extras import needed_by
-from llava_edge.sessions import prepare
+from llava_edge.bench.machine_limits import fastest
+from llava_edge.core.extras import needed_by
+from llava_edge.runtime.devices.device import Device
+from llava_edge.runtime.devices.onnx_session import prepare
 
 COPY = "copy, read and written"
 PRODUCT = "fp16 product"

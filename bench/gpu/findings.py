@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from llava_edge.bench.answer_stages import StageTime
 from llava_edge.bench.latency import summed_up
 from llava_edge.bench.roofline import Roofline
-from llava_edge.bench.stages import Sample
 from llava_edge.bench.summary import Ratio, Summary
-from llava_edge.bundle import write_atomically
+from llava_edge.core.bundle import write_atomically
+from llava_edge.core.strict import parse
 from llava_edge.errors import UsageError
-from llava_edge.parse import parse
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read_outcome(path: Path) -> PartOutcome | None:
         ) from error
 
 
-def timings(samples: Iterable[Sample], roof: Roofline | None) -> Iterator[Finding]:
+def timings(samples: Iterable[StageTime], roof: Roofline | None) -> Iterator[Finding]:
     """The samples' stages in milliseconds, beside the roofline."""
     for stage in summed_up(samples, roof):
         counted = stage.kind in ("decode", "prefill")  # tokens, which stand apart from the name

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from llava_edge.bench.gpu.ceilings import COPY
 from llava_edge.bench.gpu.decode import RECORDED
 from llava_edge.bench.gpu.findings import Finding, PartOutcome
-from llava_edge.bench.gpu.pictures import FIRST
+from llava_edge.bench.gpu.picture_prompts import FIRST
 
 SMALL_CARD = 1500  # GB/s; below, launches take less of a token's time
 LONG = 512  # tokens of a prompt, from which on the arithmetic outweighs reading the weights

@@ -2,6 +2,6 @@
 
 from dataclasses import replace
 
-from llava_edge.devices import CPU
+from llava_edge.runtime.devices.device import CPU
 
 IMITATED = replace(CPU, name="imitated", graph="gpu", separate=True, records=True)

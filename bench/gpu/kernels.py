@@ -22,10 +22,10 @@ from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut
 from llava_edge.bench.gpu.models import bundle_of, make_bundle, make_checkpoint, open_model
 from llava_edge.bench.gpu.traces import obstacle, slowest
-from llava_edge.bundle import decoder_onnx, read_bundle
-from llava_edge.config import DecoderConfig
-from llava_edge.model import Llava
-from llava_edge.sessions import open_graph, prepare
+from llava_edge.core.bundle import decoder_onnx, read_bundle
+from llava_edge.core.bundle_config import DecoderConfig
+from llava_edge.runtime.devices.onnx_session import open_graph, prepare
+from llava_edge.runtime.model import Llava
 
 ASKED = ("ORT_FPA_INTB_DEBUG", "ORT_ENABLE_ATTENTION_KERNEL_DEBUG_INFO")  # to print kernels' names
 PRINTED = ("intb", "sdpakernel", "attention", "xqa")  # in the lines that they print then

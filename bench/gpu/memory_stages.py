@@ -9,16 +9,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from llava_edge.bench.answer_stages import decode
 from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut, timings
 from llava_edge.bench.gpu.models import bundle_of, open_model
-from llava_edge.bench.gpu.pictures import PROMPT, drawn_picture
-from llava_edge.bench.runtime import ask, open_bundle
-from llava_edge.bench.stages import decode
-from llava_edge.cuda_driver import gpu_memory
+from llava_edge.bench.gpu.picture_prompts import PROMPT, drawn_picture
+from llava_edge.bench.runtime_calls import ask, open_bundle
 from llava_edge.errors import DeviceError, LlavaEdgeError
-from llava_edge.memory import expected_memory, peak_memory
-from llava_edge.model import Llava
+from llava_edge.runtime.devices.cuda_driver import gpu_memory
+from llava_edge.runtime.expected_memory import expected_memory, peak_memory
+from llava_edge.runtime.model import Llava
 
 
 def measure(campaign: Campaign, name: str) -> Iterator[Finding]:
@@ -36,7 +36,11 @@ def measure(campaign: Campaign, name: str) -> Iterator[Finding]:
     kept = model.decoder.new_cache()
     yield _taken(f"a second KV cache of {kept.shape[3]:,}")
     expected = expected_memory(model.config, campaign.gpu)
-    yield Finding("expected by llava_edge.memory, without a cache", expected.loaded / 1e9, "GB")
+    yield Finding(
+        "expected by llava_edge.runtime.expected_memory, without a cache",
+        expected.loaded / 1e9,
+        "GB",
+    )
 
 
 def measure_limited(campaign: Campaign, name: str, gigabytes: str) -> Iterator[Finding | LeftOut]:

@@ -13,12 +13,12 @@ from llava_edge.bench.gpu.ceilings import limits
 from llava_edge.bench.gpu.findings import Finding
 from llava_edge.bench.random_checkpoint import write_random_checkpoint
 from llava_edge.bench.roofline import Roofline, roofline
-from llava_edge.bench.runtime import timed
-from llava_edge.bundle import read_bundle
-from llava_edge.config import DeviceName
-from llava_edge.devices import Device
-from llava_edge.model import Llava
-from llava_edge.sessions import prepare
+from llava_edge.bench.runtime_calls import timed
+from llava_edge.core.bundle import read_bundle
+from llava_edge.core.bundle_config import DeviceName
+from llava_edge.runtime.devices.device import Device
+from llava_edge.runtime.devices.onnx_session import prepare
+from llava_edge.runtime.model import Llava
 
 if TYPE_CHECKING:
     from llava_edge.export.quantization.precision import Method
@@ -74,7 +74,7 @@ def make_bundle(
     cache_bits: Literal[8, 16] = 16,
 ) -> None:
     """Export unverified; the quickest rounding does, since the weights are random."""
-    from llava_edge.export.convert import Check, export
+    from llava_edge.export.export import Check, export
     from llava_edge.export.quantization.precision import Precision
 
     precision = Precision(method, symmetric=symmetric, gpu_cache_bits=cache_bits)

@@ -22,10 +22,10 @@ from llava_edge.bench.gpu.models import (
     make_checkpoint,
     open_on,
 )
-from llava_edge.bundle import read_bundle
-from llava_edge.decoder import Floats
-from llava_edge.devices import CPU, Device
-from llava_edge.model import Llava
+from llava_edge.core.arrays import Floats
+from llava_edge.core.bundle import read_bundle
+from llava_edge.runtime.devices.device import CPU, Device
+from llava_edge.runtime.model import Llava
 
 if TYPE_CHECKING:
     from llava_edge.export.quantization.precision import Method
@@ -121,7 +121,7 @@ def _distance(found: Floats, expected: Floats) -> float:
 
 def beside_original(campaign: Campaign, bundle: Path, checkpoint: Path) -> Iterator[Finding]:
     """What `llava-edge verify` measures, on the device."""
-    from llava_edge.export.checkpoints.checkpoint import open_checkpoint
+    from llava_edge.export.layouts.checkpoint import open_checkpoint
     from llava_edge.export.verify import compare
 
     config = read_bundle(bundle)

@@ -19,8 +19,8 @@ from importlib import import_module
 from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut, PartOutcome, write_outcome
 from llava_edge.bench.gpu.parts import CampaignPart
+from llava_edge.core.strict import parse
 from llava_edge.errors import LlavaEdgeError
-from llava_edge.parse import parse
 
 Measure = Callable[..., Iterator[Finding | LeftOut]]
 

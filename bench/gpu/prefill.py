@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from llava_edge.bench.answer_stages import decode
 from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, timings
 from llava_edge.bench.gpu.models import open_model, roofline_of
-from llava_edge.bench.stages import decode
 
 
 def measure(campaign: Campaign, name: str) -> Iterator[Finding]:

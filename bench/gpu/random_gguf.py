@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llava_edge.bench.random_checkpoint import Shape
-from llava_edge.extras import needed_by
+from llava_edge.core.extras import needed_by
 
 BLOCK = 32  # weights; their scale is a float16 before 16 bytes of integers
 DRAWN = 1 << 16  # blocks, which are repeated

@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
+from llava_edge.bench.answer_stages import decode
 from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, timing
 from llava_edge.bench.gpu.models import ASYMMETRIC, open_model
-from llava_edge.bench.peers.run import rotated
-from llava_edge.bench.stages import decode
+from llava_edge.bench.peers.compare_peers import rotated
 from llava_edge.bench.summary import ratio_by_rounds, summarize
 
 

@@ -6,12 +6,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from llava_edge.bench.peers.question import Question
-from llava_edge.bench.runtime import timed
+from llava_edge.bench.peers.question import PeerQuestion
+from llava_edge.bench.runtime_calls import timed
 
 
 @dataclass(frozen=True)
-class Settings:
+class PeerSettings:
     """A runtime and its files; each module of this package named by `module` opens one."""
 
     name: str
@@ -42,13 +42,13 @@ class Candidate(Protocol):
     def read(self, ids: list[int]) -> int:
         """Append ids; the likeliest id after them."""
 
-    def ask(self, question: Question) -> float:
+    def ask(self, question: PeerQuestion) -> float:
         """Begin anew with the first turn; seconds until the first token of its answer is known.
 
         The answer is then read as well, untimed.
         """
 
-    def follow_up(self, question: Question) -> float:
+    def follow_up(self, question: PeerQuestion) -> float:
         """Go on with the second turn; seconds until the first token."""
 
 
@@ -60,22 +60,22 @@ class Peer(ABC):
         """Append ids; the likeliest id after them."""
 
     @abstractmethod
-    def first_turn(self, question: Question) -> int:
+    def first_turn(self, question: PeerQuestion) -> int:
         """Begin anew with the first turn; the likeliest id after it."""
 
-    def ask(self, question: Question) -> float:
+    def ask(self, question: PeerQuestion) -> float:
         """Seconds of the first turn; its answer is then read as well."""
         seconds, _ = timed(lambda: self.first_turn(question))
         self.read(list(question.answer))
         return seconds
 
-    def follow_up(self, question: Question) -> float:
+    def follow_up(self, question: PeerQuestion) -> float:
         """Seconds of the second turn."""
         seconds, _ = timed(lambda: self.read(list(question.follow_up)))
         return seconds
 
 
-def open_candidate(settings: Settings) -> Candidate:
+def open_candidate(settings: PeerSettings) -> Candidate:
     """Load the model that the settings name."""
     module = import_module(f"llava_edge.bench.peers.{settings.module}")
     candidate: Candidate = module.open_candidate(settings)

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from llava_edge.bench.llama_cpp import quantize
-from llava_edge.bench.peers.candidate import Settings
+from llava_edge.bench.peers.candidate import PeerSettings
 from llava_edge.bench.peers.genai_folder import can_be_written, write_genai_folder
-from llava_edge.bundle import read_bundle
+from llava_edge.core.bundle import read_bundle
 from llava_edge.errors import UsageError
 
 INSTALL = {  # a library by which a peer is known to be there, and what brings it
@@ -29,12 +29,12 @@ class Weights:
 
 
 def choose_peers(
-    wanted: Sequence[str], weights: Weights, ours: Settings, folder: Path
-) -> tuple[list[Settings], dict[str, str]]:
+    wanted: Sequence[str], weights: Weights, ours: PeerSettings, folder: Path
+) -> tuple[list[PeerSettings], dict[str, str]]:
     """The peers that can be asked, and why others are left out; quantized files go to `folder`."""
     if unknown := sorted(set(wanted) - set(INSTALL)):
         raise UsageError(f'"{unknown[0]}" is no peer; give some of {", ".join(INSTALL)}.')
-    peers: list[Settings] = []
+    peers: list[PeerSettings] = []
     left_out: dict[str, str] = {}
     for name in wanted:
         if reason := _reason(name, weights, ours):
@@ -44,7 +44,7 @@ def choose_peers(
     return peers, left_out
 
 
-def _reason(name: str, weights: Weights, ours: Settings) -> str | None:
+def _reason(name: str, weights: Weights, ours: PeerSettings) -> str | None:
     """Why a peer cannot be asked."""
     library, packages = INSTALL[name]
     if find_spec(library) is None:
@@ -61,7 +61,9 @@ def _reason(name: str, weights: Weights, ours: Settings) -> str | None:
     return None
 
 
-def _settings(name: str, weights: Weights, ours: Settings, folder: Path) -> Iterator[Settings]:
+def _settings(
+    name: str, weights: Weights, ours: PeerSettings, folder: Path
+) -> Iterator[PeerSettings]:
     if name == "llama.cpp" and weights.gguf is not None:
         for kind in KINDS:
             file = quantize(weights.gguf, kind, folder)

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llava_edge.bench.peers.candidate import Peer, Settings
+from llava_edge.bench.peers.candidate import Peer, PeerSettings
 from llava_edge.bench.peers.genai_folder import image_id
-from llava_edge.bench.peers.question import Question
-from llava_edge.bundle import read_bundle
-from llava_edge.config import ImageConfig
-from llava_edge.image import load_picture, preprocess
+from llava_edge.bench.peers.question import PeerQuestion
+from llava_edge.core.bundle import read_bundle
+from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.core.picture import load_picture, preprocess
 
 if TYPE_CHECKING:
     import onnxruntime_genai as og
 
 
-def open_candidate(settings: Settings) -> "Genai":
+def open_candidate(settings: PeerSettings) -> "Genai":
     """Load the bundle as genai_folder.py wrote it."""
     import onnxruntime_genai as og
 
@@ -53,7 +53,7 @@ class Genai(Peer):
             self._generator.append_tokens(np.array(ids, np.int32))
         return self._choose()
 
-    def first_turn(self, question: Question) -> int:
+    def first_turn(self, question: PeerQuestion) -> int:
         """From the picture's file on."""
         import onnxruntime_genai as og
 

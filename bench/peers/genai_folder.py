@@ -12,8 +12,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from llava_edge.bundle import WEIGHTS_BIN, decoder_onnx, read_bundle, vision_onnx
-from llava_edge.config import BundleConfig, EmbeddingConfig, TensorRef
+from llava_edge.core.bundle import WEIGHTS_BIN, decoder_onnx, read_bundle, vision_onnx
+from llava_edge.core.bundle_config import BundleConfig, EmbeddingConfig, TensorRef
 
 
 def write_genai_folder(bundle: Path, folder: Path, *, threads: int, context: int) -> None:

@@ -6,14 +6,14 @@ It is given the bundle's image embeddings, as its own multimodal library gives i
 import numpy as np
 
 from llava_edge.bench.llama_cpp import LlamaCpp
-from llava_edge.bench.peers.candidate import Peer, Settings
-from llava_edge.bench.peers.question import Question
+from llava_edge.bench.peers.candidate import Peer, PeerSettings
+from llava_edge.bench.peers.question import PeerQuestion
 from llava_edge.errors import UsageError
 
 BATCH = 512
 
 
-def open_candidate(settings: Settings) -> "LlamaCppCandidate":
+def open_candidate(settings: PeerSettings) -> "LlamaCppCandidate":
     """Load the file."""
     if settings.gguf is None:
         raise UsageError("llama.cpp needs the language model as a GGUF file; name it with --gguf.")
@@ -42,7 +42,7 @@ class LlamaCppCandidate(Peer):
         """Append ids; the likeliest id after them."""
         return int(self._model.read(ids)[0].argmax())
 
-    def first_turn(self, question: Question) -> int:
+    def first_turn(self, question: PeerQuestion) -> int:
         """Without the tower: from the picture's rows, in a file, on."""
         self.forget()
         if question.before:

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from llava_edge.bench.peers.candidate import Settings
-from llava_edge.bench.peers.question import ANSWER_TOKENS, Question
-from llava_edge.bench.runtime import Reader, ask, open_bundle
-from llava_edge.model import Llava
+from llava_edge.bench.peers.candidate import PeerSettings
+from llava_edge.bench.peers.question import ANSWER_TOKENS, PeerQuestion
+from llava_edge.bench.runtime_calls import TokenReader, ask, open_bundle
+from llava_edge.runtime.model import Llava
 
 
-def open_candidate(settings: Settings) -> "Ours":
+def open_candidate(settings: PeerSettings) -> "Ours":
     """Load the bundle, with a context as long as the others'."""
     return Ours(open_bundle(settings.bundle, settings.device, settings.context))
 
 
-class Ours(Reader):
+class Ours(TokenReader):
     """A bundle that converses as an application lets it, through Chat."""
 
     def __init__(self, model: Llava) -> None:
@@ -21,7 +21,7 @@ class Ours(Reader):
         self._model = model
         self._chat = model.chat()
 
-    def ask(self, question: Question) -> float:
+    def ask(self, question: PeerQuestion) -> float:
         """The first turn: from the picture's file on."""
         self.forget()
         self._chat = self._model.chat()
@@ -29,7 +29,7 @@ class Ours(Reader):
         _, timings = ask(self._chat, question.prompt, picture, tokens=ANSWER_TOKENS)
         return timings.ttft_seconds
 
-    def follow_up(self, question: Question) -> float:
+    def follow_up(self, question: PeerQuestion) -> float:
         """The second turn, of the same conversation."""
         _, timings = ask(self._chat, question.follow_up_prompt, tokens=1)
         return timings.ttft_seconds

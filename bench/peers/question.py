@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from llava_edge.bench.pictures import unseen
-from llava_edge.bench.runtime import timed
-from llava_edge.model import Llava
-from llava_edge.prompt import Message, Picture, Segment, picture_first, render
+from llava_edge.bench.runtime_calls import timed
+from llava_edge.bench.unseen_pictures import unseen
+from llava_edge.core.prompt import Message, Picture, Segment, picture_first, render
+from llava_edge.runtime.model import Llava
 
 FOLLOW_UP = "And what else is in it?"
 ANSWER = "There are several things in the picture, some of them large."
@@ -17,7 +17,7 @@ ANSWER_TOKENS = 16  # of llava-edge, which answers by itself; about as many
 
 
 @dataclass(frozen=True)
-class Question:
+class PeerQuestion:
     """Two turns about one picture; peers take `answer` for their own to the first."""
 
     picture: str  # the path of a file that no encoder has seen
@@ -41,7 +41,9 @@ class Question:
         return asdict(self)
 
 
-def make_question(model: Llava, image: Path, prompt: str, number: int, folder: Path) -> Question:
+def make_question(
+    model: Llava, image: Path, prompt: str, number: int, folder: Path
+) -> PeerQuestion:
     """Paint the picture anew, encode it and write both into `folder`."""
     picture, rows = folder / f"{number}{image.suffix}", folder / f"{number}.npy"
     picture.write_bytes(unseen(image, number))
@@ -53,7 +55,7 @@ def make_question(model: Llava, image: Path, prompt: str, number: int, folder: P
     second = render([Message("user", FOLLOW_UP)], config, tokenizer, first=False)
     answer = tokenizer.encode([(ANSWER, False)])
     end = tokenizer.encode([(config.assistant_suffix, True)], after=answer[-1])
-    return Question(
+    return PeerQuestion(
         picture=str(picture),
         prompt=prompt,
         rows=str(rows),

@@ -4,13 +4,13 @@ import subprocess
 import sys
 import time
 
-from llava_edge.bench.peers.candidate import Settings
+from llava_edge.bench.peers.candidate import PeerSettings
 from llava_edge.bench.peers.client import Worker
-from llava_edge.bench.peers.question import Question
+from llava_edge.bench.peers.question import PeerQuestion
 from llava_edge.errors import LlavaEdgeError
 
 
-def start_peer(settings: Settings, question: Question) -> float:
+def start_peer(settings: PeerSettings, question: PeerQuestion) -> float:
     """Seconds to start a worker, load its model and read the first turn."""
     start = time.perf_counter()
     worker = Worker(settings)
@@ -21,7 +21,7 @@ def start_peer(settings: Settings, question: Question) -> float:
         worker.close()
 
 
-def start_llava_edge(settings: Settings, question: Question) -> float:
+def start_llava_edge(settings: PeerSettings, question: PeerQuestion) -> float:
     """Seconds until the command line prints the first word of its answer."""
     options = {
         "--bundle": str(settings.bundle),

@@ -5,20 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llava_edge.bench.peers.candidate import Peer, Settings
-from llava_edge.bench.peers.question import Question
+from llava_edge.bench.peers.candidate import Peer, PeerSettings
+from llava_edge.bench.peers.question import PeerQuestion
+from llava_edge.core.arrays import Floats
 from llava_edge.errors import UsageError
-from llava_edge.vision import Floats
 
 if TYPE_CHECKING:
     from llava_edge.export.reference import Reference
 
 
-def open_candidate(settings: Settings) -> "TransformersCandidate":
+def open_candidate(settings: PeerSettings) -> "TransformersCandidate":
     """Load the checkpoint as `llava-edge verify` does."""
     import torch
 
-    from llava_edge.export.checkpoints.checkpoint import open_checkpoint
+    from llava_edge.export.layouts.checkpoint import open_checkpoint
     from llava_edge.export.reference import Reference
 
     if settings.checkpoint is None:
@@ -43,7 +43,7 @@ class TransformersCandidate(Peer):
         """Append ids; the likeliest id after them."""
         return self._read_rows(self._reference.embed(ids))
 
-    def first_turn(self, question: Question) -> int:
+    def first_turn(self, question: PeerQuestion) -> int:
         """From the picture's file on."""
         self.forget()
         picture = self._reference.encode(Path(question.picture))

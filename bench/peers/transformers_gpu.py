@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from llava_edge.bench.peers.candidate import Peer, Settings
-from llava_edge.bench.peers.question import Question
-from llava_edge.bundle import read_bundle
-from llava_edge.config import ImageConfig
+from llava_edge.bench.peers.candidate import Peer, PeerSettings
+from llava_edge.bench.peers.question import PeerQuestion
+from llava_edge.core.bundle import read_bundle
+from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.core.picture import load_picture, preprocess
 from llava_edge.errors import UsageError
-from llava_edge.image import load_picture, preprocess
 
 
-def open_candidate(settings: Settings) -> "TransformersOnGpu":
+def open_candidate(settings: PeerSettings) -> "TransformersOnGpu":
     """Load the checkpoint's folder, onto a GPU where `settings.gpu` says so."""
     import torch
     from transformers import BitsAndBytesConfig, LlavaForConditionalGeneration
@@ -48,7 +48,7 @@ class TransformersOnGpu(Peer):
         """Append ids; the likeliest id after them."""
         return self._append(self._embed(ids))
 
-    def first_turn(self, question: Question) -> int:
+    def first_turn(self, question: PeerQuestion) -> int:
         """From the picture's file on."""
         import torch
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llava_edge.bench.training.given import Given
 
 if TYPE_CHECKING:
-    from llava_edge.train.records.dataset import Example
+    from llava_edge.train.inputs.dataset import Example
 
 Batch = dict[str, Any]
 
@@ -15,7 +15,7 @@ OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}  # T
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TrainingCandidate:
     """A model that takes batches, how it lays records into one, and what trains it."""
 
     model: Any  # a torch module: batch -> {"loss"}
@@ -23,15 +23,15 @@ class Candidate:
     train: Callable[[], object]
 
 
-def ours(given: Given) -> Candidate:
+def ours(given: Given) -> TrainingCandidate:
     """The stage as `llava-edge train` runs it; nothing is saved."""
     from rich.console import Console
 
-    from llava_edge.train.engine import stages
-    from llava_edge.train.records.dataset import pack, pad
+    from llava_edge.train.engine.run_stage import run_stage
+    from llava_edge.train.inputs.dataset import pack, pad
 
     def train() -> None:
-        stages.run(
+        run_stage(
             given.model,
             given.recipe,
             given.stage_name,
@@ -43,10 +43,10 @@ def ours(given: Given) -> Candidate:
             logging_strategy="no",
         )
 
-    return Candidate(given.model, pack if given.stage.packing else pad, train)
+    return TrainingCandidate(given.model, pack if given.stage.packing else pad, train)
 
 
-def plain(given: Given) -> Candidate:
+def plain(given: Given) -> TrainingCandidate:
     """Stock model, loss, attention, sampler and optimizer; the same parts learn.
 
     Batches are padded on the right to their longest record, and the tower runs in each step.
@@ -54,8 +54,8 @@ def plain(given: Given) -> Candidate:
     import torch
     from transformers import Trainer, TrainingArguments
 
-    from llava_edge.train.engine.stages import WORKERS
-    from llava_edge.train.models.model import compute_dtype
+    from llava_edge.train.engine.run_stage import WORKERS
+    from llava_edge.train.models.learner import compute_dtype
 
     stage, llava, cuda = given.stage, given.model.llava, torch.cuda.is_available()
     llava.model.language_model.set_attn_implementation("sdpa")  # as from_pretrained gives it
@@ -80,7 +80,7 @@ def plain(given: Given) -> Candidate:
         disable_tqdm=True,
     )
     trainer = Trainer(llava, arguments, train_dataset=given.data, data_collator=_pad)
-    return Candidate(llava, _pad, trainer.train)
+    return TrainingCandidate(llava, _pad, trainer.train)
 
 
 def _pad(examples: Sequence["Example"]) -> Batch:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llava_edge.train.models.model import AnswerLoss, Learner
+    from llava_edge.data.record_table import RecordTable
+    from llava_edge.train.inputs.dataset import RecordDataset
+    from llava_edge.train.inputs.features import Features
+    from llava_edge.train.models.learner import AnswerLoss, Learner
     from llava_edge.train.recipe import Recipe, Stage
-    from llava_edge.train.records.dataset import RecordDataset
-    from llava_edge.train.records.features import Features
-    from llava_edge.train.records.table import RecordTable
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """A candidate, and what it is to train; `steps` are those that it must have records for."""
 
     name: str
@@ -46,17 +46,17 @@ class Given:
         return self.recipe.stages[self.stage_name]
 
 
-def read(settings: Settings) -> Given:
+def read(settings: TrainingSettings) -> Given:
     """Build the model and choose the records; raises LlavaEdgeError where training would."""
     import torch
 
-    from llava_edge.train.engine import stages
-    from llava_edge.train.models.model import build
+    from llava_edge.data.record_table import default_cache, open_table
+    from llava_edge.train.engine.run_stage import prepare_stage
+    from llava_edge.train.inputs.check import usable_rows
+    from llava_edge.train.inputs.dataset import RecordDataset
+    from llava_edge.train.inputs.encoder import Encoder
+    from llava_edge.train.models.learner import build
     from llava_edge.train.recipe import load_recipe, resolve_models
-    from llava_edge.train.records.check import usable_rows
-    from llava_edge.train.records.dataset import RecordDataset
-    from llava_edge.train.records.encode import Encoder
-    from llava_edge.train.records.table import default_cache, open_table
 
     recipe = resolve_models(load_recipe(settings.recipe, settings.overrides))
     stage = recipe.stages[settings.stage]
@@ -71,7 +71,7 @@ def read(settings: Settings) -> Given:
     if settings.cached:
         features, seconds = _compute_features(learner, recipe, table, positions)
     torch.manual_seed(recipe.seed)
-    model = stages.prepare(learner, stage)
+    model = prepare_stage(learner, stage)
     data = RecordDataset(table, encoder, positions, features)
     return Given(recipe, settings.stage, model, data, seconds)
 
@@ -91,9 +91,9 @@ def _compute_features(
     """The tower's rows for the records' pictures, as a run keeps them, and seconds a picture."""
     import torch
 
-    from llava_edge.train.models.model import compute_dtype, tower_rows
-    from llava_edge.train.records.batches import Devices
-    from llava_edge.train.records.features import Features
+    from llava_edge.train.inputs.batches import Devices
+    from llava_edge.train.inputs.features import Features
+    from llava_edge.train.models.learner import compute_dtype, tower_rows
 
     pictures = {picture for at in positions for picture in table.entry(int(at)).pictures}
     if not pictures:

@@ -6,14 +6,14 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from llava_edge.memory import peak_memory
+from llava_edge.runtime.expected_memory import peak_memory
 
 if TYPE_CHECKING:
     from llava_edge.train.watch.flops import Cost
 
 
 @dataclass(frozen=True)
-class Block:
+class MeteredBlock:
     """A few steps in a row; `peak_memory` is that of the process until their end."""
 
     steps: int
@@ -66,7 +66,7 @@ class Meter:
             print(json.dumps(asdict(self._block())), file=self._out)
             self.wait()
 
-    def _block(self) -> Block:
+    def _block(self) -> MeteredBlock:
         import torch
 
         cuda = torch.cuda.is_available()
@@ -74,7 +74,7 @@ class Meter:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - self._start
         batches = [(rows.tolist(), int(n), size, images) for rows, n, size, images in self._batches]
-        return Block(
+        return MeteredBlock(
             steps=self._steps,
             seconds=seconds,
             samples=sum(len(lengths) for lengths, _, _, _ in batches),

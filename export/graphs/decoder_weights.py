@@ -7,12 +7,17 @@ from typing import Literal
 
 import numpy as np
 
-from llava_edge.config import EmbeddingConfig, QuantizationConfig, QuantizedBefore, TensorRef
-from llava_edge.export.checkpoints.lazy_tensor import LazyTensor
-from llava_edge.export.checkpoints.text_config import TextConfig
+from llava_edge.core.bundle_config import (
+    EmbeddingConfig,
+    QuantizationConfig,
+    QuantizedBefore,
+    TensorRef,
+)
+from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.graphs.linear import StoredBlocks, StoredMatrix, store
 from llava_edge.export.graphs.rotary import rotary_angles
-from llava_edge.export.graphs.weights import Array, WeightFile, dtype_of
+from llava_edge.export.graphs.weights_bin import Array, WeightsBin, dtype_of
+from llava_edge.export.layouts.text_config import TextConfig
 from llava_edge.export.quantization.blocks import Blocks, join, pad_rows, split_blocks
 from llava_edge.export.quantization.precision import Matrix, Precision, TableBits
 
@@ -37,7 +42,7 @@ class DecoderWeights:
         self,
         config: TextConfig,
         tensors: Mapping[str, LazyTensor],
-        file: WeightFile,
+        file: WeightsBin,
         precision: Precision,
     ) -> None:
         self.file = file

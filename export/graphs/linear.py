@@ -6,9 +6,9 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from llava_edge.config import DeviceName, TensorRef
-from llava_edge.export.graphs.weights import WeightFile, dtype_of
-from llava_edge.export.graphs.writer import MICROSOFT, Attribute, GraphWriter
+from llava_edge.core.bundle_config import DeviceName, TensorRef
+from llava_edge.export.graphs.graph_writer import MICROSOFT, Attribute, GraphWriter
+from llava_edge.export.graphs.weights_bin import WeightsBin, dtype_of
 from llava_edge.export.quantization.blocks import Blocks
 from llava_edge.export.quantization.nf4 import Nf4
 from llava_edge.export.quantization.precision import Matrix
@@ -75,7 +75,7 @@ class StoredMatrix:
         return sum(prod(ref.shape) * dtype_of(ref).itemsize for ref in refs)
 
 
-def store(weights: WeightFile, matrix: Matrix) -> StoredMatrix:
+def store(weights: WeightsBin, matrix: Matrix) -> StoredMatrix:
     """Append a matrix."""
     put = weights.append
     if isinstance(matrix, Blocks):

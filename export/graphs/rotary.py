@@ -3,11 +3,9 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from llava_edge.export.checkpoints.text_config import Rope, TextConfig
-
-Floats = NDArray[np.float32]
+from llava_edge.core.arrays import Floats
+from llava_edge.export.layouts.text_config import Rope, TextConfig
 
 
 def rotary_angles(config: TextConfig) -> Floats:

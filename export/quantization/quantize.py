@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from llava_edge.export.quantization.blocks import Bits, Blocks, Floats, from_integers
+from llava_edge.core.arrays import Floats
+from llava_edge.export.quantization.blocks import Bits, Blocks, from_integers
 from llava_edge.export.quantization.schemes import SCHEMES, Scheme
 
 CHUNK = 1 << 17  # weights worked on at once: as float32 half a megabyte, cache-sized

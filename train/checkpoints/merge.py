@@ -11,13 +11,13 @@ from torch import nn
 from transformers import AutoModel, LlavaConfig, PreTrainedModel
 
 from llava_edge.errors import CheckpointError
-from llava_edge.hub import find_model
-from llava_edge.tokenizer_file import read_tokenizer_file
-from llava_edge.train.checkpoints.checkpoint import named_base, whole, write_weights
-from llava_edge.train.checkpoints.companions import write_tokenizer
+from llava_edge.hub.find_model import find_model
+from llava_edge.hub.tokenizer_file import read_tokenizer_file
+from llava_edge.train.checkpoints.processor_files import write_tokenizer
+from llava_edge.train.checkpoints.save import named_base, whole, write_weights
 from llava_edge.train.models.encoding import add_image_token
 from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
-from llava_edge.train.models.model import join
+from llava_edge.train.models.learner import join
 from llava_edge.train.models.projector import new_projector
 from llava_edge.train.provenance import RUN
 

@@ -15,11 +15,11 @@ from transformers import Trainer, TrainerControl
 
 from llava_edge.errors import TrainingError
 from llava_edge.train.engine import sharding
+from llava_edge.train.inputs.batches import Devices, StageBatches, in_order
+from llava_edge.train.inputs.dataset import RecordDataset, pack, pad
+from llava_edge.train.inputs.labels import IGNORE_INDEX
 from llava_edge.train.recipe import Stage
-from llava_edge.train.records.batches import Devices, StageBatches, in_order
-from llava_edge.train.records.dataset import RecordDataset, pack, pad
-from llava_edge.train.records.labels import IGNORE_INDEX
-from llava_edge.train.watch.guards import Guard, watch_for_stalls
+from llava_edge.train.watch.failures import Guard, watch_for_stalls
 from llava_edge.train.watch.throughput import Throughput
 
 TRAINED = "trained.safetensors"  # of a Trainer's checkpoint: what learns in this stage, no more

@@ -6,15 +6,15 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as HfTokenizer
 from transformers import PretrainedConfig
 
+from llava_edge.core.prompt import PROMPTS
+from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.errors import TrainingError
-from llava_edge.prompt import PROMPTS
-from llava_edge.tokenizer import Tokenizer
-from llava_edge.tokenizer_file import read_tokenizer_file
+from llava_edge.hub.tokenizer_file import read_tokenizer_file
+from llava_edge.train.inputs.labels import Encoding
 from llava_edge.train.models.model_config import read_config, vision_part
 from llava_edge.train.models.preprocessing import read_image_config
 from llava_edge.train.models.tower_shape import tower_shape
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.records.labels import Encoding
 
 
 def read_encoding(recipe: Recipe) -> Encoding:

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
+from llava_edge.core.extras import needed_by
 from llava_edge.errors import TrainingError
-from llava_edge.extras import needed_by
 
 PADDING = 64  # rows of a grown embedding table are a multiple of it
 BLOCK = 64  # weights that share an NF4 scale

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from llava_edge.config import ImageConfig
+from llava_edge.core.bundle_config import ImageConfig
 
 Triple = tuple[float, float, float]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from llava_edge.errors import TrainingError
-from llava_edge.train.models.efficientnet_lite import EfficientNetLiteModel
+from llava_edge.train.models.efficientnet_lite_model import EfficientNetLiteModel
 from llava_edge.train.recipe import Recipe
 
 _CLASSES = {  # by the folder's model_type; of a whole CLIP or SigLIP the vision part is taken

@@ -7,7 +7,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from llava_edge.errors import TrainingError
-from llava_edge.train.planning.memory import Batch, ModelShape
+from llava_edge.train.planning.memory_estimate import Batch, ModelShape
 from llava_edge.train.planning.plan import Plan, StagePlan, stage_memory
 from llava_edge.train.recipe import Recipe
 

@@ -6,11 +6,11 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from llava_edge.errors import TrainingError
-from llava_edge.hub import find_model
+from llava_edge.hub.find_model import find_model
 from llava_edge.train.models.model_config import build_empty, read_config, vision_part
 from llava_edge.train.models.preprocessing import read_image_config
 from llava_edge.train.models.tower_shape import TowerShape, tower_shape
-from llava_edge.train.planning.memory import DecoderShape, ModelShape
+from llava_edge.train.planning.memory_estimate import DecoderShape, ModelShape
 from llava_edge.train.planning.shipped_models import SHIPPED_MODELS
 from llava_edge.train.recipe import Recipe
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 from rich.filesize import decimal
 
+from llava_edge.data.record_table import default_cache, open_table
 from llava_edge.errors import CheckpointError, TrainingError
-from llava_edge.hub import is_hub_name
-from llava_edge.train.planning import memory
-from llava_edge.train.planning.memory import Batch, Memory, ModelShape
+from llava_edge.hub.find_model import is_hub_name
+from llava_edge.train.inputs.batches import steps_of
+from llava_edge.train.inputs.features import shown_again
+from llava_edge.train.planning import memory_estimate
+from llava_edge.train.planning.memory_estimate import Batch, ModelShape, StageMemory
 from llava_edge.train.planning.model_shape import model_shape
 from llava_edge.train.planning.scan import Scan, scan
 from llava_edge.train.recipe import Recipe, Stage
-from llava_edge.train.records.batches import steps_of
-from llava_edge.train.records.features import shown_again
-from llava_edge.train.records.table import default_cache, open_table
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class StagePlan:
     steps: int | None
     warmup_steps: int | None
     trained_parameters: int | None
-    memory: Memory | None  # None without the models' shapes
+    memory: StageMemory | None  # None without the models' shapes
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def memory_line(plan: Plan) -> str:
 
 def stage_memory(
     recipe: Recipe, shape: ModelShape, stage: Stage, batch: Batch, devices: int
-) -> Memory:
+) -> StageMemory:
     """What a stage needs of each device that computes such a batch at once."""
-    return memory.estimate(
+    return memory_estimate.estimate(
         shape,
         stage,
         batch,
@@ -118,7 +118,7 @@ def _plan(
         labelled=labelled,
         steps=steps,
         warmup_steps=None if steps is None else math.ceil(steps * stage.warmup_ratio),
-        trained_parameters=memory.trained_parameters(shape, stage) if shape else None,
+        trained_parameters=memory_estimate.trained_parameters(shape, stage) if shape else None,
         memory=stage_memory(recipe, shape, stage, batch, devices) if shape else None,
     )
 
@@ -140,7 +140,7 @@ def _cache(recipe: Recipe, shape: ModelShape | None) -> int | None:
     sources += [recipe.warm_start.data] if recipe.warm_start else []
     tables = [open_table(each, default_cache(), recipe.seed) for each in sources]
     pictures = shown_again([(table, np.arange(len(table))) for table in tables], recipe)
-    needed = memory.feature_bytes(shape.tower, len(pictures), _width(recipe))
+    needed = memory_estimate.feature_bytes(shape.tower, len(pictures), _width(recipe))
     return needed if needed <= recipe.feature_cache * 1e9 else 0
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from llava_edge.train.planning.memory import Memory, learning
+from llava_edge.train.planning.memory_estimate import StageMemory, learning
 from llava_edge.train.planning.plan import Plan, StagePlan
 from llava_edge.train.recipe import Stage
 
@@ -65,7 +65,7 @@ def _stages(plan: Plan) -> Table:
 def _memory(plan: Plan) -> Table:
     table = _table("memory of each device, by estimate", plan)
     stages = [stage.memory for stage in plan.stages.values() if stage.memory]
-    for field in fields(Memory):
+    for field in fields(StageMemory):
         table.add_row(MEMORY_NAMES[field.name], *(decimal(getattr(m, field.name)) for m in stages))
     table.add_section()
     table.add_row("together", *(decimal(memory.total) for memory in stages))

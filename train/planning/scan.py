@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llava_edge.train.recipe import Source
-from llava_edge.train.records.dataset import CHARACTERS_PER_TOKEN
-from llava_edge.train.records.table import default_cache, open_table
+from llava_edge.data.record_table import default_cache, open_table
+from llava_edge.data.records import RecordSource
+from llava_edge.train.inputs.dataset import CHARACTERS_PER_TOKEN
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Scan:
     words: int  # most of one record, without image tokens
 
 
-def scan(sources: Sequence[Source], image_tokens: int, max_tokens: int) -> Scan | None:
+def scan(sources: Sequence[RecordSource], image_tokens: int, max_tokens: int) -> Scan | None:
     """Count the records of sources; None where a file is not there yet.
 
     Raises RecordError for a file that holds no records.

@@ -1,0 +1,66 @@
+"""A process with one candidate, which answers a line of JSON with another."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from llava_edge.bench.peers.candidate import Candidate, PeerSettings, open_candidate
+from llava_edge.bench.peers.question import PeerQuestion
+from llava_edge.bench.runtime_calls import timed
+from llava_edge.bench.worker_process import send_error, take_stdout
+from llava_edge.core.strict import parse
+from llava_edge.runtime.expected_memory import peak_memory
+
+Answer = dict[str, float | None]
+
+
+def speed(candidate: Candidate, *, ids: list[int], prefill: int, tokens: int) -> Answer:
+    """Seconds to read the first ids, and a token after all of them, greedily."""
+    candidate.forget()
+    reading, id = timed(lambda: candidate.read(ids[:prefill]))
+    if ids[prefill:]:
+        id = candidate.read(ids[prefill:])
+
+    def decode(id: int) -> None:
+        for _ in range(tokens):
+            id = candidate.read([id])
+
+    decoding, _ = timed(lambda: decode(id))
+    candidate.forget()
+    return {"prefill": reading, "decode": decoding / tokens}
+
+
+def question(candidate: Candidate, **fields: Any) -> Answer:
+    """Seconds to the first token of both turns."""
+    asked = parse(PeerQuestion, fields)
+    return {"question": candidate.ask(asked), "follow-up": candidate.follow_up(asked)}
+
+
+def memory(candidate: Candidate) -> Answer:
+    """The most bytes that this process has taken."""
+    return {"peak": peak_memory()}
+
+
+REQUESTS: dict[str, Callable[..., Answer]] = {
+    "speed": speed,
+    "question": question,
+    "memory": memory,
+}
+
+
+def serve() -> None:
+    """Load what the only argument says, answer that it is there, then request by request."""
+    out = take_stdout()
+    try:
+        candidate = open_candidate(parse(PeerSettings, json.loads(sys.argv[1])))
+        print(json.dumps({}), file=out)
+        for line in sys.stdin:
+            name, arguments = json.loads(line)
+            print(json.dumps(REQUESTS[name](candidate, **arguments)), file=out)
+    except Exception as error:  # a peer may fail in any way, and is then left out
+        send_error(error, out)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,64 @@
+"""The calls of the runtime that benchmarks make, in one place."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from llava_edge.core.arrays import Floats
+from llava_edge.core.picture import load_picture, preprocess
+from llava_edge.core.tiles import cut
+from llava_edge.runtime.answer import Timings
+from llava_edge.runtime.chat import Chat
+from llava_edge.runtime.model import Images, Llava, load
+from llava_edge.runtime.options import Options
+from llava_edge.runtime.prefix_cache import PrefixCache
+
+T = TypeVar("T")
+
+
+def timed(call: Callable[[], T]) -> tuple[float, T]:
+    """Seconds that a call took, and what it returned."""
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result
+
+
+def open_bundle(bundle: Path | None, device: str, context: int | None = None) -> Llava:
+    """A bundle, loaded."""
+    return load(bundle, device, context=context)
+
+
+def ask(
+    asked: Llava | Chat, prompt: str, image: Images = None, *, tokens: int
+) -> tuple[str, Timings]:
+    """The whole answer of a model or of a conversation, and its timings."""
+    pieces = list(asked.stream(prompt, image, Options(max_tokens=tokens)))
+    return "".join(piece.text for piece in pieces), pieces[-1].timings
+
+
+def pixels(model: Llava, picture: bytes) -> Floats:
+    """Decode a picture and make of it what the vision tower sees: [n, 3, H, W]."""
+    tiles, image = model.config.vision.tiles, model.config.vision.image
+    decoded = load_picture(picture)
+    return cut(decoded, image, tiles) if tiles else preprocess(decoded, image)[None]
+
+
+class TokenReader:
+    """The language model alone: it reads ids and says which is the likeliest next."""
+
+    def __init__(self, model: Llava) -> None:
+        self._context = PrefixCache(model.decoder)
+
+    def forget(self) -> None:
+        """Begin with an empty KV cache."""
+        self._context.cut(0)
+
+    def read(self, ids: list[int]) -> int:
+        """Append ids to the KV cache, in chunks as a prompt is; the likeliest id after them."""
+        context = self._context
+        if len(ids) == 1:
+            return context.top(ids[0]).id
+        for _ in context.prefill([*context.items, *ids]):
+            pass
+        return int(context.logits.argmax())

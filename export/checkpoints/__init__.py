@@ -1,1 +1,0 @@
-"""Whatever form a checkpoint has: its configuration, tokenizer and lazily read tensors."""

@@ -1,0 +1,1 @@
+"""The files that hold weights and tokenizers: safetensors, pickles, GGUF, packed integers."""

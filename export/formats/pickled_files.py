@@ -1,0 +1,75 @@
+"""Tensors in files that torch has pickled, read one at a time by its weights-only loader."""
+
+import zipfile
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from llava_edge.errors import CheckpointError
+from llava_edge.export.formats.lazy_tensor import LazyTensor
+from llava_edge.export.formats.safetensors_files import DTYPES
+
+_NAMES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "int64": "I64", "int32": "I32"}
+
+
+def open_pickled_file(path: Path) -> dict[str, LazyTensor]:
+    """Open a .bin file that holds a dictionary of tensors; no code in it is run.
+
+    Raises CheckpointError where torch is not installed, or the file is missing, broken or holds
+    anything else.
+    """
+    tensors = _load(path)
+    wrong = [
+        f"{name} ({getattr(tensor, 'dtype', type(tensor).__name__)})"
+        for name, tensor in tensors.items()
+        if _NAMES.get(str(getattr(tensor, "dtype", "")).removeprefix("torch.")) not in DTYPES
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{path} holds {', '.join(wrong[:10])}, but tensors of {', '.join(DTYPES)} are what "
+            "export supports; save the checkpoint anew."
+        )
+    return {
+        name: LazyTensor(tuple(tensor.shape), partial(_read, path, name))
+        for name, tensor in tensors.items()
+    }
+
+
+def _read(path: Path, name: str) -> np.ndarray[Any, Any]:
+    tensor = _load(path)[name].detach().contiguous()
+    if str(tensor.dtype) == "torch.bfloat16":  # which numpy does not know by itself
+        integers = tensor.view(import_module("torch").int16).numpy()
+        return np.array(integers).view(ml_dtypes.bfloat16)
+    return np.array(tensor.numpy())
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """The file's tensors, whose numbers stay on disk until they are touched."""
+    try:
+        torch = import_module("torch")
+    except ImportError:
+        raise CheckpointError(
+            f"{path} is pickled, which only torch reads; run `pip install torch`, or convert the "
+            "checkpoint to safetensors."
+        ) from None
+    zipped = zipfile.is_zipfile(path)  # torch's format since 1.6; older files cannot be mapped
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; fetch the whole checkpoint.") from None
+    except Exception as error:  # torch raises many kinds on broken files and forbidden code
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} is no whole file of tensors alone ({reason}); fetch it anew, or convert the "
+            "checkpoint to safetensors."
+        ) from None
+    if not isinstance(tensors, dict):
+        raise CheckpointError(
+            f"{path} holds a {type(tensors).__name__}, but a dictionary of tensors was expected; "
+            "give a checkpoint that torch.save wrote."
+        )
+    return tensors

@@ -1,0 +1,53 @@
+"""The tensors of safetensors files, read one at a time."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  (numpy knows bfloat16 once this is imported)
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from llava_edge.errors import CheckpointError
+from llava_edge.export.formats.lazy_tensor import LazyTensor
+
+# The integers are quantized weights, and buffers such as position_ids, of no use here.
+DTYPES = ("F16", "BF16", "F32", "I64", "I32")
+
+
+def open_safetensors_file(path: Path) -> dict[str, LazyTensor]:
+    """Raises CheckpointError where the file is missing, cut short or no safetensors file.
+
+    Tensors that overlap make a file no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}
+            shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+            dtypes = {name: part.get_dtype() for name, part in slices.items()}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; fetch the whole checkpoint.") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} is no whole safetensors file ({error}); fetch it anew."
+        ) from None
+    for name, dtype in dtypes.items():
+        if dtype not in DTYPES:
+            raise CheckpointError(
+                f"{path} holds {name} as {dtype}, but {', '.join(DTYPES)} are what export "
+                "supports; give the checkpoint in 16 or 32 bits."
+            )
+    return {name: LazyTensor(shape, partial(_read, path, name)) for name, shape in shapes.items()}
+
+
+def _read(path: Path, name: str) -> np.ndarray[Any, Any]:
+    """Opened anew for each tensor: a mapping that stays open counts as memory once touched."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensor: np.ndarray[Any, Any] = file.get_tensor(name)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{name} can no longer be read from {path} ({error}); leave the checkpoint in place "
+            "while it is exported."
+        ) from None
+    return tensor

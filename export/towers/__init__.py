@@ -1,0 +1,1 @@
+"""The vision towers, a file for each."""

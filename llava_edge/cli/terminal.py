@@ -1,0 +1,183 @@
+"""Answers at a terminal: one, or a conversation with a few commands."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+
+from rich.console import Console
+
+from llava_edge.core.prompt import IMAGE
+from llava_edge.errors import LlavaEdgeError
+from llava_edge.runtime.answer import Piece
+from llava_edge.runtime.model import Image, Llava
+from llava_edge.runtime.options import Options
+
+HELP = f"""Type your words, or
+  /image PATH  show a picture with your next words (it stands first, or where you write {IMAGE})
+  /save FILE   write the conversation to a file
+  /load FILE   go on with one that was saved
+  /reset       begin a new conversation
+  /help        these lines
+  /exit        end (or Ctrl-D)
+Ctrl-C stops an answer; the arrow keys bring back what you typed."""
+
+_ENDS = {
+    "length": "; cut off at --max-tokens",
+    "context": "; cut off, since the context is full",
+    "timeout": "; cut off at --timeout",
+}
+
+
+def answer_once(
+    model: Llava, prompt: str, images: Sequence[Path], options: Options, *, as_json: bool
+) -> None:
+    """Print one answer as it comes, its timings on stderr, or both as one JSON line."""
+    _print_notes(model)
+    pieces = model.stream(prompt, list(images) or None, options)
+    if as_json:
+        print(json.dumps({"device": model.device.name, **_as_json(list(pieces), options)}))
+    else:
+        _print_answer(pieces)
+
+
+def converse(model: Llava, images: Sequence[Path], options: Options) -> None:
+    """Talk until the user ends it; errors are printed and the conversation goes on."""
+    try:
+        import readline  # noqa: F401  (gives input() its history; Windows has its own)
+    except ImportError:
+        pass
+    conversation = _Conversation(model, options)
+    for path in images:
+        conversation.show(path)
+    _print_notes(model)
+    _note(f"{model.config.name} on {model.device.name}; /help says what can be typed")
+    while conversation.take(_read_line()):
+        pass
+
+
+class _Conversation:
+    """A chat, and the pictures that wait for the user's next words."""
+
+    def __init__(self, model: Llava, options: Options) -> None:
+        self._model = model
+        self._options = options
+        self._chat = model.chat()
+        self._pictures: list[Image] = []
+
+    def take(self, line: str) -> bool:
+        """Do what a line says; False ends the conversation."""
+        command, _, rest = line.partition(" ")
+        if command in ("/exit", "/quit"):
+            return False
+        try:
+            self._obey(command, rest.strip(), line)
+        except LlavaEdgeError as error:
+            _note(f"Error: {error}", style="red")
+        except KeyboardInterrupt:
+            _note("\n(stopped)")
+        return True
+
+    def show(self, path: Path) -> None:
+        """Encode a picture now, so that the answer comes sooner."""
+        tokens = self._options.image_tokens
+        self._pictures.append(self._model.encode_image(path, tokens))
+        _note(f"{path.name} goes with your next words")
+
+    def _obey(self, command: str, rest: str, line: str) -> None:
+        if command == "/image" and rest:
+            self.show(Path(rest.strip("'\"")))
+        elif command == "/save" and rest:
+            self._chat.save(Path(rest).expanduser())
+            _note(f"{rest} holds the conversation so far")
+        elif command == "/load" and rest:
+            self._chat = self._model.load_chat(Path(rest).expanduser())
+            _note(f"the conversation of {rest} goes on")
+        elif command == "/reset":
+            self._chat.reset()
+            self._pictures = []
+            _note("a new conversation")
+        elif command.startswith("/") and "/" not in command[1:]:
+            _note(HELP)
+        elif line.strip():
+            self._ask(line)
+
+    def _ask(self, line: str) -> None:
+        forgotten = self._chat.forgotten
+        pieces = self._chat.stream(line, self._pictures or None, self._options)
+        self._pictures = []
+        _print_answer(pieces)
+        if (turns := self._chat.forgotten - forgotten) > 0:
+            _note(f"the context was full, so that the oldest turns were forgotten ({turns})")
+
+
+def _read_line() -> str:
+    """The next line; Ctrl-D is /exit, and Ctrl-C begins the line anew."""
+    try:
+        return input("> ")
+    except EOFError:
+        print()
+        return "/exit"
+    except KeyboardInterrupt:
+        print()
+        return ""
+
+
+def _print_answer(pieces: Iterator[Piece]) -> None:
+    for piece in chain([_await_words(pieces)], pieces):
+        print(_printable(piece.text), end="", flush=True)
+    print()
+    _note(_summary(piece))
+
+
+def _await_words(pieces: Iterator[Piece]) -> Piece:
+    """The first piece with words; until then a terminal shows how far a long prompt is read."""
+    piece = next(pieces)
+    if piece.text or piece.finish:
+        return piece
+    with Console(stderr=True).status("") as status:
+        while not (piece.text or piece.finish):
+            timings = piece.timings
+            read = timings.cached_tokens + timings.prefilled_tokens
+            status.update(f"{read:,} of {timings.prompt_tokens:,} tokens read")
+            piece = next(pieces)
+    return piece
+
+
+def _as_json(pieces: Sequence[Piece], options: Options) -> dict[str, object]:
+    """An answer for programs."""
+    text, last = "".join(piece.text for piece in pieces), pieces[-1]
+    found: dict[str, object] = {
+        "text": text,
+        "finish": last.finish,
+        "timings": asdict(last.timings),
+    }
+    if options.logprobs is not None:
+        found["logprobs"] = [asdict(token) for piece in pieces for token in piece.logprobs]
+    return found
+
+
+def _printable(text: str) -> str:
+    """Without control characters, which a terminal would obey."""
+    return "".join(
+        char for char in text if char in "\n\t" or not (char < " " or "\x7f" <= char < "\xa0")
+    )
+
+
+def _summary(last: Piece) -> str:
+    timings = last.timings
+    return (
+        f"{timings.generated_tokens} tokens, first after {timings.ttft_seconds:.2f} s, "
+        f"then {timings.tokens_per_second:.0f} tokens/s{_ENDS.get(last.finish or '', '')}"
+    )
+
+
+def _print_notes(model: Llava) -> None:
+    for note in model.notes:
+        _note(note)
+
+
+def _note(text: str, style: str = "dim") -> None:
+    """What is not the answer goes to stderr, so that pipes get the answer alone."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, style=style, markup=False)

@@ -1,0 +1,1 @@
+"""What a bundle is, and what its model sees of pictures and words."""

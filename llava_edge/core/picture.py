@@ -1,0 +1,181 @@
+"""A picture from a file or memory becomes safe RGB, then pixels; training runs the same code."""
+
+import io
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.errors import LargePictureError, PictureError
+
+
+@dataclass(frozen=True)
+class TarMember:
+    """A file inside an uncompressed tar file: `size` bytes at `offset`."""
+
+    path: Path  # of the tar file
+    name: str
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """Its bytes; raises OSError where the tar file cannot be read."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.path}"
+
+
+PictureSource = Path | str | bytes | Image.Image | TarMember
+
+MAX_PIXELS = 178_000_000  # just below where Pillow itself refuses; 0.7 GB once decoded
+MAX_ASPECT = 50  # of the strip that mode "square" resizes before it crops
+MAX_CANVAS_SIDE = 8192  # of the square that mode "pad" draws
+# Named, so that no other decoder of Pillow's (EPS starts a program) ever sees a user's file.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO")
+_FORMATS_SENTENCE = "give a PNG, JPEG, WebP, GIF, BMP or TIFF file"
+
+
+def load_picture(source: PictureSource) -> Image.Image:
+    """Decode a picture (a path, bytes, a tar member or a Pillow picture) to upright 8-bit RGB.
+
+    EXIF rotation is applied, alpha is laid on white, 16 bits are scaled to 8, and of an animation
+    the first frame is taken. Raises PictureError where it is missing, broken or too large.
+    """
+    name = _name(source)
+    with _open(source, name) as picture:
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise _too_large(f"{name} has {width:,} x {height:,} pixels")
+        try:
+            picture.load()
+            return _to_rgb(ImageOps.exif_transpose(picture))
+        except Exception as error:  # Pillow's decoders raise many kinds on broken bytes
+            raise PictureError(
+                f"{name} cannot be decoded ({_reason(error)}); it may be truncated or damaged, "
+                "so save or download it again."
+            ) from error
+
+
+def preprocess(picture: Image.Image, config: ImageConfig) -> npt.NDArray[np.float32]:
+    """Turn an RGB picture into the tower's pixels [3, size, size], normalised.
+
+    Equals transformers' CLIPImageProcessor ("square"), LlavaImageProcessor ("pad") and
+    SiglipImageProcessor ("stretch").
+    """
+    shape = {"square": _crop, "pad": _pad, "stretch": stretch}[config.mode]
+    return normalize(shape(picture, config), config)
+
+
+def normalize(picture: Image.Image, config: ImageConfig) -> npt.NDArray[np.float32]:
+    """Pixels [3, H, W] of a picture that has its size already."""
+    pixels = np.asarray(picture, dtype=np.float32)  # [H, W, 3]
+    mean = np.array(config.mean, dtype=np.float32)
+    std = np.array(config.std, dtype=np.float32)
+    return np.ascontiguousarray(((pixels / 255 - mean) / std).transpose(2, 0, 1))
+
+
+def stretch(picture: Image.Image, config: ImageConfig) -> Image.Image:
+    """Resize to a square, whatever shape the picture has."""
+    return picture.resize((config.size, config.size), Image.Resampling.BICUBIC)
+
+
+def _name(source: PictureSource) -> str:
+    if isinstance(source, bytes):
+        return f"The picture of {len(source):,} bytes"
+    if isinstance(source, Image.Image):
+        return "The picture"
+    return f"The file {source}"
+
+
+def _too_large(what: str) -> PictureError:
+    return LargePictureError(f"{what}, but at most {MAX_PIXELS:,} are read; make it smaller first.")
+
+
+def _open(source: PictureSource, name: str) -> AbstractContextManager[Image.Image]:
+    if isinstance(source, Image.Image):
+        return nullcontext(source)  # the caller's own to close
+    try:
+        if isinstance(source, TarMember):
+            source = source.read()
+        file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).expanduser()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
+            return Image.open(file, formats=FORMATS)
+    except FileNotFoundError as error:
+        raise PictureError(f"{name} does not exist; {_FORMATS_SENTENCE}.") from error
+    except IsADirectoryError as error:
+        raise PictureError(f"{name} is a folder; {_FORMATS_SENTENCE}.") from error
+    except UnidentifiedImageError as error:
+        raise PictureError(f"{name} is not a picture; {_FORMATS_SENTENCE}.") from error
+    except Image.DecompressionBombError as error:
+        raise _too_large(f"{name} has too many pixels") from error
+    except Exception as error:  # as above: any kind, on broken headers and unreadable files
+        raise PictureError(
+            f"{name} cannot be read ({_reason(error)}); {_FORMATS_SENTENCE}."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split()).rstrip(".")
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        picture = _to_8_bits(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def _to_8_bits(picture: Image.Image) -> Image.Image:
+    """Scale grey values of 16 or 32 bits or floats to 0..255; Pillow's convert would clip them."""
+    grey = np.asarray(picture, dtype=np.float64)
+    limits = (1, 255, 65535) if picture.mode == "F" else (65535,)
+    peak = float(grey.max())
+    top = next((limit for limit in limits if peak <= limit), peak)
+    return Image.fromarray(np.rint(grey.clip(0, top) * (255 / top)).astype(np.uint8))
+
+
+def _crop(picture: Image.Image, config: ImageConfig) -> Image.Image:
+    """Resize the shortest edge, then cut out the centre."""
+    picture = _trim(picture)
+    size, edge = config.size, config.shortest_edge or config.size
+    width, height = picture.size
+    shortest = min(width, height)
+    width, height = edge * width // shortest, edge * height // shortest
+    left, top = (width - size) // 2, (height - size) // 2
+    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    return resized.crop((left, top, left + size, top + size))
+
+
+def _trim(picture: Image.Image) -> Image.Image:
+    """Cut the far ends off a strip: they are cropped later, but would first be resized."""
+    width, height = picture.size
+    longest = MAX_ASPECT * min(width, height)
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    return picture.crop((left, top, width - left, height - top)) if left or top else picture
+
+
+def _pad(picture: Image.Image, config: ImageConfig) -> Image.Image:
+    """Put the picture in the middle of a square of the mean colour, then resize that."""
+    if max(picture.size) > MAX_CANVAS_SIDE:
+        ratio = MAX_CANVAS_SIDE / max(picture.size)
+        width, height = (max(1, round(side * ratio)) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    width, height = picture.size
+    side = max(width, height)
+    red, green, blue = (int(channel * 255) for channel in config.mean)
+    canvas = Image.new("RGB", (side, side), (red, green, blue))
+    canvas.paste(picture, ((side - width) // 2, (side - height) // 2))
+    return canvas.resize((config.size, config.size), Image.Resampling.BICUBIC)

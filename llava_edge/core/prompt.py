@@ -1,0 +1,260 @@
+"""Messages become segments: runs of token ids, counted in the loss or not, and pictures between.
+
+Training, export and runtime all render prompts here, so the mask cannot drift from the prompt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from llava_edge.core.bundle_config import PromptConfig
+from llava_edge.core.tokenizer import Tokenizer
+from llava_edge.errors import PromptError
+
+IMAGE = "<image>"  # where a message says that a picture stands
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn: who speaks and the words, with `<image>` at each place where a picture stands."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A run of token ids; `learned` says whether the training loss counts them."""
+
+    ids: tuple[int, ...]
+    learned: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The place of the conversation's picture number `index`."""
+
+    index: int
+
+
+Segment = Text | Picture
+
+V0 = PromptConfig(
+    name="v0",
+    bos="<s>",
+    system="A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions.###",
+    user_prefix="Human: ",
+    user_suffix="###",
+    assistant_prefix="Assistant:",
+    answer_prefix=" ",
+    assistant_suffix="###",
+    turn_separator="",
+    image_suffix="\n",
+    stop=("</s>",),
+    stop_strings=("###",),
+)
+VICUNA_V1 = PromptConfig(
+    name="vicuna_v1",
+    bos="<s>",
+    system="A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions. ",
+    user_prefix="USER: ",
+    user_suffix=" ",
+    assistant_prefix="ASSISTANT:",
+    answer_prefix=" ",
+    assistant_suffix="</s>",
+    turn_separator="",
+    image_suffix="\n",
+    stop=("</s>",),
+)
+CHATML = PromptConfig(
+    name="chatml",
+    bos="",
+    system="",
+    user_prefix="<|im_start|>user\n",
+    user_suffix="<|im_end|>\n",
+    assistant_prefix="<|im_start|>assistant\n",
+    answer_prefix="",
+    assistant_suffix="<|im_end|>",
+    turn_separator="\n",
+    image_suffix="\n",
+    stop=("<|im_end|>",),
+)
+QWEN = replace(
+    CHATML,
+    name="qwen",
+    system="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
+)
+_HELPFUL = (
+    "You are a helpful language and vision assistant. You are able to understand the visual "
+    "content that the user provides, and assist the user with a variety of tasks using natural "
+    "language."
+)
+LLAMA_2 = PromptConfig(
+    name="llama_2",
+    bos="<s>",
+    system=f"[INST] <<SYS>>\n{_HELPFUL}\n<</SYS>>\n\n",
+    user_prefix="",
+    user_suffix=" [/INST]",
+    assistant_prefix="",
+    answer_prefix=" ",
+    assistant_suffix=" </s>",
+    turn_separator="<s>[INST] ",
+    image_suffix="\n",
+    stop=("</s>",),
+)
+MISTRAL = PromptConfig(
+    name="mistral",
+    bos="<s>",
+    system="",
+    user_prefix="[INST] ",
+    user_suffix=" [/INST]",
+    assistant_prefix="",
+    answer_prefix=" ",
+    assistant_suffix=" </s>",
+    turn_separator="",
+    image_suffix="\n",
+    stop=("</s>",),
+)
+LLAMA_3 = PromptConfig(
+    name="llama_3",
+    bos="<|begin_of_text|>",
+    system=f"<|start_header_id|>system<|end_header_id|>\n\n{_HELPFUL}<|eot_id|>",
+    user_prefix="<|start_header_id|>user<|end_header_id|>\n\n",
+    user_suffix="<|eot_id|>",
+    assistant_prefix="<|start_header_id|>assistant<|end_header_id|>\n\n",
+    answer_prefix="",
+    assistant_suffix="<|eot_id|>",
+    turn_separator="",
+    image_suffix="\n",
+    stop=("<|eot_id|>",),
+)
+PHI = PromptConfig(
+    name="phi",
+    bos="",
+    system="",
+    user_prefix="<|user|>\n",
+    user_suffix="<|end|>\n",
+    assistant_prefix="<|assistant|>\n",
+    answer_prefix="",
+    assistant_suffix="<|end|>",
+    turn_separator="\n",
+    image_suffix="\n",
+    stop=("<|end|>",),
+)
+PROMPTS = {
+    prompt.name: prompt for prompt in (CHATML, LLAMA_2, LLAMA_3, MISTRAL, PHI, QWEN, V0, VICUNA_V1)
+} | {"v1": VICUNA_V1}
+
+
+def plain(prompt: PromptConfig) -> PromptConfig:
+    """LLaVA's stage 1 for a model of this format: a picture and its caption, which ends a line."""
+    return PromptConfig(
+        name="plain",
+        bos=prompt.bos,
+        system="",
+        user_prefix="",
+        user_suffix="",
+        assistant_prefix="",
+        answer_prefix="",
+        assistant_suffix="\n",
+        turn_separator="",
+        image_suffix="",
+        stop=prompt.stop,
+        stop_strings=("\n",),
+        user_words=False,
+    )
+
+
+def picture_first(text: str, prompt: PromptConfig) -> str:
+    """Put a picture before the words, unless they already say where one stands."""
+    return text if IMAGE in text else IMAGE + prompt.image_suffix + text
+
+
+def render(
+    messages: Sequence[Message], prompt: PromptConfig, tokenizer: Tokenizer, *, first: bool = True
+) -> list[Segment]:
+    """Render user and assistant turns; a last user turn is left open for the assistant's answer.
+
+    `first=False` begins with the turn separator instead of `bos` and the system words: the turns
+    continue a conversation after an answer.
+    Special tokens count as such only where the prompt format writes them, never in a message.
+    Raises PromptError where the roles do not alternate, beginning with the user.
+    """
+    builder = _Builder(tokenizer)
+    if first:
+        builder.add_token(prompt.bos)
+        builder.add(prompt.system)
+    else:
+        builder.add_end(prompt.assistant_suffix)
+        builder.add(prompt.turn_separator)
+    for position, message in enumerate(messages):
+        expected = ("user", "assistant")[position % 2]
+        if message.role != expected:
+            raise PromptError(
+                f"Turn {position + 1} is the {message.role}'s, but the {expected}'s was expected; "
+                "let user and assistant take turns, beginning with the user."
+            )
+        if message.role == "user":
+            builder.add(prompt.turn_separator * (position > 0) + prompt.user_prefix)
+            pictures = IMAGE * message.text.count(IMAGE)
+            builder.add_message(message.text if prompt.user_words else pictures)
+            builder.add(prompt.user_suffix + prompt.assistant_prefix)
+        else:
+            builder.add(prompt.answer_prefix, learned=True)
+            builder.add(message.text, learned=True, trusted=False)
+            builder.add(prompt.assistant_suffix, learned=True)
+    return builder.segments()
+
+
+class _Builder:
+    """Collects words until a picture or a change of the loss mask ends the run."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._segments: list[Segment] = []
+        self._run: list[tuple[str, bool]] = []  # words, trusted
+        self._learned = False
+        self._pictures = 0
+        self._after: int | None = None  # the id that the run continues; None: it begins a text
+
+    def add(self, text: str, *, learned: bool = False, trusted: bool = True) -> None:
+        if learned != self._learned:
+            self._flush()
+            self._learned = learned
+        if text:
+            self._run.append((text, trusted))
+
+    def add_token(self, token: str) -> None:
+        """A token by itself, so that what follows is encoded as the beginning of a text."""
+        id = self._tokenizer.token_id(token) if token else None
+        if id is not None:
+            self._flush()
+            self._segments.append(Text((id,)))
+
+    def add_end(self, suffix: str) -> None:
+        """The end of the answer before, which is continued but no part of the segments."""
+        self._after = self._tokenizer.encode([(suffix, True)])[-1]
+
+    def add_message(self, text: str) -> None:
+        before, *rest = text.split(IMAGE)
+        self.add(before, trusted=False)
+        for words in rest:
+            self._flush()
+            self._segments.append(Picture(self._pictures))
+            self._pictures += 1
+            self._after = None  # as LLaVA encodes what stands around pictures
+            self.add(words, trusted=False)
+
+    def segments(self) -> list[Segment]:
+        self._flush()
+        return self._segments
+
+    def _flush(self) -> None:
+        if self._run:
+            ids = self._tokenizer.encode(self._run, after=self._after)
+            if ids:  # none where a special token before has taken the white space
+                self._segments.append(Text(tuple(ids), self._learned))
+                self._after = ids[-1]
+            self._run = []

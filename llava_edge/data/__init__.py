@@ -1,0 +1,1 @@
+"""Records: conversations about pictures, as files hold them."""

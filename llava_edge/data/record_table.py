@@ -1,0 +1,249 @@
+"""The records of a stage, memory-mapped: an Arrow file for each source, built once and kept."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, Features, Value, concatenate_datasets
+from datasets.arrow_writer import ArrowWriter
+from numpy.typing import NDArray
+from rich.console import Console
+
+from llava_edge.core.picture import TarMember
+from llava_edge.core.user_folders import cache_folder
+from llava_edge.data.records import (
+    Entry,
+    PictureFile,
+    Record,
+    RecordSource,
+    picture_shards,
+    read_entries,
+    to_record,
+)
+from llava_edge.errors import RecordError
+
+VERSION = 1  # of the file's columns
+ROWS, ABOUT = "rows.arrow", "about.json"
+FEATURES = Features(
+    {
+        "file": Value("string"),
+        "number": Value("int32"),
+        "line": Value("int32"),  # null in a shard
+        "text": Value("string"),
+        "characters": Value("int32"),
+        "pictures": [
+            # Null offset and size: a file of its own, not a member of a shard.
+            {
+                "path": Value("string"),
+                "name": Value("string"),
+                "offset": Value("int64"),
+                "size": Value("int64"),
+            }
+        ],
+    }
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows `start` to `stop` of a table, which are a source's, and where these are kept."""
+
+    folder: Path
+    start: int
+    stop: int
+
+
+class RecordTable:
+    """Positions in an epoch, each a record; those of a weighted source stand there several times.
+
+    `fingerprint` names content and weights, wherever the files lie; pictures count by their names.
+    `rows` [positions] are the distinct records behind the positions, `parts` say whose they are.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        parts: Sequence[Part],
+        rows: NDArray[np.int64],
+        fingerprint: str,
+    ) -> None:
+        self._data = data
+        self.parts = tuple(parts)
+        self.rows = rows
+        self.fingerprint = fingerprint
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> Record:
+        """Raises RecordError where it is bad; its pictures are not looked for."""
+        return to_record(self.entry(position))
+
+    def entry(self, position: int) -> Entry:
+        """The record as its file has it, which may be bad."""
+        return _entry(self._data[int(self.rows[position])])
+
+    def where(self, position: int) -> str:
+        """Such as "Record 3, line 40 of train.json"."""
+        return self.entry(position).where
+
+    @property
+    def characters(self) -> NDArray[np.int32]:
+        """Of all turns [positions]."""
+        column: NDArray[np.int32] = self._data.data.column("characters").to_numpy()
+        return column[self.rows]
+
+    @property
+    def pictures(self) -> NDArray[np.int16]:
+        """How many there are [positions]."""
+        chunks = self._data.data.column("pictures").chunks
+        counts = [chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in chunks]
+        return np.concatenate(counts).astype(np.int16)[self.rows]
+
+    def distinct_pictures(self, positions: NDArray[np.int64]) -> list[PictureFile]:
+        """Each picture of the records at these positions once, in the order of their rows."""
+        rows = np.unique(self.rows[positions])
+        pictures = self._data.data.column("pictures").take(rows).combine_chunks().flatten()
+        fields = (pictures.field(name).to_pylist() for name in ("path", "name", "offset", "size"))
+        return [_picture(*picture) for picture in dict.fromkeys(zip(*fields, strict=True))]
+
+    def distinct(self) -> "RecordTable":
+        """The same records, each once."""
+        return RecordTable(self._data, self.parts, np.arange(len(self._data)), self.fingerprint)
+
+
+def default_cache() -> Path:
+    """Where tables are kept unless a folder is named."""
+    return cache_folder() / "records"
+
+
+def open_table(sources: Sequence[RecordSource], cache: Path, seed: int) -> RecordTable:
+    """The records of all sources, in order; a fraction of a weight is drawn by the seed.
+
+    Files are read where `cache` does not hold them as they are now. Raises RecordError for a file
+    that cannot be read or whose list breaks, and where weights leave nothing; a bad record is one
+    only once it is asked for.
+    """
+    data: list[Dataset] = []
+    parts: list[Part] = []
+    rows: list[NDArray[np.int64]] = []
+    digest = hashlib.sha256()
+    start = 0
+    for number, source in enumerate(sources):
+        folder = _built(source, cache)
+        data.append(Dataset.from_file(str(folder / ROWS)))
+        parts.append(Part(folder, start, start + len(data[-1])))
+        drawn = _weighted(len(data[-1]), source.weight, (seed, number))
+        digest.update(_content(folder).encode() + drawn.tobytes())
+        rows.append(start + drawn)
+        start = parts[-1].stop
+    if not sum(map(len, rows)):
+        raise RecordError(
+            f"Of {sources[0].records[0]} no record is left by its weight of {sources[0].weight:g}; "
+            "raise it."
+        )
+    return RecordTable(concatenate_datasets(data), parts, np.concatenate(rows), digest.hexdigest())
+
+
+def _weighted(rows: int, weight: float, seed: Sequence[int]) -> NDArray[np.int64]:
+    """Every row as often as the weight's whole part says, and a drawn share of them once more."""
+    whole, part = divmod(weight, 1)
+    random = np.random.default_rng(seed)
+    drawn = np.sort(random.choice(rows, round(rows * part), replace=False))
+    return np.concatenate([np.tile(np.arange(rows), int(whole)), drawn]).astype(np.int64)
+
+
+def _built(source: RecordSource, cache: Path) -> Path:
+    """The folder of a source's rows, which is made where it is missing."""
+    folder = cache.absolute() / _state(source)
+    if not (folder / ABOUT).exists():
+        with Console(stderr=True).status(f"Reading {source.records[0]}"):
+            _build(source, folder)
+    return folder
+
+
+def _content(folder: Path) -> str:
+    """The hash of all of a source's samples."""
+    return str(json.loads((folder / ABOUT).read_text(encoding="utf-8"))["content"])
+
+
+def _build(source: RecordSource, folder: Path) -> None:
+    """Write a source's folder under another name first; who is beaten to it keeps the other's."""
+    partial = _partial(folder.parent)
+    content = hashlib.sha256()
+    try:
+        with ArrowWriter(path=str(partial / ROWS), features=FEATURES) as writer:
+            for entry in read_entries(source):
+                content.update(hashlib.sha256(entry.text.encode()).digest())
+                writer.write(_row(entry))
+            writer.finalize()
+        (partial / ABOUT).write_text(json.dumps({"content": content.hexdigest()}), encoding="utf-8")
+        if not (folder / ABOUT).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+    except OSError:
+        if not (folder / ABOUT).exists():
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(cache: Path) -> Path:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        return Path(mkdtemp(dir=cache, prefix="partial-"))
+    except OSError as error:
+        raise RecordError(
+            f"The folder {cache}, where records are kept, cannot be written to ({error.strerror}); "
+            "name another by the variable XDG_CACHE_HOME."
+        ) from error
+
+
+def _state(source: RecordSource) -> str:
+    """Names what is read and its state on disk: a change of any file is another name."""
+    seen: list[object] = [VERSION, str(source.images), str(Path.cwd()), source.limit]
+    for file in (*source.files, *picture_shards(source.images)):
+        found = os.stat(file) if file.exists() else None  # reading says that it is missing
+        seen.append((str(file), found and (found.st_size, found.st_mtime_ns)))
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {
+        "file": str(entry.file),
+        "number": entry.number,
+        "line": entry.line,
+        "text": entry.text,
+        "characters": entry.characters,
+        "pictures": [_picture_row(picture) for picture in entry.pictures],
+    }
+
+
+def _picture_row(picture: PictureFile) -> dict[str, Any]:
+    if isinstance(picture, Path):
+        return {"path": str(picture), "name": None, "offset": None, "size": None}
+    return {
+        "path": str(picture.path),
+        "name": picture.name,
+        "offset": picture.offset,
+        "size": picture.size,
+    }
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    pictures = tuple(_picture(**picture) for picture in row["pictures"])
+    place = (Path(row["file"]), row["number"], row["line"])
+    return Entry(*place, row["text"], pictures, row["characters"])
+
+
+def _picture(path: str, name: str | None, offset: int | None, size: int | None) -> PictureFile:
+    if name is None or offset is None or size is None:
+        return Path(path)
+    return TarMember(Path(path), name, offset, size)

@@ -1,0 +1,78 @@
+"""Pictures and samples in uncompressed .tar shards, as WebDataset lays them out."""
+
+import glob
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+from llava_edge.core.picture import TarMember
+from llava_edge.data.captions import caption_sample
+from llava_edge.errors import RecordError
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
+
+
+@dataclass
+class ShardSample:
+    """The members of a shard that share a key: a sample's JSON text, and its pictures."""
+
+    text: str
+    pictures: list[TarMember] = field(default_factory=list)
+
+
+def expand(pattern: Path) -> list[Path]:
+    """The files that a pattern with `*`, `?` or `[...]` names, sorted; else the path itself."""
+    if not glob.has_magic(str(pattern)) or pattern.exists():
+        return [pattern]
+    found = sorted(glob.glob(str(pattern), recursive=True))
+    return [Path(name) for name in found] or [pattern]
+
+
+def read_members(shard: Path) -> Iterator[TarMember]:
+    """Where each file of a shard lies, in order; raises RecordError for a shard that is broken."""
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            while member := archive.next():
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
+                if member.isreg():
+                    name = member.name.removeprefix("./")
+                    yield TarMember(shard, name, member.offset_data, member.size)
+    except (OSError, tarfile.TarError) as error:
+        raise RecordError(
+            f"The shard {shard} cannot be read ({error}); an uncompressed .tar file is expected."
+        ) from error
+
+
+def read_shard_samples(shard: Path) -> Iterator[ShardSample]:
+    """The samples of a shard; one whose members hold no words is left out."""
+    for key, members in groupby(read_members(shard), _key):
+        pictures, parts = [], {}
+        for member in members:
+            suffix = member.name[len(key) :].lower()
+            if suffix.endswith(PICTURES):
+                pictures.append(member)
+            else:
+                parts[suffix] = member
+        text = _text(key, parts)
+        if text is not None:
+            yield ShardSample(text, pictures)
+
+
+def _key(member: TarMember) -> str:
+    """The name up to the first dot of its last part."""
+    folder, slash, name = member.name.rpartition("/")
+    return folder + slash + name.split(".", 1)[0]
+
+
+def _text(key: str, parts: dict[str, TarMember]) -> str | None:
+    """The sample's own JSON; a caption's where that holds no conversations, as img2dataset's."""
+    sample = _read(parts[".json"]) if ".json" in parts else None
+    if ".txt" in parts and (sample is None or '"conversations"' not in sample):
+        return caption_sample(key, _read(parts[".txt"]))
+    return sample
+
+
+def _read(member: TarMember) -> str:
+    return member.read().decode("utf-8", errors="replace")

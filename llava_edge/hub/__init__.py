@@ -1,0 +1,1 @@
+"""Other people's models: found by name, fetched, and known again."""

@@ -1,0 +1,1 @@
+"""From a bundle to answers: pictures encoded, prompts read, tokens chosen."""

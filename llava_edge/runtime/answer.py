@@ -1,0 +1,217 @@
+"""Items in, pieces of text with their timings out: the one loop behind every answer."""
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Literal
+
+from llava_edge.core.arrays import Floats
+from llava_edge.core.tokenizer import TextStream, Tokenizer
+from llava_edge.runtime.constraint import Constraint
+from llava_edge.runtime.decoder import Top
+from llava_edge.runtime.interrupt import Interrupt, Interrupted
+from llava_edge.runtime.options import Options
+from llava_edge.runtime.prefix_cache import Item, PrefixCache
+from llava_edge.runtime.sampling import Sampler, TokenLogprob, finite, log_probabilities
+from llava_edge.runtime.speculation import Speculator
+from llava_edge.runtime.stop_strings import StopStrings
+
+# A stop token or string or a whole form; max_tokens; a full context; Stream.cancel; the deadline.
+Finish = Literal["stop", "length", "context", "cancelled", "timeout"]
+
+
+@dataclass(frozen=True)
+class Timings:
+    """What an answer took up to a piece; seconds on the wall clock."""
+
+    encode_seconds: float  # pictures: decoding, preprocessing and vision tower
+    prefill_seconds: float
+    ttft_seconds: float  # from the call to the first token
+    prompt_tokens: int  # with the conversation before it and the image tokens
+    cached_tokens: int  # those of them that the KV cache held already
+    prefilled_tokens: int  # those that have been read so far
+    image_tokens: int
+    generated_tokens: int
+    tokens_per_second: float  # of the tokens after the first, 0 where there are none
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of an answer; the pieces' texts joined are the answer, the last timings final.
+
+    While a long prompt is read, pieces without text tell how far that is.
+    """
+
+    text: str
+    timings: Timings
+    finish: Finish | None = None  # why the answer ends, in the last piece
+    logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens since the piece before, if asked for
+
+
+Pieces = Generator[Piece, None, None]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What ids mean: to the tokenizer, and to the model, which may know more of them."""
+
+    tokenizer: Tokenizer
+    size: int  # of the logits
+    stop: frozenset[int]  # ids that end an answer
+    stop_strings: tuple[str, ...] = ()  # words that do, written after it as a suffix
+
+
+class _Clock:
+    """Notes the moments of an answer and makes Timings of them."""
+
+    def __init__(self, items: list[Item], encode_seconds: float) -> None:
+        self._start = time.perf_counter()
+        self._encode_seconds = encode_seconds
+        self._prompt_tokens = len(items)
+        self._image_tokens = sum(isinstance(item, tuple) for item in items)
+        self._cached_tokens = self._prefilled_tokens = 0
+        self._prefilled = self._first = self._start
+
+    def begin(self, cached: int) -> None:
+        self._cached_tokens = cached
+
+    def prefilled(self, tokens: int) -> None:
+        self._prefilled_tokens = tokens - self._cached_tokens
+        self._prefilled = self._first = time.perf_counter()
+
+    def first(self) -> None:
+        self._first = time.perf_counter()
+
+    def timings(self, generated: int) -> Timings:
+        decoding = time.perf_counter() - self._first
+        return Timings(
+            encode_seconds=self._encode_seconds,
+            prefill_seconds=self._prefilled - self._start,
+            ttft_seconds=self._encode_seconds + self._first - self._start,
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            prefilled_tokens=self._prefilled_tokens,
+            image_tokens=self._image_tokens,
+            generated_tokens=generated,
+            tokens_per_second=(generated - 1) / decoding if generated > 1 else 0.0,
+        )
+
+
+class Answer:
+    """One answer in the making: `ids` grows by what is answered, without the format's stop."""
+
+    def __init__(
+        self,
+        prompt: list[Item],
+        options: Options,
+        vocabulary: Vocabulary,
+        constraint: Constraint | None,
+        encode_seconds: float,
+    ) -> None:
+        self.ids: list[int] = []
+        self._prompt = prompt
+        self._options = options
+        self._vocabulary = vocabulary
+        self._constraint = constraint
+        written = [item for item in prompt if isinstance(item, int)]
+        self._sampler = Sampler(options, written, vocab_size=vocabulary.size)
+        self._text = TextStream(vocabulary.tokenizer)
+        self._stops = StopStrings((*options.stop, *vocabulary.stop_strings))
+        self._clock = _Clock(prompt, encode_seconds)
+        self._logprobs: list[TokenLogprob] = []
+
+    def pieces(
+        self,
+        context: PrefixCache,
+        interrupt: Interrupt,
+        make_room: Callable[[], list[Item] | None] = lambda: None,
+    ) -> Pieces:
+        """Read the prompt and answer it, until the answer ends or is ended by the interrupt.
+
+        Where the context is full, `make_room` gives a shorter prompt to go on after, or None.
+        """
+        finish: Finish | None = None
+        interrupt.begin()
+        try:
+            yield from self._read_prompt(context, interrupt)
+            finish = yield from self._say(context, interrupt, make_room)
+        except Interrupted:
+            finish = interrupt.reason
+        finally:
+            interrupt.close()
+        rest = self._stops.push(self._text.flush()) + self._stops.flush()
+        self._drop_stop_string()
+        yield self._piece(rest, finish)
+
+    def _read_prompt(self, context: PrefixCache, interrupt: Interrupt) -> Pieces:
+        self._clock.begin(context.known(self._prompt))
+        for read in context.prefill(self._prompt, interrupt):
+            self._clock.prefilled(read)
+            if read < len(self._prompt):
+                yield self._piece("")
+
+    def _say(
+        self,
+        context: PrefixCache,
+        interrupt: Interrupt,
+        make_room: Callable[[], list[Item] | None],
+    ) -> Generator[Piece, None, Finish]:
+        """Choose id after id."""
+        after: Floats | Top = context.logits
+        reader = Speculator(context, interrupt, guesses=self._options.speculate)
+        greedy = self._is_greedy()
+        while (id := self._choose(after)) not in self._vocabulary.stop:
+            self.ids.append(id)
+            if words := self._stops.push(self._text.push(id)):
+                yield self._piece(words)
+            if self._stops.found or (self._constraint is not None and self._constraint.ended):
+                return "stop"
+            if len(self.ids) == self._options.max_tokens:
+                return "length"
+            if len(self._prompt) + len(self.ids) <= context.size:
+                after = reader.top_after(id) if greedy else reader.after(id)
+            elif (shorter := make_room()) is not None:
+                self._prompt = shorter
+                list(context.prefill([*shorter, *self.ids], interrupt))
+                after = context.logits
+                reader = Speculator(context, interrupt, guesses=self._options.speculate)
+            else:
+                return "context"
+        return "stop"
+
+    def _drop_stop_string(self) -> None:
+        """Let `ids` be those of the words before a stop string of the prompt format."""
+        tokenizer, stops = self._vocabulary.tokenizer, self._vocabulary.stop_strings
+        text = tokenizer.decode(self.ids) if stops else ""
+        places = [text.find(stop) for stop in stops if stop in text]
+        if not places:
+            return
+        said = text[: min(places)]
+        while not said.startswith(known := tokenizer.decode(self.ids)):
+            self.ids.pop()
+        last = [*self._prompt, *self.ids][-1]  # a token may hold the last words and the stop
+        after = last if isinstance(last, int) else None
+        self.ids += tokenizer.encode([(said[len(known) :], False)], after=after)
+
+    def _is_greedy(self) -> bool:
+        """Whether nothing is asked of logits but which is the largest."""
+        asked = self._options.logprobs is not None or self._options.speculate
+        return self._sampler.greedy and self._constraint is None and not asked
+
+    def _choose(self, after: Floats | Top) -> int:
+        """The next id; the decoder itself has chosen it where a Top is given."""
+        if isinstance(after, Top):
+            return finite(after.id, after.logit)
+        constraint = self._constraint
+        id = self._sampler(after, constraint.allowed() if constraint else None)
+        if not self.ids:
+            self._clock.first()
+        if constraint is not None:
+            constraint.push(id)
+        if (count := self._options.logprobs) is not None:
+            self._logprobs.append(log_probabilities(after, id, count))
+        return id
+
+    def _piece(self, text: str, finish: Finish | None = None) -> Piece:
+        logprobs, self._logprobs = tuple(self._logprobs), []
+        return Piece(text, self._clock.timings(len(self.ids)), finish, logprobs)

@@ -1,0 +1,279 @@
+"""Decoder: the language model of a bundle, from rows of inputs_embeds to logits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from llava_edge.core.arrays import Floats
+from llava_edge.core.bundle_config import DecoderConfig
+from llava_edge.errors import BundleError, DeviceError
+from llava_edge.runtime.devices.call_queue import CallersThread, CallQueue
+from llava_edge.runtime.devices.device import Device
+from llava_edge.runtime.devices.device_memory import compute, run_options
+from llava_edge.runtime.devices.device_slots import Slot, Slots
+from llava_edge.runtime.devices.onnx_session import open_graph
+from llava_edge.runtime.embedding_table import EmbeddingTable
+from llava_edge.runtime.interrupt import Interrupt, Interrupted
+from llava_edge.runtime.kv_cache import HostKVCache, KVCache, Numbers, cache_shape
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+T = TypeVar("T")
+Integers = npt.NDArray[np.int64]
+
+KEPT_ROWS = 16  # a call of more rows is rare, and its binding is cheap beside it
+
+
+@dataclass(frozen=True)
+class Top:
+    """The likeliest id after what was read, and its logit."""
+
+    id: int
+    logit: float
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What the graph is given of S rows and yields after P of them, in the host's memory."""
+
+    binding: "onnxruntime.IOBinding"
+    inputs_embeds: Floats  # [1, S, D]
+    seqlens_k: npt.NDArray[np.int32]  # [1]
+    total_sequence_length: npt.NDArray[np.int32]  # []
+    logit_positions: Integers  # [P]
+    logits: Floats  # [1, P, V]
+
+    def fill(self, rows: Floats, positions: Sequence[int], before: int) -> None:
+        """Set the inputs for up to S rows after `before` others; what lies behind stays."""
+        self.inputs_embeds[0, : len(rows)] = rows
+        self.logit_positions[:] = positions
+        total = before + self.inputs_embeds.shape[1]
+        self.seqlens_k[0] = total - 1
+        self.total_sequence_length[...] = total
+
+    def bind(self, cache: KVCache) -> None:
+        """Name the memory to the binding; to another device the inputs are copied now, once."""
+        for name in ("inputs_embeds", "seqlens_k", "total_sequence_length", "logit_positions"):
+            array = getattr(self, name)
+            self.binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        logits = self.logits
+        self.binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
+        cache.bind(self.binding)
+
+
+class Decoder:
+    """The decoder graph, which reads rows into any of its KV caches, one call at a time.
+
+    `turns` are those of all that runs on a GPU; a CPU's decoder has its own. `limit` is the most
+    bytes that runs may take on a GPU beside the weights.
+    """
+
+    def __init__(
+        self,
+        graph: Path,
+        weights: Path,
+        config: DecoderConfig,
+        device: Device,
+        *,
+        context: int,
+        turns: CallQueue | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self.context = context  # the most tokens that a cache holds
+        self.chunk = device.chunk  # the most that are to be read at once
+        self.vocab_size = config.vocab_size
+        self._config = config
+        self._device = device
+        self._embedding = EmbeddingTable(
+            weights,
+            config.embedding,
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden_size,
+        )
+        self._turns = turns or CallersThread()
+        self._session = self._turns.run(lambda: open_graph(graph, device, often=True, limit=limit))
+        self._check_graph(graph)
+        self._options = run_options()
+        self._calls: WeakKeyDictionary[KVCache, dict[tuple[int, int], _Call]] = WeakKeyDictionary()
+        self._slots: Slots | None = None
+        if device.separate:
+            self._slots = Slots(self._session, config, device, context)
+            self._warm_up()
+
+    @property
+    def not_recorded(self) -> str:
+        """Why a token's run is no CUDA graph, where it should be one."""
+        return "" if self._slots is None else self._slots.failure
+
+    def embed(self, ids: Sequence[int]) -> Floats:
+        """The language model's own rows [S, D] for ids."""
+        return self._embedding.rows(ids)
+
+    def new_cache(self) -> KVCache:
+        """An empty KV cache; it may be kept, rewound and continued as long as the decoder lives."""
+        if self._slots is not None:
+            make = self._slots.new_cache
+            return self._turns.run(lambda: compute(make))
+        dtype = self._config.cache_type(self._device.graph)
+        return HostKVCache(cache_shape(self._config, self.context), dtype)
+
+    def numbers(self, cache: KVCache) -> Numbers:
+        """What a cache holds: see KVCache.numbers."""
+        return self._turns.run(lambda: compute(cache.numbers))
+
+    def restore(self, cache: KVCache, numbers: Numbers) -> None:
+        """Hold what another cache for this decoder held."""
+        self._turns.run(lambda: compute(lambda: cache.restore(numbers)))
+
+    def read(
+        self,
+        cache: KVCache,
+        rows: Floats,
+        positions: Sequence[int] | None = None,
+        interrupt: Interrupt | None = None,
+    ) -> Floats:
+        """Append rows [S, D] to a cache -> the logits [P, V] after those at `positions`.
+
+        By default after the last one. They are overwritten by the next call with this cache.
+        Rows and positions are computed in pairs, where the context has room for it: MatMulNBits
+        computes a lone row, and on some processors the last of an odd number, by another kernel,
+        which rounds differently. In pairs a row's result is the same bits whatever is read with
+        it, so that neither what was asked before nor how a prompt is cut in chunks changes it.
+        Raises Interrupted, and leaves the cache as it was, where the answer has been ended.
+        """
+        positions = (len(rows) - 1,) if positions is None else positions
+        odd = len(rows) % 2 if cache.length + len(rows) < self.context else 0
+        logits = self._read(cache, rows, len(rows) + odd, _paired(positions), interrupt)
+        return logits[: len(positions)]
+
+    def step(self, cache: KVCache, id: int, interrupt: Interrupt | None = None) -> Floats:
+        """Append one id, alone -> the logits [V] after it; else as `read`."""
+        if self._slots is not None:
+            return self._append(self._slots.of(cache), cache, id, interrupt, Slot.logits)
+        logits: Floats = self._read(cache, self.embed([id]), 1, (0,), interrupt)[0]
+        return logits
+
+    def top(self, cache: KVCache, id: int, interrupt: Interrupt | None = None) -> Top:
+        """Append one id, alone -> the likeliest after it, which a GPU chooses itself."""
+        if self._slots is not None:
+            slot = self._slots.of(cache)
+            return Top(*self._append(slot, cache, id, interrupt, Slot.top))
+        logits = self.step(cache, id, interrupt)
+        likeliest = int(logits.argmax())
+        return Top(likeliest, float(logits[likeliest]))
+
+    def _read(
+        self,
+        cache: KVCache,
+        rows: Floats,
+        size: int,
+        positions: Sequence[int],
+        interrupt: Interrupt | None,
+    ) -> Floats:
+        """Append rows, and up to `size` others of anything, which later rows overwrite."""
+        call = self._call(cache, size, len(positions))
+        call.fill(rows, positions, cache.length)
+        self._turns.run(lambda: self._run(call, cache, interrupt))
+        cache.length += len(rows)
+        logits: Floats = call.logits[0]
+        return logits
+
+    def _run(self, call: _Call, cache: KVCache, interrupt: Interrupt | None) -> None:
+        options = self._options if interrupt is None else interrupt.run_options
+        try:
+            if self._device.separate:
+                compute(lambda: call.bind(cache))
+            compute(lambda: self._session.run_with_iobinding(call.binding, options))
+        except DeviceError as error:
+            if interrupt is None or interrupt.reason is None:
+                raise
+            raise Interrupted from error
+
+    def _append(
+        self,
+        slot: Slot,
+        cache: KVCache,
+        id: int,
+        interrupt: Interrupt | None,
+        ask: Callable[[Slot], T],
+    ) -> T:
+        """Append one id where the cache has memory of its own, and ask what is wanted of it."""
+        row = self.embed([id])
+
+        def call() -> T:
+            if interrupt is not None and interrupt.reason is not None:  # which no replay looks at
+                raise Interrupted
+            compute(lambda: slot.append(row, cache.length))
+            return compute(lambda: ask(slot))
+
+        result = self._turns.run(call)
+        cache.length += 1
+        return result
+
+    def _warm_up(self) -> None:
+        """Record a token's run, and take the memory of a whole chunk before smaller ones come."""
+        cache = self.new_cache()
+        rows = min(self.chunk, self.context - 1)
+        self.read(cache, np.zeros((rows, self._config.hidden_size), np.float32))
+
+    def _call(self, cache: KVCache, rows: int, logit_rows: int) -> _Call:
+        """The memory for a cache and these sizes, bound and kept where it will be wanted again."""
+        if self._device.separate:
+            return self._new_call(rows, logit_rows)
+        kept = self._calls.setdefault(cache, {})
+        if (rows, logit_rows) in kept:
+            return kept[rows, logit_rows]
+        call = self._new_call(rows, logit_rows)
+        call.bind(cache)
+        if rows <= KEPT_ROWS:
+            kept[rows, logit_rows] = call
+        return call
+
+    def _new_call(self, rows: int, logit_rows: int) -> _Call:
+        config = self._config
+        return _Call(
+            binding=self._session.io_binding(),
+            inputs_embeds=np.zeros((1, rows, config.hidden_size), dtype=np.float32),
+            seqlens_k=np.empty(1, dtype=np.int32),
+            total_sequence_length=np.empty((), dtype=np.int32),
+            logit_positions=np.empty(logit_rows, dtype=np.int64),
+            logits=np.empty((1, logit_rows, config.vocab_size), dtype=np.float32),
+        )
+
+    def _check_graph(self, graph: Path) -> None:
+        """The graph must have the shapes of bundle.json, since it is handed bare memory."""
+        config = self._config
+        cache = (config.num_kv_heads, config.head_dim)
+        expected = {
+            "inputs_embeds": (config.hidden_size,),
+            "logits": (config.vocab_size,),
+            **({"top_logit": (1,), "top_id": (1,)} if self._device.graph == "gpu" else {}),
+            **{
+                f"{kind}.{layer}.{half}": cache
+                for kind in ("past_key_values", "present")
+                for layer in range(config.num_layers)
+                for half in ("key", "value")
+            },
+        }
+        found = {
+            node.name: tuple(node.shape[1::2] if len(node.shape) == 4 else node.shape[2:])
+            for node in (*self._session.get_inputs(), *self._session.get_outputs())
+            if len(node.shape) > 1
+        }
+        if found != expected:
+            names = sorted(name for name, _ in set(found.items()) ^ set(expected.items()))
+            raise BundleError(
+                f"The graph {graph} and its bundle.json differ in {names[0]}; "
+                "export the bundle again."
+            )
+
+
+def _paired(positions: Sequence[int]) -> Sequence[int]:
+    """The same, the last one twice where their number is odd."""
+    return (*positions, positions[-1]) if len(positions) % 2 else positions

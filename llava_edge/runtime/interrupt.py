@@ -1,0 +1,48 @@
+"""Ends an answer from elsewhere: from another thread, or at a deadline."""
+
+import time
+from threading import Timer
+from typing import TYPE_CHECKING, Literal
+
+from llava_edge.runtime.devices.device_memory import run_options
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Reason = Literal["cancelled", "timeout"]
+
+
+class Interrupted(Exception):
+    """A run of a graph was cut off, or not begun, because the answer has been ended."""
+
+
+class Interrupt:
+    """What the runs of one answer look at; onnxruntime stops a run between two of its nodes."""
+
+    def __init__(self, timeout: float | None = None) -> None:
+        self.reason: Reason | None = None
+        self.run_options: onnxruntime.RunOptions = run_options()
+        self._deadline = None if timeout is None else time.perf_counter() + timeout
+        self._timer: Timer | None = None
+
+    def begin(self) -> None:
+        """The answer is begun: from here on the deadline, which counts from before, is watched."""
+        if self._deadline is None:
+            return
+        left = self._deadline - time.perf_counter()
+        if left <= 0:
+            self.end("timeout")
+            return
+        self._timer = Timer(left, self.end, ("timeout",))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self, reason: Reason) -> None:
+        """End the answer; the first reason counts."""
+        self.reason = self.reason or reason
+        self.run_options.terminate = True
+
+    def close(self) -> None:
+        """The answer has ended by itself."""
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,0 +1,153 @@
+"""KVCache: the keys and values of what a decoder has read, kept in place."""
+
+import math
+import mmap
+import sys
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from llava_edge.core.bundle_config import DecoderConfig
+from llava_edge.errors import LlavaEdgeError, UsageError
+from llava_edge.runtime.devices.device import Device
+from llava_edge.runtime.devices.device_memory import DeviceTensor
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Numbers = npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.int8]
+Shape = tuple[int, ...]
+
+
+class KVCache(ABC):
+    """Keys and values of `length` tokens, which the graph reads as past and writes as present."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape  # [layers, 2, kv_heads, context, head_dim]
+        self.length = 0
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens; what lies behind them is overwritten."""
+        if not 0 <= length <= self.length:
+            raise UsageError(
+                f"The KV cache holds {self.length} tokens and cannot be rewound to {length}; "
+                "give a length that it has had."
+            )
+        self.length = length
+
+    @abstractmethod
+    def bind(self, binding: "onnxruntime.IOBinding") -> None:
+        """Name the memory of each layer's past and present to a binding."""
+
+    @abstractmethod
+    def numbers(self) -> Numbers:
+        """What is held: [layers, 2, kv_heads, length, head_dim]."""
+
+    @abstractmethod
+    def restore(self, numbers: Numbers) -> None:
+        """Hold what `numbers` gave of another cache for the same graph."""
+
+
+def cache_shape(config: DecoderConfig, context: int) -> Shape:
+    """Of a cache for `context` tokens: [layers, 2, kv_heads, context, head_dim]."""
+    return (config.num_layers, 2, config.num_kv_heads, context, config.head_dim)
+
+
+class HostKVCache(KVCache):
+    """One buffer [layers, 2, kv_heads, context, head_dim] whose pages are taken as tokens come."""
+
+    def __init__(self, shape: Shape, dtype: npt.DTypeLike) -> None:
+        super().__init__(shape)
+        self._memory = _reserve(shape, np.dtype(dtype))
+
+    def bind(self, binding: "onnxruntime.IOBinding") -> None:
+        for layer, halves in enumerate(self._memory):
+            for half, name in zip(halves, ("key", "value"), strict=True):
+                place = ("cpu", 0, half.dtype, (1, *half.shape), half.ctypes.data)
+                binding.bind_input(f"past_key_values.{layer}.{name}", *place)
+                binding.bind_output(f"present.{layer}.{name}", *place)
+
+    def numbers(self) -> Numbers:
+        return self._memory[:, :, :, : self.length]
+
+    def restore(self, numbers: Numbers) -> None:
+        self.length = numbers.shape[3]
+        self.numbers()[:] = numbers
+
+
+class CacheMemory:
+    """A tensor for each layer's keys and values in a device's memory."""
+
+    def __init__(
+        self,
+        session: "onnxruntime.InferenceSession",
+        device: Device,
+        shape: Shape,
+        dtype: npt.DTypeLike,
+    ) -> None:
+        layers, halves, *tensor = shape
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self.layers = [
+            [DeviceTensor(session, device, (1, *tensor), self.dtype) for _ in range(halves)]
+            for _ in range(layers)
+        ]
+
+    def named(self, kind: str) -> dict[str, DeviceTensor]:
+        """The tensors as the graph names them: `past_key_values` or `present`."""
+        return {
+            f"{kind}.{layer}.{name}": tensor
+            for layer, halves in enumerate(self.layers)
+            for name, tensor in zip(("key", "value"), halves, strict=True)
+        }
+
+
+class DeviceKVCache(KVCache):
+    """A cache in a device's memory."""
+
+    def __init__(self, memory: CacheMemory) -> None:
+        super().__init__(memory.shape)
+        self._memory = memory
+
+    def bind(self, binding: "onnxruntime.IOBinding") -> None:
+        for name, tensor in self._memory.named("past_key_values").items():
+            binding.bind_ortvalue_input(name, tensor.value)
+        for name, tensor in self._memory.named("present").items():
+            binding.bind_ortvalue_output(name, tensor.value)
+
+    def numbers(self) -> Numbers:
+        numbers: Numbers = np.array(
+            [
+                [tensor.read()[0, :, : self.length] for tensor in halves]
+                for halves in self._memory.layers
+            ],
+            self._memory.dtype,
+        )
+        return numbers
+
+    def restore(self, numbers: Numbers) -> None:
+        self.length = numbers.shape[3]
+        for halves, layer in zip(self._memory.layers, numbers, strict=True):
+            for tensor, half in zip(halves, layer, strict=True):
+                whole = np.zeros((1, *self.shape[2:]), half.dtype)
+                whole[0, :, : self.length] = half
+                tensor.write(whole)
+
+
+def _reserve(shape: Shape, dtype: np.dtype[np.generic]) -> Numbers:
+    """Zeroed memory that the system hands out page by page, as the cache fills."""
+    size = dtype.itemsize * math.prod(shape)
+    try:
+        memory = mmap.mmap(-1, size)
+    except (OSError, OverflowError) as error:
+        raise LlavaEdgeError(
+            f"A KV cache for {shape[3]:,} tokens takes {size / 2**30:.1f} GiB, which this machine "
+            "does not give; load the bundle with a smaller context."
+        ) from error
+    if sys.platform == "linux":  # a huge page would hand out a head's memory at once
+        with suppress(OSError):  # a kernel without huge pages
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
+    numbers: Numbers = np.frombuffer(memory, dtype=dtype).reshape(shape)
+    return numbers

@@ -1,0 +1,144 @@
+"""What the language model has read so far, and how little of a new prompt it still has to read."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from threading import Lock
+
+import numpy as np
+
+from llava_edge.core.arrays import Floats
+from llava_edge.errors import UsageError
+from llava_edge.runtime.decoder import Decoder, Top
+from llava_edge.runtime.interrupt import Interrupt
+from llava_edge.runtime.kv_cache import Numbers
+from llava_edge.runtime.vision_encoder import ImageEmbeddings
+
+ImageRow = tuple[ImageEmbeddings, int]
+Item = int | ImageRow  # a token: an id, or a row of a picture
+
+
+class PrefixCache:
+    """The items in a KV cache of its own; a prompt that begins with them is not prefilled again."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self.cache = decoder.new_cache()
+        self.run = 0  # counts prompts: tells an answer that another one has begun
+        self.items: list[Item] = []
+        self.logits = np.empty(0, dtype=np.float32)
+
+    @property
+    def size(self) -> int:
+        """The most items that it holds."""
+        return self._decoder.context
+
+    def known(self, items: Sequence[Item]) -> int:
+        """How many of a prompt's first items need not be read, since they have been.
+
+        The last one is, for its logits.
+        """
+        return min(_common(self.items, items), max(len(items) - 1, 0))
+
+    def prefill(self, items: Sequence[Item], interrupt: Interrupt | None = None) -> Iterator[int]:
+        """Read what is new of a prompt, chunk by chunk -> how many items are read after each.
+
+        In the end `logits` [V] are those after the last. Raises Interrupted; what was read until
+        then is kept.
+        """
+        known = self.known(items)
+        self.cut(known)
+        self.run += 1
+        run = self.run
+        for start, end in _chunks(known, len(items), self._decoder.chunk):
+            self.check(run)
+            rows = self._rows(items[start:end])
+            self.logits = self._decoder.read(self.cache, rows, interrupt=interrupt)[0]
+            self.items.extend(items[start:end])
+            yield end
+
+    def check(self, run: int) -> None:
+        """Raise UsageError where another prompt has been begun since that run."""
+        if run != self.run:
+            raise UsageError(
+                "Another turn of this conversation was begun before the answer had ended; finish "
+                "or close one first, or use a conversation for each."
+            )
+
+    def read(self, ids: Sequence[int], interrupt: Interrupt | None = None) -> Floats:
+        """Append ids that were answered or guessed -> the logits [len(ids), V] after each."""
+        self.cut(len(self.items))
+        if len(ids) == 1:
+            logits = self._decoder.step(self.cache, ids[0], interrupt)[None]
+        else:
+            rows, every = self._decoder.embed(ids), range(len(ids))
+            logits = self._decoder.read(self.cache, rows, every, interrupt)
+        self.items.extend(ids)
+        return logits
+
+    def top(self, id: int, interrupt: Interrupt | None = None) -> Top:
+        """Append an id that was answered -> the likeliest after it."""
+        self.cut(len(self.items))
+        top = self._decoder.top(self.cache, id, interrupt)
+        self.items.append(id)
+        return top
+
+    def forget(self, count: int) -> None:
+        """Take back the last `count` ids, whose keys and values stay until others come."""
+        del self.items[len(self.items) - count :]
+
+    def keep(self, id: int) -> None:
+        """Take an id that was forgotten, and just here, for read after all."""
+        self.items.append(id)
+
+    def cut(self, length: int) -> None:
+        """Forget all but the first `length` items."""
+        self.cache.rewind(length)
+        del self.items[length:]
+
+    def restore(self, items: Sequence[Item], numbers: Numbers) -> None:
+        """Hold what another context's cache held, which were the first of these items."""
+        self._decoder.restore(self.cache, numbers)
+        self.items = list(items[: self.cache.length])
+
+    def _rows(self, items: Sequence[Item]) -> Floats:
+        """The rows [S, D] of ids and pictures, in their order."""
+        parts = []
+        for is_id, group in groupby(items, key=lambda item: isinstance(item, int)):
+            if is_id:
+                parts.append(self._decoder.embed([item for item in group if isinstance(item, int)]))
+            else:
+                parts += [item[0].rows[item[1]][None] for item in group if isinstance(item, tuple)]
+        return np.concatenate(parts)
+
+
+class PrefixCaches:
+    """Lends contexts to answers; the last one that came back is kept for the next prompt."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._lock = Lock()
+        self._kept: PrefixCache | None = None
+
+    @contextmanager
+    def lend(self) -> Iterator[PrefixCache]:
+        """The kept context, or a new one while that is lent."""
+        with self._lock:
+            context, self._kept = self._kept, None
+        context = context or PrefixCache(self._decoder)
+        try:
+            yield context
+        finally:
+            with self._lock:
+                self._kept = context
+
+
+def _chunks(start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
+    for first in range(start, end, size):
+        yield first, min(first + size, end)
+
+
+def _common(old: Sequence[Item], new: Sequence[Item]) -> int:
+    """The length of the common beginning."""
+    pairs = zip(old, new, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(old), len(new)))

@@ -1,0 +1,91 @@
+"""A conversation in a file: its turns, pictures and KV cache, in numpy's npz format."""
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from llava_edge.core.bundle import write_atomically
+from llava_edge.errors import StateError
+from llava_edge.runtime.kv_cache import Numbers
+from llava_edge.runtime.vision_encoder import ImageEmbeddings
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The words, with `<image>` where a picture stands, the pictures, and the answer's ids."""
+
+    prompt: str
+    pictures: tuple[ImageEmbeddings, ...]
+    answer: list[int] = field(default_factory=list)
+
+
+def write_chat(path: Path, fingerprint: str, turns: Sequence[Turn], numbers: Numbers) -> None:
+    """Write a conversation, whole or not at all; raises StateError where that fails."""
+    pictures = {picture.key.hex(): picture.rows for turn in turns for picture in turn.pictures}
+    about = {
+        "version": VERSION,
+        "bundle": fingerprint,
+        "turns": [
+            {
+                "prompt": turn.prompt,
+                "pictures": [picture.key.hex() for picture in turn.pictures],
+                "answer": turn.answer,
+            }
+            for turn in turns
+        ],
+    }
+    file = io.BytesIO()
+    np.savez(file, about=np.array(json.dumps(about)), cache=numbers, **pictures)  # type: ignore[arg-type]
+    try:
+        write_atomically(path, file.getvalue())
+    except OSError as error:
+        raise StateError(
+            f"{path} cannot be written ({error.strerror}); name another file or make room."
+        ) from error
+
+
+def read_chat(path: Path, fingerprint: str, shape: tuple[int, ...]) -> tuple[list[Turn], Numbers]:
+    """The turns and what the KV cache of this shape held; raises StateError."""
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            about = json.loads(str(file["about"]))
+            _check(path, about, fingerprint)
+            turns = [_turn(turn, file) for turn in about["turns"]]
+            cache: Numbers = file["cache"]
+    except OSError as error:
+        raise StateError(f"{path} cannot be read ({error.strerror}); name another file.") from error
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise StateError(
+            f"{path} is no saved conversation, or a damaged one; name a file that Chat.save wrote."
+        ) from error
+    held = cache.shape[:3] + cache.shape[4:]
+    if held != shape[:3] + shape[4:] or cache.shape[3] > shape[3]:
+        raise StateError(
+            f"The conversation in {path} holds {cache.shape[3]:,} tokens, and the context of this "
+            f"model {shape[3]:,}; load the bundle with a larger context."
+        )
+    return turns, cache
+
+
+def _check(path: Path, about: dict[str, object], fingerprint: str) -> None:
+    if about["version"] != VERSION:
+        raise StateError(
+            f"{path} was saved in version {about['version']}, and this program reads {VERSION}; "
+            "use the program that saved it, or begin a new conversation."
+        )
+    if about["bundle"] != fingerprint:
+        raise StateError(
+            f"{path} was saved with another bundle; load that one, or begin a new conversation."
+        )
+
+
+def _turn(turn: dict[str, list[str]], file: "np.lib.npyio.NpzFile") -> Turn:
+    pictures = tuple(ImageEmbeddings(file[key]) for key in turn["pictures"])
+    return Turn(str(turn["prompt"]), pictures, [int(id) for id in turn["answer"]])

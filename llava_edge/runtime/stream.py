@@ -1,0 +1,38 @@
+"""Stream: an answer that comes piece by piece, and can be ended from another thread."""
+
+from llava_edge.runtime.answer import Piece, Pieces
+from llava_edge.runtime.interrupt import Interrupt
+
+
+class Stream:
+    """Iterates over the pieces of an answer.
+
+    stream = model.stream("Describe the picture.", "photo.jpg")
+    for piece in stream:
+        print(piece.text, end="")  # meanwhile another thread may call stream.cancel()
+    """
+
+    def __init__(self, pieces: Pieces, interrupt: Interrupt) -> None:
+        self._pieces = pieces
+        self._interrupt = interrupt
+
+    def __iter__(self) -> "Stream":
+        return self
+
+    def __next__(self) -> Piece:
+        return next(self._pieces)
+
+    def cancel(self) -> None:
+        """End the answer, from any thread; what was said so far is the answer.
+
+        The thread that iterates gets a last piece, whose `finish` is "cancelled".
+        """
+        self._interrupt.end("cancelled")
+
+    def close(self) -> None:
+        """Give the answer up, in the thread that iterates."""
+        self._pieces.close()
+
+    def text(self) -> str:
+        """The rest of the answer as a whole."""
+        return "".join(piece.text for piece in self)

@@ -1,0 +1,95 @@
+"""`llava-edge data` as a user meets it."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tiny_training import write_recipe, write_records
+from typer.testing import CliRunner, Result
+
+from llava_edge.cli.main import app
+from llava_edge.errors import LlavaEdgeError, RecordError, TrainingError, UsageError
+from llava_edge.train.inputs.show import show
+from llava_edge.train.recipe import load_recipe
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["data", *map(str, arguments)], env={"COLUMNS": "200"})
+
+
+def error(result: Result, kind: type[LlavaEdgeError]) -> str:
+    assert isinstance(result.exception, kind)
+    return str(result.exception)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_recipe(tmp_path_factory.mktemp("recipe"))
+
+
+def test_nothing_is_wrong(recipe: Path) -> None:
+    result = run("check", recipe, "--workers", 1)
+    assert (result.exit_code, result.output) == (0, "7 records: nothing is wrong.\n")
+
+
+def test_what_is_wrong_is_counted_and_named(tmp_path: Path) -> None:
+    write_records(tmp_path)
+    (tmp_path / "pictures" / "1.png").write_bytes(b"words")
+    for name in ("3.png", "4.png"):
+        (tmp_path / "pictures" / name).unlink()
+    arguments = ("check", tmp_path / "records.json", "--images", tmp_path / "pictures")
+    result = run(*arguments)
+    assert result.exit_code == 1
+    _, first, second, third, total = result.output.splitlines()
+    assert first.split()[:3] == ["missing", "picture", "2"]
+    assert "Record 4, line 1 of" in first and "Record 5" in second
+    assert third.split()[:3] == ["corrupt", "picture", "1"]
+    assert total == "3 of 7 records have a problem."
+    found = json.loads(run(*arguments, "--json").output)
+    assert [place["record"] for place in found["problems"]["missing picture"]] == [4, 5]
+
+
+def test_a_truncated_list(tmp_path: Path) -> None:
+    write_records(tmp_path)
+    path = tmp_path / "records.json"
+    path.write_text(path.read_text()[:-20])
+    assert "break at line 1" in error(run("check", path), RecordError)
+
+
+def test_a_record_as_the_model_sees_it(recipe: Path) -> None:
+    result = run("show", recipe, "--stage", "stage1", "--index", 1)
+    assert result.exit_code == 0
+    words = " ".join(result.output.split())
+    assert "Record 2, line 1 of" in words and "1.png" in words
+    assert "<|im_start|>user <image x 36> What is in the picture?<|im_end|>" in words
+    assert "[[There is a dog on the table.<|im_end|>]]" in words
+    assert "[[No.<|im_end|>]]" in words
+    assert "36 image tokens" in words
+
+
+def test_what_is_learned_is_in_colour_on_a_terminal(recipe: Path, tmp_path: Path) -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, color_system="standard", markup=False)
+    show(load_recipe(recipe), "stage2", 6, tmp_path, console)
+    assert "\x1b[1;32mGood day, à côté.<|im_end|>\x1b[0m" in out.getvalue()
+    assert "[[" not in out.getvalue()
+
+
+def test_what_max_tokens_cuts_off(recipe: Path, tmp_path: Path) -> None:
+    path = recipe.with_name("short.toml")
+    path.write_text("max_tokens = 105\n" + recipe.read_text())
+    output = run("show", path).output
+    assert "105 tokens:" in output and "more are cut off by max_tokens" in output
+
+
+def test_what_is_not_there_to_be_shown(recipe: Path) -> None:
+    assert "has stage1 and stage2, but no stage3" in error(
+        run("show", recipe, "--stage", "stage3"), UsageError
+    )
+    assert "records 0 to 6" in error(run("show", recipe, "--index", 7), UsageError)
+
+
+def test_a_shipped_recipe_is_checked_by_name() -> None:
+    assert "data/LLaVA-Pretrain" in error(run("check", Path("v1.5")), TrainingError)

@@ -1,0 +1,234 @@
+"""Pictures of every kind become safe RGB, and the pixels are the reference processors' own."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.core.picture import load_picture, preprocess
+from llava_edge.errors import PictureError
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+WHITE = (255, 255, 255)
+
+
+def photographs() -> list[Image.Image]:
+    astronaut, chelsea, coffee = (
+        Image.fromarray(array) for array in (data.astronaut(), data.chelsea(), data.coffee())
+    )
+    return [
+        astronaut,  # square
+        chelsea,  # 451 x 300
+        coffee,  # 600 x 400
+        chelsea.rotate(90, expand=True),
+        coffee.crop((0, 100, 600, 161)),  # wide and low
+        astronaut.crop((200, 0, 237, 511)),  # narrow and high
+        astronaut.crop((100, 100, 131, 142)),  # smaller than the tower's input
+    ]
+
+
+def encoded(picture: Image.Image, format: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format, **options)
+    return file.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    crc = struct.pack(">I", zlib.crc32(chunk))
+    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(chunk) - 4) + chunk + crc
+    return header + struct.pack(">I", 10) + b"IDAT" + bytes(14)
+
+
+def raw(pixels: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    """Undo the normalisation: 0..1."""
+    return pixels * np.array(std)[:, None, None] + np.array(mean)[:, None, None]
+
+
+@pytest.mark.parametrize("size", [224, 336, 61])
+@pytest.mark.parametrize("number", range(7))
+def test_square_equals_clips_processor(size: int, number: int) -> None:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    picture = photographs()[number]
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+    )
+    expected = processor(picture, return_tensors="np")["pixel_values"][0]
+    ours = preprocess(picture, ImageConfig(size, MEAN, STD, "square"))
+    assert ours.shape == (3, size, size)
+    assert ours.dtype == np.float32
+    assert np.abs(raw(ours, MEAN, STD) - raw(expected, MEAN, STD)).max() <= 1 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("size", [336, 61])
+@pytest.mark.parametrize("number", range(7))
+def test_pad_equals_llavas_processor(size: int, number: int) -> None:
+    from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+    picture = photographs()[number]
+    processor = LlavaImageProcessorPil(
+        do_pad=True,
+        size={"shortest_edge": size},
+        crop_size={"height": size, "width": size},
+        image_mean=MEAN,
+        image_std=STD,
+    )
+    expected = processor(picture, return_tensors="np")["pixel_values"][0]
+    ours = preprocess(picture, ImageConfig(size, MEAN, STD, "pad"))
+    assert np.abs(raw(ours, MEAN, STD) - raw(expected, MEAN, STD)).max() <= 1 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_stretch_equals_siglips_processor(number: int) -> None:
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    picture = photographs()[number]
+    processor = SiglipImageProcessorPil(size={"height": 61, "width": 61})
+    expected = processor(picture, return_tensors="np")["pixel_values"][0]
+    half = (0.5, 0.5, 0.5)
+    ours = preprocess(picture, ImageConfig(61, half, half, "stretch"))
+    assert np.abs(raw(ours, half, half) - raw(expected, half, half)).max() <= 1 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_a_larger_shortest_edge_equals_dinov2s_processor(number: int) -> None:
+    from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+
+    picture = photographs()[number]
+    processor = BitImageProcessorPil(
+        size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}
+    )
+    expected = processor(picture, return_tensors="np")["pixel_values"][0]
+    ours = preprocess(picture, ImageConfig(224, MEAN, STD, "square", shortest_edge=256))
+    assert np.abs(raw(ours, MEAN, STD) - raw(expected, MEAN, STD)).max() <= 1 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("mode", ["square", "pad", "stretch"])
+@pytest.mark.parametrize("size", [(1, 1), (20_000, 1), (1, 20_000)])
+def test_extreme_shapes_stay_small(mode: str, size: tuple[int, int]) -> None:
+    picture = Image.new("RGB", size, "red")
+    pixels = preprocess(picture, ImageConfig(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), mode))  # type: ignore[arg-type]
+    assert pixels.shape == (3, 32, 32)
+    assert np.isfinite(pixels).all()
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
+def test_formats(format: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture"  # the name says nothing
+    Image.new("RGB", (7, 5), (200, 30, 90)).save(path, format)
+    from_file = load_picture(path)
+    from_name = load_picture(str(path))
+    from_bytes = load_picture(path.read_bytes())
+    assert from_file.mode == "RGB"
+    assert from_file.size == (7, 5)
+    assert np.abs(np.asarray(from_file, int)[2, 3] - (200, 30, 90)).max() <= 3
+    assert from_file.tobytes() == from_name.tobytes() == from_bytes.tobytes()
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F"]
+)
+def test_every_pillow_mode_is_white_where_it_is_white(mode: str) -> None:
+    white = Image.new("RGB", (4, 4), "white")
+    picture = Image.new(mode, (4, 4), 65535) if mode in "IF" else white.convert(mode)
+    assert np.asarray(load_picture(picture)).tolist() == np.full((4, 4, 3), 255).tolist()
+
+
+def test_16_bits_are_scaled_not_clipped() -> None:
+    grey = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
+    picture = load_picture(encoded(Image.fromarray(grey), "PNG"))
+    assert np.asarray(picture)[0, :, 0].tolist() == [0, 1, 128, 255]
+    dark = load_picture(encoded(Image.fromarray(grey // 256), "TIFF"))
+    assert np.asarray(dark).max() <= 1
+
+
+def test_cmyk_jpeg_keeps_its_colour() -> None:
+    cmyk = Image.new("RGB", (32, 32), (250, 10, 10)).convert("CMYK")
+    picture = load_picture(encoded(cmyk, "JPEG"))
+    assert np.abs(np.asarray(picture, int)[16, 16] - (250, 10, 10)).max() <= 8
+
+
+def test_alpha_is_laid_on_white() -> None:
+    picture = Image.new("RGBA", (2, 1), (0, 0, 255, 255))
+    picture.putpixel((1, 0), (0, 0, 255, 0))
+    assert load_picture(encoded(picture, "PNG")).getpixel((0, 0)) == (0, 0, 255)
+    assert load_picture(encoded(picture, "PNG")).getpixel((1, 0)) == WHITE
+    palette = Image.new("P", (2, 1), 0)
+    palette.putpalette([9, 9, 9])
+    assert load_picture(encoded(palette, "PNG", transparency=0)).getpixel((0, 0)) == WHITE
+
+
+def test_first_frame_of_an_animation() -> None:
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
+    gif = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50)
+    red, _, blue = np.asarray(load_picture(gif))[2, 3]
+    assert red > 250 and blue < 5
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(orientation: int) -> None:
+    upright = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10)
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's Transpose that stores it so
+    stored = upright.transpose(undo[orientation]) if orientation in undo else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = load_picture(encoded(stored, "PNG", exif=exif))
+    assert np.array_equal(np.asarray(picture)[:, :, 0], np.asarray(upright))
+
+
+def one_sentence(error: pytest.ExceptionInfo[PictureError]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.endswith(".")
+    assert text[0].isupper()
+    return text
+
+
+def test_huge_header_is_refused_before_decoding(tmp_path: Path) -> None:
+    path = tmp_path / "huge.png"
+    path.write_bytes(png_header(60_000, 60_000))
+    with pytest.raises(PictureError, match="make it smaller") as error:
+        load_picture(path)
+    assert "huge.png" in one_sentence(error)
+    with pytest.raises(PictureError, match="make it smaller"):
+        load_picture(png_header(178_000, 1_001))
+
+
+def test_not_a_picture_missing_or_a_folder(tmp_path: Path) -> None:
+    words = tmp_path / "words.png"
+    words.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
+    for source, part in [
+        (words, "words.png is not a picture"),
+        (tmp_path / "gone.png", "gone.png does not exist"),
+        (tmp_path, "is a folder"),
+        (b"", "0 bytes is not a picture"),
+        ("a\0b.png", "cannot be read"),
+    ]:
+        with pytest.raises(PictureError, match=part) as error:
+            load_picture(source)
+        one_sentence(error)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_truncated_and_damaged_files_never_raise_anything_else(format: str) -> None:
+    whole = encoded(Image.fromarray(data.chelsea()).resize((90, 60)), format)
+    with pytest.raises(PictureError) as error:
+        load_picture(whole[: len(whole) // 2])
+    one_sentence(error)
+    random = np.random.default_rng(5)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in random.integers(0, len(whole), 8):
+            damaged[place] = random.integers(256)
+        try:
+            assert load_picture(bytes(damaged)).mode == "RGB"
+        except PictureError:
+            pass

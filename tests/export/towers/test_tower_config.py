@@ -1,0 +1,80 @@
+"""A vision tower's configuration has transformers' defaults and contradicts nothing."""
+
+import pytest
+from tower_configs import EFFICIENTNET
+from transformers import CLIPVisionConfig, Dinov2Config, SiglipVisionConfig
+
+from llava_edge.errors import CheckpointError
+from llava_edge.export.formats.section import Section
+from llava_edge.export.towers.tower_config import (
+    Dinov2Config as OurDinov2Config,
+)
+from llava_edge.export.towers.tower_config import (
+    EfficientNetLiteConfig,
+    TowerConfig,
+    VitConfig,
+    read_tower_config,
+    shown,
+)
+
+
+def tower(**values: object) -> TowerConfig:
+    return read_tower_config(Section(values, "vision_config"))
+
+
+@pytest.mark.parametrize("theirs", [CLIPVisionConfig(), SiglipVisionConfig(), Dinov2Config()])
+def test_defaults_are_those_of_transformers(
+    theirs: CLIPVisionConfig | SiglipVisionConfig | Dinov2Config,
+) -> None:
+    ours = tower(model_type=theirs.model_type)
+    assert isinstance(ours, VitConfig)
+    assert ours.model_type == theirs.model_type
+    assert ours.hidden_size == theirs.hidden_size
+    assert ours.num_layers == theirs.num_hidden_layers
+    assert ours.num_heads == theirs.num_attention_heads
+    assert ours.image_size == theirs.image_size
+    assert ours.patch_size == theirs.patch_size
+    assert ours.layer_norm_eps == theirs.layer_norm_eps
+    assert ours.hidden_act == theirs.hidden_act
+    if isinstance(theirs, Dinov2Config):
+        assert ours.intermediate_size == theirs.mlp_ratio * theirs.hidden_size
+    else:
+        assert ours.intermediate_size == theirs.intermediate_size
+
+
+def test_dinov2_is_shown_pictures_of_another_size() -> None:
+    ours = shown(tower(model_type="dinov2", image_size=518), 224)
+    assert isinstance(ours, OurDinov2Config)
+    assert (ours.image_size, ours.trained_size, ours.side) == (224, 518, 16)
+    assert shown(tower(), 99) == tower()
+
+
+def test_swiglu_takes_what_transformers_makes_of_the_ratio() -> None:
+    ours = tower(model_type="dinov2", hidden_size=40, num_attention_heads=5, use_swiglu_ffn=True)
+    assert isinstance(ours, OurDinov2Config) and ours.swiglu
+    assert ours.intermediate_size == 112  # 4 * 40 * 2 / 3, up to a multiple of 8
+
+
+def test_efficientnet_lite() -> None:
+    ours = tower(**EFFICIENTNET)
+    assert isinstance(ours, EfficientNetLiteConfig)
+    assert ours.stages == ((3, 1, 1, 8, 1), (5, 2, 6, 12, 2))
+    assert ours.hidden_size == 30 + 4 * 8
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model_type": "vit"}, '"vit" as model_type'),
+        ({"hidden_size": 0}, "positive whole number"),
+        ({"hidden_size": 40, "num_attention_heads": 3}, "contradicts itself"),
+        ({"image_size": 16, "patch_size": 17}, "contradicts itself"),
+        ({"num_channels": 1}, "pictures are RGB"),
+        ({"hidden_act": "relu"}, "hidden_act"),
+        ({**EFFICIENTNET, "fine_stage": 2}, "fine_stage"),
+        ({**EFFICIENTNET, "stages": [[3, 1]]}, "whole numbers"),
+    ],
+)
+def test_what_is_not_supported_is_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        tower(**values)

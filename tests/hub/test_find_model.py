@@ -1,0 +1,201 @@
+"""A model by name comes from the hub, for which a server of our own stands that speaks alike."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from tiny import write_llava
+
+from llava_edge.errors import CheckpointError
+from llava_edge.hub.find_model import find_model, hub_name
+
+NAME = "somebody/tiny-llava"
+CHUNK = 10 * 2**20  # bytes: what the client writes at once, and so what it goes on from
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """One model, whose weights may break off in the middle once."""
+
+    folder: Path
+    breaks: list[str]
+    sent: list[tuple[str, int]]
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _answer(self, *, body: bool) -> None:
+        path = self.path.partition("?")[0]
+        if path.startswith("/api/models/somebody/gated"):
+            return self._refuse(403, "GatedRepo")
+        if path.startswith(f"/api/models/{NAME}/tree/"):
+            return self._json(self._tree())
+        if path.startswith(f"/api/models/{NAME}"):
+            return self._json(self._about())
+        if match := re.fullmatch(rf"/{NAME}/resolve/{COMMIT}/(.+)", path):
+            return self._file(match[1], body)
+        return self._refuse(404, "RepoNotFound")
+
+    def _about(self) -> dict[str, Any]:
+        files = sorted(path.name for path in self.folder.iterdir())
+        siblings = [{"rfilename": name} for name in files]
+        return {"id": NAME, "modelId": NAME, "sha": COMMIT, "siblings": siblings, "private": False}
+
+    def _tree(self) -> list[dict[str, Any]]:
+        files = sorted(self.folder.iterdir())
+        kind = {"type": "file", "oid": COMMIT}
+        return [{**kind, "path": path.name, "size": path.stat().st_size} for path in files]
+
+    def _json(self, content: object) -> None:
+        data = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _refuse(self, code: int, reason: str) -> None:
+        self.send_response(code)
+        self.send_header("X-Error-Code", reason)
+        self.send_header("X-Error-Message", reason)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _file(self, name: str, body: bool) -> None:
+        data = (self.folder / name).read_bytes()
+        start = int(re.findall(r"\d+", self.headers.get("Range", "bytes=0-"))[0])
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(data) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.end_headers()
+        if not body:
+            return
+        self.sent.append((name, start))
+        if name in self.breaks:
+            self.breaks.remove(name)
+            self.wfile.write(data[start : len(data) // 2])
+            self.connection.close()
+            return
+        self.wfile.write(data[start:])
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[tuple[str, type[Hub]]]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    write_llava(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"the same again")
+    (folder / "README.md").write_text("not needed")
+    handler = type("OneHub", (Hub,), {"folder": folder, "breaks": [], "sent": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", handler
+    server.shutdown()
+    server.server_close()
+
+
+def find(endpoint: str, cache: Path, name: str = NAME) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, since the hub's client reads its settings when it is imported."""
+    program = (
+        "import sys; from llava_edge.errors import CheckpointError\n"
+        "from llava_edge.hub.find_model import find_model\n"
+        "try: print(find_model(sys.argv[1]))\n"
+        "except CheckpointError as error: sys.exit(str(error))"
+    )
+    environment = {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(cache),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": "*",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "2",
+        "HF_HUB_ETAG_TIMEOUT": "2",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", program, name],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_model_is_fetched_once(hub: tuple[str, type[Hub]], tmp_path: Path) -> None:
+    endpoint, handler = hub
+    first = find(endpoint, tmp_path / "cache")
+    assert first.returncode == 0, first.stderr
+    folder = Path(first.stdout.strip())
+    assert hub_name(folder) == NAME
+    assert hub_name(tmp_path / "cache") is None
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
+    weights = (handler.folder / "model.safetensors").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == weights
+    handler.sent.clear()
+    assert find(endpoint, tmp_path / "cache").stdout == first.stdout
+    assert not handler.sent
+
+
+def test_a_download_that_broke_off_goes_on(hub: tuple[str, type[Hub]], tmp_path: Path) -> None:
+    endpoint, handler = hub
+    weights = os.urandom(3 * CHUNK)
+    (handler.folder / "model.safetensors").write_bytes(weights)
+    handler.breaks.append("model.safetensors")
+    done = find(endpoint, tmp_path / "cache")
+    assert (Path(done.stdout.strip()) / "model.safetensors").read_bytes() == weights
+    starts = [start for name, start in handler.sent if name == "model.safetensors"]
+    assert starts == [0, CHUNK]
+
+
+def test_what_was_fetched_is_found_without_a_connection(
+    hub: tuple[str, type[Hub]], tmp_path: Path
+) -> None:
+    endpoint, _ = hub
+    fetched = find(endpoint, tmp_path / "cache")
+    again = find("http://127.0.0.1:9", tmp_path / "cache")
+    assert again.stdout == fetched.stdout, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "name", "message"),
+    [
+        (None, "nobody/nothing", "nor such a model on the Hugging Face hub"),
+        (None, "somebody/gated", "accepted its terms"),
+        ("http://127.0.0.1:9", NAME, "check the connection"),
+    ],
+)
+def test_what_cannot_be_fetched(
+    hub: tuple[str, type[Hub]], tmp_path: Path, endpoint: str | None, name: str, message: str
+) -> None:
+    done = find(endpoint or hub[0], tmp_path / "cache", name)
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+
+
+def test_a_folder_is_a_folder(tmp_path: Path) -> None:
+    assert find_model(str(tmp_path)) == tmp_path
+    with pytest.raises(CheckpointError, match=r"There is no folder \./nowhere; give a checkpoint"):
+        find_model("./nowhere")
+    with pytest.raises(CheckpointError, match="with --base, or the hub's org/name"):
+        find_model(tmp_path / "nowhere", "--base")

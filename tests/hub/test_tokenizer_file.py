@@ -1,0 +1,131 @@
+"""A tokenizer must be there, fit the embedding table and know the prompt format's tokens."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+
+from llava_edge.errors import CheckpointError, UsageError
+from llava_edge.export.formats.section import Section
+from llava_edge.export.layouts.tokenizer_fit import check_vocabulary, choose_prompt
+from llava_edge.hub.tokenizer_file import read_tokenizer_file
+
+SILENT = Section({}, "config.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type"),
+    [
+        ("chatml", "llama"),
+        ("vicuna_v1", "llama"),
+        ("qwen", "qwen2"),
+        ("mistral", "mistral"),
+        ("llama_3", "llama"),
+    ],
+)
+def test_tokenizer_and_kind_suggest_the_prompt_format(name: str, model_type: str) -> None:
+    assert choose_prompt(None, SILENT, tiny.tokenizer(name), model_type).name == name
+
+
+def test_config_and_caller_decide() -> None:
+    tokenizer = tiny.tokenizer("vicuna_v1")
+    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    says = Section({"llava_edge": {"prompt": "vicuna_v1"}}, "config.json")
+    assert choose_prompt(None, SILENT, tokenizer, "llama").name == "chatml"
+    assert choose_prompt(None, says, tokenizer, "llama").name == "vicuna_v1"
+    assert choose_prompt("chatml", says, tokenizer, "llama").name == "chatml"
+
+
+@pytest.mark.parametrize(("asked", "name"), [("v0", "v0"), ("v1", "vicuna_v1"), ("phi", "phi")])
+def test_formats_that_nothing_suggests_may_be_named(asked: str, name: str) -> None:
+    tokenizer = tiny.tokenizer(asked)
+    says = Section({"llava_edge": {"prompt": asked}}, "config.json")
+    assert choose_prompt(asked, SILENT, tokenizer, "llama").name == name
+    assert choose_prompt(None, says, tokenizer, "llama").name == name
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    tokenizer = tiny.tokenizer("vicuna_v1")
+    with pytest.raises(UsageError, match="choose chatml or "):
+        choose_prompt("alpaca", SILENT, tokenizer, "llama")
+    with pytest.raises(CheckpointError, match="alpaca"):
+        choose_prompt(None, Section({"llava_edge": {"prompt": "alpaca"}}, "c"), tokenizer, "llama")
+    with pytest.raises(CheckpointError, match=r"<\|im_end\|>"):
+        choose_prompt("chatml", SILENT, tokenizer, "llama")
+
+
+def test_every_token_has_a_row() -> None:
+    tokenizer = tiny.tokenizer()
+    size = tokenizer.get_vocab_size()
+    check_vocabulary(tokenizer, size, Path("here"))
+    with pytest.raises(CheckpointError, match=f"only {size - 1} rows"):
+        check_vocabulary(tokenizer, size - 1, Path("here"))
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize("text", [*tiny.SENTENCES, "", "  two  spaces", "\U0001f34e\n\n cat"])
+def test_sentencepiece_models_are_read_as_sentencepiece_does(
+    sentencepiece_model: dict[bool, Path], prefix: bool, text: str
+) -> None:
+    folder = sentencepiece_model[prefix]
+    ours = read_tokenizer_file(folder)
+    theirs = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    ids = ours.encode(text, add_special_tokens=False).ids
+    assert ids == theirs.encode(text)
+    assert ours.decode(ids) == theirs.decode(ids) == text
+    assert ours.token_to_id("</s>") == theirs.eos_id()
+    assert ours.encode("<s>", add_special_tokens=False).ids == [theirs.bos_id()]
+
+
+@pytest.fixture(scope="module")
+def sentencepiece_model(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """Folders whose tokenizer.model, of its own trainer, puts a space first or does not."""
+    folders = {prefix: tmp_path_factory.mktemp("sentencepiece") for prefix in (True, False)}
+    for prefix, folder in folders.items():
+        with (folder / "tokenizer.model").open("wb") as file:
+            SentencePieceTrainer.train(
+                sentence_iterator=iter(tiny.SENTENCES * 3),
+                model_writer=file,
+                model_type="bpe",
+                vocab_size=340,
+                byte_fallback=True,
+                add_dummy_prefix=prefix,
+                remove_extra_whitespaces=False,
+                normalization_rule_name="identity",
+                minloglevel=2,
+            )
+    return folders
+
+
+def test_tokens_that_were_added_later(
+    sentencepiece_model: dict[bool, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(sentencepiece_model[True], tmp_path / "copy"))
+    added = {"<|im_end|>": 341, "<|im_start|>": 340, "<s>": 1}
+    (folder / "added_tokens.json").write_text(json.dumps(added))
+    tokenizer = read_tokenizer_file(folder)
+    assert {token: tokenizer.token_to_id(token) for token in added} == added
+    assert tokenizer.encode("<|im_end|>", add_special_tokens=False).ids == [341]
+    (folder / "added_tokens.json").write_text('{"<|im_end|>": 350}')
+    with pytest.raises(CheckpointError, match="the id 350, but 340 follows"):
+        read_tokenizer_file(folder)
+
+
+def test_other_sentencepiece_models_are_refused(tmp_path: Path) -> None:
+    with (tmp_path / "tokenizer.model").open("wb") as file:
+        SentencePieceTrainer.train(
+            sentence_iterator=iter(tiny.SENTENCES), model_writer=file, vocab_size=50, minloglevel=2
+        )
+    with pytest.raises(CheckpointError, match="is no BPE model"):
+        read_tokenizer_file(tmp_path)
+
+
+def test_missing_or_broken(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="has neither"):
+        read_tokenizer_file(tmp_path)
+    (tmp_path / "tokenizer.json").write_text('{"version": "1.0"}')
+    with pytest.raises(CheckpointError, match="cannot be read as a tokenizer"):
+        read_tokenizer_file(tmp_path)

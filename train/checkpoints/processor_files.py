@@ -1,0 +1,42 @@
+"""The small files beside a checkpoint's weights: preprocessing, processor, tokenizer."""
+
+import json
+import shutil
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.train.models.preprocessing import image_processor
+
+# Of the language model's folder: what transformers' AutoTokenizer and generate() read there.
+_COPIED = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+
+
+def write_preprocessing(
+    image: ImageConfig, folder: Path, *, patch_size: int, image_tokens: int, select: str, token: str
+) -> None:
+    """Write what transformers' LlavaProcessor does with a picture and its `token` in the prompt."""
+    patches = (image.size // patch_size) ** 2
+    dropped = 1 if select == "default" else 0
+    processor = {
+        "processor_class": "LlavaProcessor",
+        "image_token": token,
+        "patch_size": patch_size,
+        "vision_feature_select_strategy": select,
+        "num_additional_image_tokens": image_tokens + dropped - patches,
+    }
+    _write(folder / "preprocessor_config.json", image_processor(image))
+    _write(folder / "processor_config.json", processor)
+
+
+def write_tokenizer(tokenizer: Tokenizer, language_model: Path, folder: Path) -> None:
+    """Write the tokenizer, with what the language model's folder says of it."""
+    tokenizer.save(str(folder / "tokenizer.json"))
+    for name in _COPIED:
+        if (language_model / name).exists():
+            shutil.copyfile(language_model / name, folder / name)
+
+
+def _write(path: Path, values: dict[str, object]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,145 @@
+"""A stage's examples, ids with labels and pictures; batches lay them end to end or pad them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from llava_edge.core.picture import load_picture, preprocess
+from llava_edge.data.record_table import RecordTable
+from llava_edge.data.records import PictureFile, Record
+from llava_edge.errors import PictureError, RecordError
+from llava_edge.train.inputs.batches import Indexes
+from llava_edge.train.inputs.encoder import Encoder
+from llava_edge.train.inputs.features import Features
+from llava_edge.train.inputs.labels import IGNORE_INDEX
+
+CHARACTERS_PER_TOKEN = 4  # of English, roughly
+
+
+@dataclass(frozen=True)
+class Example:
+    """Ids and labels [S], and its pictures: pixels [n, 3, H, W] or the tower's rows [n, T, C]."""
+
+    record: str
+    input_ids: Tensor
+    labels: Tensor
+    pixel_values: Tensor | None = None
+    features: Tensor | None = None
+
+
+class RecordDataset(Dataset[Example]):
+    """Encodes records one at a time, as they are asked for; record -1 is record 0, unlabelled.
+
+    `positions` are those of the table that are used, by default all; `features`, where the tower's
+    rows are known, stand for the pictures.
+    """
+
+    def __init__(
+        self,
+        table: RecordTable,
+        encoder: Encoder,
+        positions: Indexes | None = None,
+        features: Features | None = None,
+    ) -> None:
+        self._table = table
+        self._encoder = encoder
+        self._positions = np.arange(len(table)) if positions is None else positions
+        self._features = features
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int) -> Example:
+        position = int(self._positions[max(index, 0)])
+        record = self._table[position]
+        try:
+            return self._example(record, position, learned=index >= 0)
+        except (PictureError, RecordError) as error:
+            raise type(error)(f"{self._table.where(position)}: {error}") from error
+
+    @property
+    def cached(self) -> bool:
+        """Whether the tower's rows are read rather than computed."""
+        return self._features is not None
+
+    @property
+    def image_size(self) -> int:
+        """Pixels along a side of what the tower is shown."""
+        return self._encoder.encoding.image.size
+
+    def lengths(self) -> tuple[Indexes, NDArray[np.bool_]]:
+        """About how many tokens each record takes, and whether it has a picture."""
+        characters = self._table.characters[self._positions].astype(np.int64)
+        pictures = self._table.pictures[self._positions].astype(np.int64)
+        image_tokens = pictures * self._encoder.encoding.image_tokens
+        return characters // CHARACTERS_PER_TOKEN + image_tokens, pictures > 0
+
+    def _example(self, record: Record, position: int, *, learned: bool) -> Example:
+        ids, labels = self._encoder(record, position)
+        encoding = self._encoder.encoding
+        kept = ids.count(encoding.image_token_id) // encoding.image_tokens  # of a long record
+        return Example(
+            record.id,
+            torch.tensor(ids),
+            torch.tensor(labels if learned else [IGNORE_INDEX] * len(ids)),
+            **self._pictures(record.images[:kept]),
+        )
+
+    def _pictures(self, pictures: Sequence[PictureFile]) -> dict[str, Tensor]:
+        if not pictures:
+            return {}
+        if self._features is not None:
+            return {"features": torch.stack([self._features[picture] for picture in pictures])}
+        image = self._encoder.encoding.image
+        pixels = [preprocess(load_picture(picture), image) for picture in pictures]
+        return {"pixel_values": torch.from_numpy(np.stack(pixels))}
+
+
+def pack(examples: Sequence[Example]) -> dict[str, Any]:
+    """Lay examples end to end: ids, labels, positions [1, S], and where each of them begins.
+
+    `segments` are the bounds 0, ..., S; positions begin anew with each example.
+    """
+    lengths = [len(example.input_ids) for example in examples]
+    return {
+        "input_ids": torch.cat([example.input_ids for example in examples])[None],
+        "labels": torch.cat([example.labels for example in examples])[None],
+        "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
+        "segments": [0, *accumulate(lengths)],
+        **_common(examples),
+    }
+
+
+def pad(examples: Sequence[Example]) -> dict[str, Any]:
+    """Lay examples above each other, padded on the right: ids, labels, mask [B, S]."""
+    ids = [example.input_ids for example in examples]
+    labels = [example.labels for example in examples]
+    return {
+        "input_ids": _pad(ids, 0),
+        "labels": _pad(labels, IGNORE_INDEX),
+        "attention_mask": _pad([torch.ones_like(row) for row in ids], 0),
+        **_common(examples),
+    }
+
+
+def _common(examples: Sequence[Example]) -> dict[str, Any]:
+    """The records' ids and lengths, and their pictures joined."""
+    pixels = [example.pixel_values for example in examples if example.pixel_values is not None]
+    features = [example.features for example in examples if example.features is not None]
+    joined = {"pixel_values": pixels, "features": features}
+    return {
+        "records": [example.record for example in examples],
+        "lengths": [len(example.input_ids) for example in examples],
+        **{name: torch.cat(parts) for name, parts in joined.items() if parts},
+    }
+
+
+def _pad(rows: Sequence[Tensor], value: int) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)

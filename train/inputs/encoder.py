@@ -1,0 +1,73 @@
+"""A record as a stage sees it: its ids, and the labels beside them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from llava_edge.core.prompt import IMAGE, Message, plain, render
+from llava_edge.data.records import Record
+from llava_edge.errors import RecordError
+from llava_edge.train.inputs.labels import Encoding, label, truncate
+from llava_edge.train.recipe import Recipe, Stage
+
+Place = Literal["written", "first", "random"]
+
+
+class Encoder:
+    """Encodes a stage's records: its prompt format, the picture's place, the longest length."""
+
+    def __init__(
+        self, encoding: Encoding, max_tokens: int, place: Place = "written", seed: int = 0
+    ) -> None:
+        self.encoding = encoding
+        self.max_tokens = max_tokens
+        self._place = place
+        self._seed = seed
+
+    @classmethod
+    def of_stage(cls, encoding: Encoding, recipe: Recipe, stage: Stage) -> "Encoder":
+        """As the stage says; of its own prompt format if it has one."""
+        if stage.prompt == "plain":
+            encoding = replace(encoding, prompt=plain(encoding.prompt))
+        return cls(encoding, recipe.max_tokens, stage.picture_place, recipe.seed)
+
+    @property
+    def key(self) -> str:
+        """Names all that the length of an encoded record depends on."""
+        encoding = self.encoding
+        numbers = (encoding.image_tokens, self.max_tokens, self._place, self._seed)
+        parts = (encoding.tokenizer.to_json(), encoding.prompt, numbers)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    def __call__(self, record: Record, position: int) -> tuple[list[int], list[int]]:
+        """The ids and labels of the record at a position, which decides what is random.
+
+        Raises RecordError where no label is left within `max_tokens`.
+        """
+        ids, labels = self.whole(record, position)
+        try:
+            return truncate(ids, labels, self.max_tokens, self.encoding.image_token_id)
+        except RecordError as error:
+            raise RecordError(f"{record.id}: {error}") from error
+
+    def whole(self, record: Record, position: int) -> tuple[list[int], list[int]]:
+        """The same without an end at `max_tokens`."""
+        messages, prompt = record.messages, self.encoding.prompt
+        if self._place != "written":
+            random = np.random.default_rng([self._seed, position])
+            last = self._place == "random" and bool(random.integers(2))
+            messages = place_picture(messages, prompt.image_suffix, last=last)
+        return label(render(messages, prompt, self.encoding.tokenizer), self.encoding)
+
+
+def place_picture(messages: Sequence[Message], between: str, *, last: bool) -> tuple[Message, ...]:
+    """The first question with its one picture before the words, or after them (paper, eq. 2)."""
+    question, *rest = messages
+    if question.text.count(IMAGE) != 1:
+        return tuple(messages)
+    words = question.text.replace(IMAGE, "").strip()
+    parts = (words, IMAGE) if last else (IMAGE, words)
+    return Message(question.role, between.join(parts)), *rest

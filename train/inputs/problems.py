@@ -1,0 +1,66 @@
+"""What is wrong with a table's records, as it is counted and as it is kept beside them."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llava_edge.data.record_table import RecordTable
+
+TOO_LONG = "too long"  # which training cuts off, so such a record is usable all the same
+Problems = dict[str, list[int]]  # the table's rows that have each
+
+
+@dataclass(frozen=True)
+class RecordProblems:
+    """How many distinct records there are, and which of the table's rows have which problem."""
+
+    records: int
+    problems: Problems
+
+    @property
+    def unusable(self) -> NDArray[np.int64]:
+        """The rows that training cannot use."""
+        bad = (rows for problem, rows in self.problems.items() if problem != TOO_LONG)
+        return np.array(sorted(chain.from_iterable(bad)), np.int64)
+
+    def __str__(self) -> str:
+        counts = (f"{len(rows):,} {problem}" for problem, rows in self.problems.items())
+        return ", ".join(counts) or "nothing is wrong"
+
+
+def joined(records: int, faults: Problems, lengths: Problems) -> RecordProblems:
+    """Each record once, by its fault or else its length; the most frequent problem first."""
+    faulty = set(chain.from_iterable(faults.values()))
+    long = {name: [row for row in rows if row not in faulty] for name, rows in lengths.items()}
+    most_first = sorted((faults | long).items(), key=lambda item: -len(item[1]))
+    return RecordProblems(records, {name: rows for name, rows in most_first if rows})
+
+
+def keep(problems: Mapping[str, list[int]], table: RecordTable, file: str) -> None:
+    """Write beside each source's rows what is wrong with them, numbered from the source's first."""
+    for part in table.parts:
+        own = {
+            problem: [row - part.start for row in rows if part.start <= row < part.stop]
+            for problem, rows in problems.items()
+        }
+        temporary = part.folder / f"{file}.{os.getpid()}"
+        found = {problem: rows for problem, rows in own.items() if rows}
+        temporary.write_text(json.dumps(found), encoding="utf-8")
+        temporary.replace(part.folder / file)
+
+
+def kept(table: RecordTable, file: str) -> Problems | None:
+    """What was found before, if it was for every source."""
+    problems: Problems = {}
+    for part in table.parts:
+        path = part.folder / file
+        if not path.exists():
+            return None
+        for problem, rows in json.loads(path.read_text(encoding="utf-8")).items():
+            problems.setdefault(problem, []).extend(row + part.start for row in rows)
+    return problems

@@ -1,0 +1,196 @@
+"""The LLaVA model under training: a tower and a language model joined by a new projector."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from tokenizers import Tokenizer as HfTokenizer
+from torch import Tensor, nn
+from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedModel
+
+from llava_edge.errors import TrainingError
+from llava_edge.hub.tokenizer_file import read_tokenizer_file
+from llava_edge.train.inputs.labels import IGNORE_INDEX, Encoding
+from llava_edge.train.models.encoding import make_encoding
+from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
+from llava_edge.train.models.linear_cross_entropy import linear_cross_entropy
+from llava_edge.train.models.projector import new_projector
+from llava_edge.train.models.towers import load_tower
+from llava_edge.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The model, the tokenizer it is saved with, and how records are encoded for it."""
+
+    model: LlavaForConditionalGeneration
+    tokenizer: HfTokenizer
+    encoding: Encoding
+
+    @property
+    def feature_shape(self) -> tuple[int, int]:
+        """Of a picture's rows, as the tower yields them: image tokens, channels."""
+        projector = self.model.model.multi_modal_projector
+        return self.encoding.image_tokens, projector.linear_1.in_features
+
+
+class AnswerLoss(nn.Module):
+    """The mean cross-entropy of the labelled tokens; the head is computed for these alone."""
+
+    def __init__(self, llava: LlavaForConditionalGeneration) -> None:
+        super().__init__()
+        self.llava = llava
+
+    def train(self, mode: bool = True) -> "AnswerLoss":
+        """Into training mode, but for the tower: it is frozen, so nothing in it drops out."""
+        super().train(mode)
+        self.llava.model.vision_tower.eval()
+        return self
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        labels: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        segments: Sequence[int] | None = None,
+        pixel_values: Tensor | None = None,
+        features: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: object,
+    ) -> dict[str, Tensor]:
+        """Batches of `train.records.dataset`, packed or padded -> {"loss"}.
+
+        The rows of a batch's pictures come from `features` [n, T, C], where the tower computed them
+        before, or else from `pixel_values` [n, 3, H, W].
+        """
+        if pixel_values is not None:
+            features = tower_rows(self.llava, pixel_values)
+        packed = {} if segments is None else {"segments": segments}
+        hidden = self.llava.model.language_model(
+            inputs_embeds=self._embed(input_ids, features),
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            use_cache=False,
+            **packed,
+        ).last_hidden_state  # [B, S, D]
+        targets = labels[:, 1:]
+        learned = targets != IGNORE_INDEX
+        head = self.llava.lm_head.weight  # [V, D]; where it is sharded, whole during the forward
+        total = linear_cross_entropy(hidden[:, :-1][learned], head, targets[learned])
+        return {
+            "loss": total / (learned.sum() if num_items_in_batch is None else num_items_in_batch)
+        }
+
+    def _embed(self, input_ids: Tensor, features: Tensor | None) -> Tensor:
+        """The words' embeddings [B, S, D], with the pictures' projected rows in their places."""
+        embeds: Tensor = self.llava.get_input_embeddings()(input_ids)
+        projector = self.llava.model.multi_modal_projector
+        if features is None:  # no rows: what learns must have a gradient on every device
+            features = embeds.new_zeros(0, 1, projector.linear_1.in_features)
+        rows = projector(features.to(projector.linear_1.weight.dtype)).flatten(0, 1)
+        places = (input_ids == self.llava.config.image_token_index)[..., None]
+        return embeds.masked_scatter(places, rows.to(embeds.dtype))
+
+
+def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
+    """Join the recipe's tower and language model by a fresh projector, drawn from its seed.
+
+    `quantize` is how the language model is held. Raises TrainingError where a part cannot be loaded
+    or does not fit the recipe or LLaVA.
+    """
+    torch.manual_seed(recipe.seed)
+    tower, language_model = _load(recipe, quantize)
+    tokenizer = read_tokenizer_file(Path(recipe.language_model))
+    encoding = make_encoding(recipe, tower.config, tokenizer)
+    grow_vocabulary(language_model, encoding.image_token_id + 1)
+    untie(language_model)
+    config = LlavaConfig(
+        vision_config=tower.config,
+        text_config=language_model.config,
+        image_token_index=encoding.image_token_id,
+        image_seq_length=encoding.image_tokens,
+        vision_feature_layer=recipe.vision_feature_layer,
+        vision_feature_select_strategy=recipe.vision_feature_select_strategy,
+        tie_word_embeddings=language_model.config.tie_word_embeddings,
+    )
+    config.llava_edge = {
+        "name": recipe.name,
+        "prompt": recipe.prompt,
+        "image_token": recipe.image_token,
+    }
+    config.mm_projector_type = recipe.projector
+    model = join(config, tower, new_projector(config), language_model)
+    return Learner(model, tokenizer, encoding)
+
+
+def join(
+    config: LlavaConfig, tower: nn.Module, projector: nn.Module, language_model: PreTrainedModel
+) -> LlavaForConditionalGeneration:
+    """Put loaded parts into transformers' LLaVA; `language_model` is a causal one.
+
+    Raises TrainingError where LLaVA would build another decoder from its configuration.
+    """
+    with torch.device("meta"):  # nothing is allocated twice
+        model = LlavaForConditionalGeneration(config)
+    decoder = language_model.base_model
+    expected = type(model.model.language_model)
+    if type(decoder) is not expected:
+        raise TrainingError(
+            f"The language model has a {type(decoder).__name__}, where transformers' LLaVA would "
+            f"build a {expected.__name__}; choose a causal language model such as Llama or Qwen."
+        )
+    model.model.vision_tower = tower
+    model.model.multi_modal_projector = projector
+    model.model.language_model = decoder
+    model.lm_head = language_model.get_output_embeddings()
+    return model
+
+
+def compute_dtype(recipe: Recipe) -> torch.dtype:
+    """What products are computed in; on a CPU without bf16 instructions fp32 is 4 times faster."""
+    if recipe.precision != "auto":
+        return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    cuda = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if cuda or torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+@torch.no_grad()
+def tower_rows(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
+    """The frozen tower's rows [n, T, C] for pixels [n, 3, H, W], as the projector receives them.
+
+    They are computed in the tower's own precision, whether they are kept or used at once.
+    """
+    tower, config = model.model.vision_tower, model.config
+    pixels = pixels.to(tower.device, tower.dtype, memory_format=torch.channels_last)
+    with torch.autocast(pixels.device.type, enabled=False):
+        hidden_states = tower(pixels, output_hidden_states=True).hidden_states
+    states: Tensor = hidden_states[config.vision_feature_layer]
+    return states[:, 1:] if config.vision_feature_select_strategy == "default" else states
+
+
+def _load(
+    recipe: Recipe, quantize: Literal["nf4"] | None
+) -> tuple[PreTrainedModel, PreTrainedModel]:
+    dtype = compute_dtype(recipe)
+    with _loading(recipe.vision_tower):
+        tower = load_tower(Path(recipe.vision_tower), dtype)
+    with _loading(recipe.language_model):
+        language_model = load_language_model(Path(recipe.language_model), dtype, quantize)
+    return tower, language_model
+
+
+@contextmanager
+def _loading(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise TrainingError(
+            f"{folder} cannot be loaded ({reason}); give a folder that transformers' "
+            "save_pretrained has written."
+        ) from error

@@ -1,1 +1,0 @@
-"""From record files to the batches of a stage."""
