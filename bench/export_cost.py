@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from llava_edge.core.bundle import read_bundle
-from llava_edge.runtime.expected_memory import peak_memory
+from llava_edge.core.machine import peak_memory
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from llava_edge.bench.machine_limits import Limits, measure_limits
 from llava_edge.bench.roofline import Roofline, roofline
 from llava_edge.bench.runtime_calls import open_bundle
 from llava_edge.bench.summary import Summary, summarize
+from llava_edge.core.machine import peak_memory
 from llava_edge.core.strict import parse
 from llava_edge.errors import UsageError
 from llava_edge.runtime.devices.device import CPU
-from llava_edge.runtime.expected_memory import peak_memory
 from llava_edge.runtime.model import Llava
 
 CONTEXTS = (128, 600, 2048)  # tokens; those that fit

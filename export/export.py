@@ -25,6 +25,8 @@ from llava_edge.core.bundle_config import (
     TilesConfig,
     VisionConfig,
 )
+from llava_edge.core.extras import install_command
+from llava_edge.core.machine import available_memory
 from llava_edge.core.version import __version__
 from llava_edge.data.records import Data, Record, load_records
 from llava_edge.errors import CheckpointError, UsageError
@@ -42,7 +44,6 @@ from llava_edge.export.progress_bars import note, reading_bar
 from llava_edge.export.quality_limits import check_names, refuse_broken
 from llava_edge.export.quantization.precision import DEFAULT, Precision
 from llava_edge.export.tune import check_tunable, tuned
-from llava_edge.runtime.expected_memory import available_memory
 
 TRANSFORMERS = (5, 6)  # the first that the comparison works with
 DEVICES: tuple[DeviceName, ...] = ("cpu", "gpu")
@@ -124,15 +125,15 @@ def _is_verified(check: Check, checkpoint: Checkpoint, devices: Sequence[DeviceN
 def _obstacle(checkpoint: Checkpoint, devices: Sequence[DeviceName]) -> str | None:
     missing = [name for name in ("torch", "transformers", "onnxruntime") if not find_spec(name)]
     if missing:
-        return f"{' and '.join(missing)} cannot be found (pip install 'llava-edge[verify]')"
+        return f"{' and '.join(missing)} cannot be found ({install_command('verify')})"
     if _version("transformers") < TRANSFORMERS:
         wanted = ".".join(map(str, TRANSFORMERS))
-        return f"transformers is older than {wanted} (pip install 'llava-edge[verify]')"
+        return f"transformers is older than {wanted} ({install_command('verify')})"
     if "cpu" not in devices:
         return "it has no graphs for this device"
     needed = 2 * sum(prod(tensor.shape) for tensor in checkpoint.tensors.values())
     free = available_memory()
-    if free is not None and 1.2 * needed > free:
+    if 1.2 * needed > free:
         return (
             f"the original takes {needed / 1e9:.0f} GB in 16 bits and {free / 1e9:.0f} GB of "
             "memory are free (`llava-edge verify` does it on a larger machine)"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from llava_edge.core.arrays import Floats
 from llava_edge.core.bundle_config import TensorRef, TilesConfig
+from llava_edge.core.machine import available_memory
 from llava_edge.core.picture import PictureSource, load_picture, preprocess
 from llava_edge.core.tiles import cut
 from llava_edge.errors import CheckpointError
@@ -19,7 +20,6 @@ from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.progress_bars import step_bar
 from llava_edge.export.reference_config import transformers_config
-from llava_edge.runtime.expected_memory import available_memory
 
 UNKNOWN = 8 * 2**30  # bytes of memory, where the system does not say how many are free
 

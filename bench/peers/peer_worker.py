@@ -9,8 +9,8 @@ from llava_edge.bench.peers.candidate import Candidate, PeerSettings, open_candi
 from llava_edge.bench.peers.question import PeerQuestion
 from llava_edge.bench.runtime_calls import timed
 from llava_edge.bench.worker_process import send_error, take_stdout
+from llava_edge.core.machine import peak_memory
 from llava_edge.core.strict import parse
-from llava_edge.runtime.expected_memory import peak_memory
 
 Answer = dict[str, float | None]
 

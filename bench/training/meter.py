@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from llava_edge.runtime.expected_memory import peak_memory
+from llava_edge.core.machine import peak_memory
 
 if TYPE_CHECKING:
     from llava_edge.train.watch.flops import Cost

@@ -15,10 +15,10 @@ from llava_edge.cli import bench, chat, data, train
 from llava_edge.cli.chat import pairs
 from llava_edge.core.bundle_config import DeviceName
 from llava_edge.core.extras import needed_by
+from llava_edge.core.machine import peak_memory
 from llava_edge.core.version import __version__
 from llava_edge.data.records import Data, load_records
 from llava_edge.errors import LlavaEdgeError, UsageError
-from llava_edge.runtime.expected_memory import peak_memory
 
 app = typer.Typer(
     name="llava-edge",

@@ -6,6 +6,11 @@ from contextlib import contextmanager
 from llava_edge.errors import LlavaEdgeError
 
 
+def install_command(extra: str) -> str:
+    """What to type for an extra, in a clone: the package is on no index yet."""
+    return f"pip install '.[{extra}]'"
+
+
 @contextmanager
 def needed_by(what: str, extra: str) -> Iterator[None]:
     """Turn a missing library into a LlavaEdgeError that says which extra to install."""
@@ -14,5 +19,5 @@ def needed_by(what: str, extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise LlavaEdgeError(
             f"{what} needs {error.name}, which is not installed; "
-            f"run `pip install 'llava-edge[{extra}]'`."
+            f"run `{install_command(extra)}` in a clone of llava-edge."
         ) from error

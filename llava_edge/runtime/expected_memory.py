@@ -1,15 +1,12 @@
-"""How much memory a bundle will take, this process has taken at most, and there is to take."""
+"""How much memory a bundle will take, and how long a conversation that leaves room for."""
 
-import ctypes
-import sys
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from llava_edge.core.bundle import WEIGHTS_BIN
 from llava_edge.core.bundle_config import BundleConfig
+from llava_edge.core.machine import available_memory
 from llava_edge.errors import LlavaEdgeError, UsageError
 from llava_edge.runtime.devices.cuda_driver import gpu_memory
 from llava_edge.runtime.devices.device import CPU, CUDA, Device
@@ -102,55 +99,3 @@ def free_memory(device: Device, limit: int | None = None) -> int | None:
 
 def _where(device: Device) -> str:
     return f" on the device {device.name}" if device.separate else ""
-
-
-def release_unused() -> None:
-    """Give memory that was freed back to the system, which glibc else keeps for later."""
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL(None).malloc_trim(0)
-
-
-def peak_memory(*, of_children: bool = False) -> int | None:
-    """The peak resident size in bytes, or None where the system does not say (Windows).
-
-    Of this process, or of the largest of those that it started and that have ended.
-    """
-    if not of_children and (own := _high_water_mark()) is not None:
-        return own
-    try:
-        import resource
-    except ImportError:
-        return None
-    who = resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF
-    peak = resource.getrusage(who).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
-
-
-def _high_water_mark() -> int | None:
-    """Linux's own account; getrusage hands a parent's peak on to the processes that it starts."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        return None
-
-
-def available_memory() -> int | None:
-    """Bytes that can be taken without swapping, or None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(
-            int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")
-        )
-    except (OSError, StopIteration):
-        return None
-    group = Path("/sys/fs/cgroup")
-    try:
-        used = int((group / "memory.current").read_text())
-        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        used -= int(stat.get("inactive_file", 0))  # pages of files, given up when they are needed
-        left = int((group / "memory.max").read_text()) - used
-    except (OSError, ValueError):  # no cgroup v2, or "max"
-        return free
-    return min(free, left)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llava_edge.core import bundle as bundles
 from llava_edge.core.bundle_config import BundleConfig
+from llava_edge.core.machine import release_unused
 from llava_edge.core.picture import PictureSource
 from llava_edge.core.prompt import IMAGE, Message, Picture, Segment, picture_first, render
 from llava_edge.core.tokenizer import Tokenizer
@@ -19,12 +20,7 @@ from llava_edge.runtime.device_choice import choose
 from llava_edge.runtime.devices.call_queue import gpu_thread
 from llava_edge.runtime.devices.device import Device, candidates
 from llava_edge.runtime.devices.onnx_session import prepare
-from llava_edge.runtime.expected_memory import (
-    expected_memory,
-    fitting_context,
-    free_memory,
-    release_unused,
-)
+from llava_edge.runtime.expected_memory import expected_memory, fitting_context, free_memory
 from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.options import DEFAULTS, Options
 from llava_edge.runtime.prefix_cache import Item, PrefixCaches

@@ -10,6 +10,7 @@ from PIL import Image
 
 from llava_edge.core.arrays import Floats
 from llava_edge.core.bundle_config import VisionConfig
+from llava_edge.core.machine import release_unused
 from llava_edge.core.picture import PictureSource, TarMember, load_picture, preprocess
 from llava_edge.core.tiles import assemble, cut
 from llava_edge.errors import BundleError
@@ -18,7 +19,6 @@ from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.devices.device_memory import DeviceTensor, FixedRun, compute, run_options
 from llava_edge.runtime.devices.fair_lock import FairLock
 from llava_edge.runtime.devices.onnx_session import open_graph
-from llava_edge.runtime.expected_memory import release_unused
 from llava_edge.runtime.mapped_tensor import map_tensor
 from llava_edge.runtime.token_reduction import diverse
 

@@ -11,9 +11,9 @@ from llava_edge import load
 from llava_edge.bench.machine_info import INSTRUCTIONS, describe_machine, library_version
 from llava_edge.bench.machine_limits import Limits, measure_limits
 from llava_edge.bench.roofline import Roofline, roofline
+from llava_edge.core.machine import peak_memory
 from llava_edge.export.export import export
 from llava_edge.runtime.devices.device import CPU
-from llava_edge.runtime.expected_memory import peak_memory
 from llava_edge.runtime.model import Llava
 
 LIMITS = Limits(bandwidth=1e9, float32=1e9, int8=4e9)
@@ -38,7 +38,7 @@ def test_the_instructions_are_the_widest_that_the_system_names() -> None:
 
 def test_a_child_has_a_peak_of_its_own() -> None:
     own = peak_memory()
-    code = "from llava_edge.runtime.expected_memory import peak_memory; print(peak_memory())"
+    code = "from llava_edge.core.machine import peak_memory; print(peak_memory())"
     command = [sys.executable, "-c", code]
     childs = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert own is None or 10**7 < int(childs) < own  # which has torch in it

@@ -266,7 +266,7 @@ def test_export_and_its_missing_extra(tiny_checkpoint: Path, tmp_path: Path) -> 
     code = "import sys; sys.modules['onnx_ir'] = None; from llava_edge.cli.main import main; main()"
     command = [sys.executable, "-c", code, "export", tiny_checkpoint, tmp_path / "other"]
     missing = subprocess.run(command, capture_output=True, text=True)
-    assert "pip install 'llava-edge[export]'" in refusal(missing)
+    assert "pip install '.[export]'" in refusal(missing)
 
 
 def test_no_onnxruntime(tiny_bundle: Path) -> None:
@@ -276,7 +276,7 @@ def test_no_onnxruntime(tiny_bundle: Path) -> None:
     )
     command = [sys.executable, "-c", code, "chat", "--prompt", "Hi", "--bundle", tiny_bundle]
     missing = subprocess.run(command, capture_output=True, text=True)
-    assert "pip install 'llava-edge[cpu]'" in refusal(missing)
+    assert "pip install '.[cpu]'" in refusal(missing)
 
 
 def test_a_closed_pipe_ends_quietly(tiny_bundle: Path) -> None:

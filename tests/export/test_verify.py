@@ -122,7 +122,7 @@ def test_where_it_cannot_be_verified(
     assert "of memory are free" in " ".join(capsys.readouterr().err.split())
     monkeypatch.setattr(EXPORT, "find_spec", lambda name: None)
     export(tiny_checkpoint, tmp_path / "torch", check=Check())
-    assert "pip install 'llava-edge[verify]'" in " ".join(capsys.readouterr().err.split())
+    assert "pip install '.[verify]'" in " ".join(capsys.readouterr().err.split())
 
 
 def quantization(method: str, tower: str = "fp16") -> QuantizationConfig:

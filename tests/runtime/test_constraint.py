@@ -234,5 +234,5 @@ def test_a_tokenizer_whose_bytes_are_not_known() -> None:
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)
-    with pytest.raises(LlavaEdgeError, match=r"pip install 'llava-edge\[constrain\]'"):
+    with pytest.raises(LlavaEdgeError, match=r"pip install '\.\[constrain\]'"):
         Vocabulary(tiny.tokenizer(), "<|im_end|>").constraint(regex="a")

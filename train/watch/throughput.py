@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from llava_edge.runtime.expected_memory import peak_memory
+from llava_edge.core.machine import peak_memory
 from llava_edge.train.watch.flops import Cost
 
 

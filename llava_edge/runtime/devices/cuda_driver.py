@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from llava_edge.core.extras import install_command
 from llava_edge.errors import DeviceError
 
 CUDA = 13_000  # that onnxruntime-gpu is built for, as the driver counts
@@ -18,7 +19,7 @@ DRIVER = 580  # the first that supports it
 CAPABILITY = (7, 5)  # of a GPU, at least
 MAJOR, MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
-INSTALL = "run `pip install 'llava-edge[gpu]'` in an environment without another onnxruntime"
+INSTALL = f"run `{install_command('gpu')}` in an environment without another onnxruntime"
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """Which devices there are, and with how many threads a CPU computes."""
 
-import os
 import re
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 
 from llava_edge.core.bundle_config import DeviceName
+from llava_edge.core.extras import install_command
+from llava_edge.core.machine import usable_cores
 from llava_edge.errors import BundleError, LlavaEdgeError, UsageError
 
 
@@ -100,7 +100,7 @@ def onnxruntime_library() -> ModuleType:
     except ImportError as error:
         raise LlavaEdgeError(
             "Running a bundle needs onnxruntime, which is not installed; "
-            "run `pip install 'llava-edge[cpu]'`."
+            f"run `{install_command('cpu')}` in a clone of llava-edge."
         ) from error
 
 
@@ -118,33 +118,4 @@ def _is_installed(gpu: Device) -> bool:
 
 
 def _cpu() -> Device:
-    return replace(CPU, threads=_threads())
-
-
-def _threads() -> int:
-    """Physical cores that this process may use, where the system tells; else 0.
-
-    onnxruntime's own default counts the machine's cores, even in a container with two of them.
-    """
-    if not hasattr(os, "sched_getaffinity"):
-        return 0
-    cores = {_siblings(cpu) for cpu in os.sched_getaffinity(0)}
-    return max(1, min(len(cores), _quota()))
-
-
-def _siblings(cpu: int) -> str:
-    """The logical CPUs on the same core, as Linux writes them."""
-    topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-    try:
-        return topology.read_text().strip()
-    except OSError:
-        return str(cpu)
-
-
-def _quota() -> int:
-    """CPUs that the container's time quota amounts to."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, round(int(quota) / int(period)))
-    except (OSError, ValueError):  # no cgroup v2, or "max"
-        return os.cpu_count() or 1
+    return replace(CPU, threads=usable_cores())

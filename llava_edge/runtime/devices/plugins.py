@@ -3,6 +3,7 @@
 from importlib import import_module
 from importlib.util import find_spec
 
+from llava_edge.core.extras import install_command
 from llava_edge.errors import DeviceError
 from llava_edge.runtime.devices.device import Device, onnxruntime_library, reason
 
@@ -18,7 +19,7 @@ def register_plugin(device: Device) -> None:
     if find_spec(device.plugin) is None:
         raise DeviceError(
             f"The device {device.name} needs {device.plugin.replace('_', '-')}, which is not "
-            f"installed; run `pip install 'llava-edge[{device.extra}]'`."
+            f"installed; run `{install_command(device.extra)}`."
         )
     try:
         plugin = import_module(device.plugin)
