@@ -20,11 +20,11 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 SHARD = 5_000_000_000  # bytes
 DRAWN = (1 << 22) - 3  # numbers, no multiple of a row's, so that repeated rows differ
-Shapes = dict[str, tuple[int, ...]]
+TensorShapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Shape:
+class LlavaShape:
     """The sizes of a CLIP tower and a language model of Llama's kind."""
 
     hidden: int
@@ -90,7 +90,7 @@ class Shape:
         }
 
 
-_SMALL = Shape(
+_SMALL = LlavaShape(
     hidden=256,
     inner=512,
     layers=2,
@@ -105,20 +105,20 @@ _SMALL = Shape(
     image_size=56,
 )
 SHAPES = {
-    "7b": Shape(hidden=4096, inner=11008, layers=32, heads=32, kv_heads=32),
-    "2b": Shape(hidden=2048, inner=8192, layers=28, heads=16, kv_heads=4),
+    "7b": LlavaShape(hidden=4096, inner=11008, layers=32, heads=32, kv_heads=32),
+    "2b": LlavaShape(hidden=2048, inner=8192, layers=28, heads=16, kv_heads=4),
     "tiny": _SMALL,
     "tiny-shared": replace(_SMALL, kv_heads=1),  # four heads share a key
 }
 
 
-def write_random_checkpoint(folder: Path, shape: Shape = SHAPES["7b"]) -> None:
+def write_random_checkpoint(folder: Path, shape: LlavaShape = SHAPES["7b"]) -> None:
     """Write the checkpoint, piece by piece: the memory it takes does not grow with the model."""
     _write(folder, shape.config, tensor_shapes(shape))
     random_tokenizer(shape).save(str(folder / "tokenizer.json"))
 
 
-def write_random_tower(folder: Path, shape: Shape) -> None:
+def write_random_tower(folder: Path, shape: LlavaShape) -> None:
     """The vision tower alone, as a recipe for training names it."""
     _write(folder, shape.vision_config, _tower("vision_model", shape))
     pixels = {"height": shape.image_size, "width": shape.image_size}
@@ -129,14 +129,14 @@ def write_random_tower(folder: Path, shape: Shape) -> None:
     )
 
 
-def write_random_language_model(folder: Path, shape: Shape) -> None:
+def write_random_language_model(folder: Path, shape: LlavaShape) -> None:
     """The language model alone, as a recipe for training names it."""
-    head: Shapes = {"lm_head.weight": (shape.vocabulary, shape.hidden)}
+    head: TensorShapes = {"lm_head.weight": (shape.vocabulary, shape.hidden)}
     _write(folder, shape.text_config, _language_model("model", shape) | head)
     random_tokenizer(shape).save(str(folder / "tokenizer.json"))
 
 
-def tensor_shapes(shape: Shape) -> Shapes:
+def tensor_shapes(shape: LlavaShape) -> TensorShapes:
     """Every tensor's name, spelled as in the published files, and its shape."""
     return {
         **_tower("vision_tower.vision_model", shape),
@@ -147,10 +147,10 @@ def tensor_shapes(shape: Shape) -> Shapes:
     }
 
 
-def _tower(name: str, shape: Shape) -> Shapes:
+def _tower(name: str, shape: LlavaShape) -> TensorShapes:
     hidden, inner, patch = shape.vision_hidden, shape.vision_inner, shape.patch_size
     patches = (shape.image_size // patch) ** 2
-    shapes: Shapes = {
+    shapes: TensorShapes = {
         f"{name}.embeddings.class_embedding": (hidden,),
         f"{name}.embeddings.patch_embedding.weight": (hidden, 3, patch, patch),
         f"{name}.embeddings.position_embedding.weight": (1 + patches, hidden),
@@ -167,10 +167,10 @@ def _tower(name: str, shape: Shape) -> Shapes:
     return shapes
 
 
-def _language_model(name: str, shape: Shape) -> Shapes:
+def _language_model(name: str, shape: LlavaShape) -> TensorShapes:
     hidden, inner = shape.hidden, shape.inner
     cached = hidden // shape.heads * shape.kv_heads
-    shapes: Shapes = {f"{name}.embed_tokens.weight": (shape.vocabulary, hidden)}
+    shapes: TensorShapes = {f"{name}.embed_tokens.weight": (shape.vocabulary, hidden)}
     for number in range(shape.layers):
         layer = f"{name}.layers.{number}"
         for part in "qkvo":
@@ -185,15 +185,15 @@ def _language_model(name: str, shape: Shape) -> Shapes:
     return shapes
 
 
-def _linear(name: str, outputs: int, inputs: int) -> Shapes:
+def _linear(name: str, outputs: int, inputs: int) -> TensorShapes:
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 
 
-def _norm(name: str, size: int) -> Shapes:
+def _norm(name: str, size: int) -> TensorShapes:
     return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
 
 
-def _write(folder: Path, config: dict[str, Any], tensors: Shapes) -> None:
+def _write(folder: Path, config: dict[str, Any], tensors: TensorShapes) -> None:
     """config.json and the shards of a folder that transformers opens."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -208,9 +208,9 @@ def _write(folder: Path, config: dict[str, Any], tensors: Shapes) -> None:
     _write_json(folder / "config.json", config)
 
 
-def _shards(shapes: Shapes) -> list[Shapes]:
+def _shards(shapes: TensorShapes) -> list[TensorShapes]:
     """Cut in order, each shard as full as it may be."""
-    shards: list[Shapes] = []
+    shards: list[TensorShapes] = []
     room = 0
     for name, shape in shapes.items():
         size = _size(shape)
@@ -227,7 +227,7 @@ def _size(shape: tuple[int, ...]) -> int:
     return 2 * prod(shape)
 
 
-def write_shard(path: Path, shapes: Shapes, random: np.random.Generator) -> None:
+def write_shard(path: Path, shapes: TensorShapes, random: np.random.Generator) -> None:
     """The safetensors format: the header's length, the header as JSON, and the tensors' bytes.
 
     https://github.com/huggingface/safetensors#format
@@ -262,7 +262,7 @@ def _pieces(start: int, length: int, count: int) -> Iterator[slice]:
         count, start = count - (end - start), 0
 
 
-def random_tokenizer(shape: Shape = SHAPES["7b"]) -> Tokenizer:
+def random_tokenizer(shape: LlavaShape = SHAPES["7b"]) -> Tokenizer:
     """Single bytes, Vicuna's special tokens, and words that only a random model says."""
     special = ["<unk>", "<s>", "</s>"]
     tokens = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]

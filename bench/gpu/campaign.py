@@ -7,7 +7,7 @@ from typing import Literal
 
 from llava_edge.bench.gpu.findings import PartOutcome, read_outcome
 from llava_edge.bench.gpu.imitated import IMITATED
-from llava_edge.bench.random_checkpoint import SHAPES, Shape
+from llava_edge.bench.random_checkpoint import SHAPES, LlavaShape
 from llava_edge.core.bundle import write_atomically
 from llava_edge.core.strict import parse
 from llava_edge.errors import UsageError
@@ -61,7 +61,7 @@ class Campaign:
         """Where checkpoints and bundles are made."""
         return self.folder / "models"
 
-    def shape(self, name: str) -> Shape:
+    def shape(self, name: str) -> LlavaShape:
         """Of a model by its name; at tiny size a small one stands for it."""
         return SHAPES[TINY_SHAPES.get(name, name) if self.size == "tiny" else name]
 

@@ -39,7 +39,7 @@ VARIANTS: "dict[str, tuple[Method, Literal[8, 16]]]" = {  # how weights and the 
 
 
 @dataclass(frozen=True)
-class Logits:
+class GraphLogits:
     """After the same ids: of a prompt read at once, of one read in pieces, and of single tokens."""
 
     at_once: Floats  # [V]
@@ -93,7 +93,7 @@ def compare_devices(campaign: Campaign, bundle: Path, title: str) -> Iterator[Fi
     yield Finding(f"{title}: tokens chosen as argmax of the logits", 100 * float(chosen), "%")
 
 
-def _logits(bundle: Path, device: Device) -> Logits:
+def _logits(bundle: Path, device: Device) -> GraphLogits:
     model = open_on(bundle, device, 512)
     decoder, size = model.decoder, PROMPT + STEPS
     ids = np.random.default_rng(0).integers(0, decoder.vocab_size, size).tolist()
@@ -103,7 +103,7 @@ def _logits(bundle: Path, device: Device) -> Logits:
     steps = np.stack([decoder.step(cache, id).copy() for id in ids[PROMPT:]])
     cache.rewind(PROMPT)
     likeliest = tuple(decoder.top(cache, id).id for id in ids[PROMPT:])
-    return Logits(at_once, in_pieces, steps, likeliest)
+    return GraphLogits(at_once, in_pieces, steps, likeliest)
 
 
 def _read(model: Llava, ids: list[int], piece: int) -> Floats:

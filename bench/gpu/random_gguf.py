@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from llava_edge.bench.random_checkpoint import Shape
+from llava_edge.bench.random_checkpoint import LlavaShape
 from llava_edge.core.extras import needed_by
 
 BLOCK = 32  # weights; their scale is a float16 before 16 bytes of integers
@@ -16,7 +16,7 @@ DRAWN = 1 << 16  # blocks, which are repeated
 SCALE = 0.005  # of integers from -8 to 7: about as large as the random checkpoint's
 
 
-def write_random_gguf(path: Path, shape: Shape) -> None:
+def write_random_gguf(path: Path, shape: LlavaShape) -> None:
     """Write what llama.cpp loads as a Llama; tokens have no meaning."""
     with needed_by("A GGUF file", "export"):
         import gguf
@@ -56,7 +56,7 @@ def _blocks() -> npt.NDArray[np.uint8]:
     return np.concatenate([signs.view(np.uint8), integers], axis=1)
 
 
-def _tensors(shape: Shape) -> dict[str, tuple[int, ...]]:
+def _tensors(shape: LlavaShape) -> dict[str, tuple[int, ...]]:
     """Names as llama.cpp's, and [outputs, inputs]."""
     hidden, inner = shape.hidden, shape.inner
     cached = hidden // shape.heads * shape.kv_heads

@@ -9,7 +9,7 @@ from llava_edge.bench.summary import Ratio, ratio_by_rounds
 OURS = "llava-edge"
 WITHOUT_TOWER = ", without the tower"  # a stage of a peer that is given our tower's rows
 
-Rounds = Mapping[str, Mapping[str, Sequence[float]]]  # candidate -> stage -> seconds by round
+PeerRounds = Mapping[str, Mapping[str, Sequence[float]]]  # candidate -> stage -> seconds by round
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PeerResults:
     left_out: dict[str, str]  # why
 
 
-def ratios(rounds: Rounds) -> dict[str, dict[str, Ratio]]:
+def ratios(rounds: PeerRounds) -> dict[str, dict[str, Ratio]]:
     """Every peer's seconds over llava-edge's; above 1, the peer takes longer.
 
     What a peer took without the tower is compared with the whole of llava-edge's stage.

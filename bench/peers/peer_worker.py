@@ -12,10 +12,10 @@ from llava_edge.bench.worker_process import send_error, take_stdout
 from llava_edge.core.machine import peak_memory
 from llava_edge.core.strict import parse
 
-Answer = dict[str, float | None]
+Measured = dict[str, float | None]
 
 
-def speed(candidate: Candidate, *, ids: list[int], prefill: int, tokens: int) -> Answer:
+def speed(candidate: Candidate, *, ids: list[int], prefill: int, tokens: int) -> Measured:
     """Seconds to read the first ids, and a token after all of them, greedily."""
     candidate.forget()
     reading, id = timed(lambda: candidate.read(ids[:prefill]))
@@ -31,18 +31,18 @@ def speed(candidate: Candidate, *, ids: list[int], prefill: int, tokens: int) ->
     return {"prefill": reading, "decode": decoding / tokens}
 
 
-def question(candidate: Candidate, **fields: Any) -> Answer:
+def question(candidate: Candidate, **fields: Any) -> Measured:
     """Seconds to the first token of both turns."""
     asked = parse(PeerQuestion, fields)
     return {"question": candidate.ask(asked), "follow-up": candidate.follow_up(asked)}
 
 
-def memory(candidate: Candidate) -> Answer:
+def memory(candidate: Candidate) -> Measured:
     """The most bytes that this process has taken."""
     return {"peak": peak_memory()}
 
 
-REQUESTS: dict[str, Callable[..., Answer]] = {
+REQUESTS: dict[str, Callable[..., Measured]] = {
     "speed": speed,
     "question": question,
     "memory": memory,

@@ -9,7 +9,7 @@ from llava_edge.bench.training.given import Given
 if TYPE_CHECKING:
     from llava_edge.train.inputs.dataset import Example
 
-Batch = dict[str, Any]
+PaddedBatch = dict[str, Any]
 
 OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}  # Trainer's names
 
@@ -19,7 +19,7 @@ class TrainingCandidate:
     """A model that takes batches, how it lays records into one, and what trains it."""
 
     model: Any  # a torch module: batch -> {"loss"}
-    collate: Callable[[Sequence["Example"]], Batch]
+    collate: Callable[[Sequence["Example"]], PaddedBatch]
     train: Callable[[], object]
 
 
@@ -83,7 +83,7 @@ def plain(given: Given) -> TrainingCandidate:
     return TrainingCandidate(llava, _pad, trainer.train)
 
 
-def _pad(examples: Sequence["Example"]) -> Batch:
+def _pad(examples: Sequence["Example"]) -> PaddedBatch:
     """Ids, labels and mask [B, S], and the pictures' pixels [n, 3, H, W]."""
     import torch
     from torch.nn.utils.rnn import pad_sequence

@@ -9,7 +9,7 @@ from llava_edge.bench.training.meter import MeteredBlock
 
 OURS, CACHED, PLAIN = "ours", "ours, cached features", "plain Trainer"
 
-Rounds = Mapping[str, Sequence[MeteredBlock]]
+TrainingRounds = Mapping[str, Sequence[MeteredBlock]]
 
 RATES: dict[str, Callable[[MeteredBlock], float]] = {  # a second
     "samples": lambda block: block.samples / block.seconds,
@@ -72,7 +72,7 @@ def figures(blocks: Sequence[MeteredBlock], first_loss: float, peak_operations: 
     )
 
 
-def comparisons(rounds: Rounds) -> dict[str, Comparison]:
+def comparisons(rounds: TrainingRounds) -> dict[str, Comparison]:
     """Every candidate but the plain one beside it, round by round."""
     plain = rounds[PLAIN]
     return {

@@ -12,7 +12,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 from llava_edge.bench.random_checkpoint import (
     DRAWN,
     SHAPES,
-    Shape,
+    LlavaShape,
     random_tokenizer,
     tensor_shapes,
     write_random_checkpoint,
@@ -23,7 +23,7 @@ from llava_edge.export.layouts.tensor_names import canonical
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_names_and_shapes_are_those_of_transformers(shape: Shape) -> None:
+def test_names_and_shapes_are_those_of_transformers(shape: LlavaShape) -> None:
     with torch.device("meta"):
         model = LlavaForConditionalGeneration(LlavaConfig(**json.loads(json.dumps(shape.config))))
     expected = {canonical(name): tuple(t.shape) for name, t in model.state_dict().items()}
@@ -51,7 +51,7 @@ def test_tensors_differ_and_so_do_their_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_the_tokenizer_has_a_word_for_every_id(shape: Shape) -> None:
+def test_the_tokenizer_has_a_word_for_every_id(shape: LlavaShape) -> None:
     tokenizer = random_tokenizer(shape)
     assert tokenizer.get_vocab_size() <= shape.vocabulary
     assert tokenizer.token_to_id("<image>") == shape.image_token
