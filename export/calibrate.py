@@ -18,12 +18,12 @@ from auto_round.logger import logger
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from llava_edge.core.strict import Section
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.data.records import Record
 from llava_edge.errors import UsageError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.formats.packed import read_packed_format, unpack
-from llava_edge.export.formats.section import Section
 from llava_edge.export.formats.weight_files import open_weights
 from llava_edge.export.graphs.decoder_graph import linear_layers
 from llava_edge.export.graphs.vision_graph import image_tokens

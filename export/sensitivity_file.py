@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from llava_edge.core.bundle import write_atomically
+from llava_edge.core.files import write_atomically
 from llava_edge.core.strict import parse
 from llava_edge.errors import CheckpointError
 from llava_edge.export.graphs.decoder_graph import linear_layers

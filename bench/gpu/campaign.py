@@ -8,7 +8,7 @@ from typing import Literal
 from llava_edge.bench.gpu.findings import PartOutcome, read_outcome
 from llava_edge.bench.gpu.imitated import IMITATED
 from llava_edge.bench.random_checkpoint import SHAPES, LlavaShape
-from llava_edge.core.bundle import write_atomically
+from llava_edge.core.files import write_atomically
 from llava_edge.core.strict import parse
 from llava_edge.errors import UsageError
 from llava_edge.runtime.devices.device import CUDA, Device

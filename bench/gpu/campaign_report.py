@@ -14,7 +14,7 @@ from llava_edge.bench.gpu.goals import Goal, goals
 from llava_edge.bench.gpu.parts import CampaignPart, left_for_later
 from llava_edge.bench.machine_info import Machine, describe_machine, library_version
 from llava_edge.bench.tables import describe
-from llava_edge.core.bundle import write_atomically
+from llava_edge.core.files import write_atomically
 
 LIBRARIES = ("torch", "transformers", "bitsandbytes", "peft", "llama-cpp-python")
 JSON, TABLE = "gpu.json", "table.md"

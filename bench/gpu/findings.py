@@ -10,7 +10,7 @@ from llava_edge.bench.answer_stages import StageTime
 from llava_edge.bench.latency import summed_up
 from llava_edge.bench.roofline import Roofline
 from llava_edge.bench.summary import Ratio, Summary
-from llava_edge.core.bundle import write_atomically
+from llava_edge.core.files import write_atomically
 from llava_edge.core.strict import parse
 from llava_edge.errors import UsageError
 

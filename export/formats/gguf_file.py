@@ -11,10 +11,10 @@ import gguf
 import numpy as np
 from tokenizers import Tokenizer
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.gguf_tokenizer import read_tokenizer
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.section import Section
 from llava_edge.export.layouts.text_config import Rope, TextConfig
 
 _TENSORS = {

@@ -2,8 +2,8 @@
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.formats.section import Section
 from llava_edge.hub.bpe_pieces import BpePiece, PieceKind, build_tokenizer
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"

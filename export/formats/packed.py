@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llava_edge.core.bundle_config import QuantizedBefore
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.section import Section
 from llava_edge.export.quantization.blocks import Bits, Blocks, dequantize, from_integers
 
 _FILES = ("quantize_config.json", "quantization_config.json", "quant_config.json")

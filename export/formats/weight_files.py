@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.formats.pickled_files import open_pickled_file
 from llava_edge.export.formats.safetensors_files import open_safetensors_file
-from llava_edge.export.formats.section import Section
 
 # Safetensors first: a folder that has both holds the same twice.
 WHOLE = ("model.safetensors", "pytorch_model.bin")

@@ -8,10 +8,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from llava_edge.core.bundle_config import ImageConfig, PromptConfig, QuantizedBefore
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.formats.finite import only_finite
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.section import Section
 from llava_edge.export.layouts.huggingface import open_huggingface
 from llava_edge.export.layouts.llava_config import LlavaConfig
 from llava_edge.export.layouts.lora import merge, open_adapter

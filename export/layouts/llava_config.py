@@ -6,8 +6,8 @@ differs from them.
 
 from dataclasses import dataclass
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.formats.section import Section
 from llava_edge.export.layouts.text_config import TextConfig, read_text_config
 from llava_edge.export.towers.tower_config import (
     EfficientNetLiteConfig,

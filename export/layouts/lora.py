@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.section import Section
 from llava_edge.export.formats.weight_files import open_file
 from llava_edge.export.layouts.tensor_names import canonical
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.section import Section
 from llava_edge.export.formats.weight_files import has_weights, open_file, open_weights
 from llava_edge.export.layouts.base_model import LanguageModel, open_language_model
 from llava_edge.export.layouts.llava_config import (

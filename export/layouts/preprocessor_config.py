@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.formats.section import Section
 from llava_edge.export.towers.tower_config import Dinov2Config, TowerConfig
 
 Triple = tuple[float, float, float]

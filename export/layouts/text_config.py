@@ -7,8 +7,8 @@ its older releases wrote only what differs from them.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.formats.section import Section
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from tokenizers import Tokenizer
 
 from llava_edge.core.bundle_config import PromptConfig
 from llava_edge.core.prompt import CHATML, LLAMA_3, MISTRAL, PROMPTS, QWEN, VICUNA_V1
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export.formats.section import Section
 
 
 def choose_prompt(

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.formats.section import Section
 
 
 @dataclass(frozen=True)

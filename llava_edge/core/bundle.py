@@ -1,15 +1,14 @@
 """The bundle folder: read strictly, written so that it is whole or not there."""
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from llava_edge.core.bundle_config import FORMAT_VERSION, BundleConfig, DeviceName, FileRecord
-from llava_edge.core.strict import parse
+from llava_edge.core.files import sha256_of, write_atomically
+from llava_edge.core.strict import parse, read_json
 from llava_edge.core.user_folders import cache_folder, data_folder
 from llava_edge.errors import BundleError
 
@@ -81,7 +80,7 @@ def read_bundle(folder: Path) -> BundleConfig:
 def verify_checksums(folder: Path, config: BundleConfig) -> None:
     """Hash every file; raises BundleError at the first that was altered."""
     for name, record in config.files.items():
-        if _sha256(folder / name) != record.sha256:
+        if sha256_of(folder / name) != record.sha256:
             raise _damaged(folder, f"{name} was altered (its sha256 differs)")
 
 
@@ -110,52 +109,37 @@ def write_bundle_json(folder: Path, config: BundleConfig) -> BundleConfig:
 
 
 def rewrite_bundle_json(folder: Path, config: BundleConfig) -> BundleConfig:
-    """Write `bundle.json` at one stroke; returns what was written."""
-    text = json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / BUNDLE_JSON, text)
-    return config
+    """Write `bundle.json` at one stroke; returns what was written.
 
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file under a temporary name, then rename it: whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    Raises BundleError for a number that is not finite, which JSON does not know.
+    """
     try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        text = json.dumps(asdict(config), indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise BundleError(
+            f"The bundle {folder} computes numbers that are not finite; export it anew with more "
+            "bits."
+        ) from error
+    write_atomically(folder / BUNDLE_JSON, text + "\n")
+    return config
 
 
 def _read_config(folder: Path) -> BundleConfig:
     path = folder / BUNDLE_JSON
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except OSError as error:
         raise _damaged(folder, f"{BUNDLE_JSON} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise _damaged(folder, f"{BUNDLE_JSON} is not JSON ({error})") from error
     _check_version(folder, data)
     try:
-        config = parse(BundleConfig, data)
-        _check_positive(config)
+        return parse(BundleConfig, data)
     except ValueError as error:
         raise _damaged(folder, f"in {BUNDLE_JSON} {error}") from error
-    return config
 
 
-def _check_positive(config: BundleConfig) -> None:
-    """Sizes that something is divided by or allocated for."""
-    decoder, vision = vars(config.decoder), config.vision
-    sizes = {f"decoder.{name}": size for name, size in decoder.items() if isinstance(size, int)}
-    sizes["decoder.embedding.block_size"] = config.decoder.embedding.block_size
-    sizes["vision.image_tokens"] = vision.image_tokens
-    sizes["vision.image.size"] = vision.image.size
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} is {size}, not 1 or more")
-
-
-def _check_version(folder: Path, data: Any) -> None:
+def _check_version(folder: Path, data: object) -> None:
     version = data.get("format_version") if isinstance(data, dict) else None
     if type(version) is not int or version == FORMAT_VERSION:
         return  # parse() says what is wrong with the former
@@ -173,20 +157,7 @@ def _damaged(folder: Path, problem: str) -> BundleError:
 
 
 def _record(path: Path) -> FileRecord:
-    return FileRecord(size=path.stat().st_size, sha256=_sha256(path))
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    for block in _blocks(path):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            yield block
+    return FileRecord(size=path.stat().st_size, sha256=sha256_of(path))
 
 
 def _stamp(path: Path, record: FileRecord) -> str:

@@ -1,10 +1,16 @@
 """What a bundle is: the frozen dataclasses that `bundle.json` holds, and their only definition."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from llava_edge.core.strict import PositiveFloat
 
 FORMAT_VERSION = 3
 
+Count = Annotated[int, Meta(ge=1, lt=2**31, description="a whole number from 1 to 2,147,483,647")]
+Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a number of bytes")]
 DeviceName = Literal["cpu", "gpu"]
 QuantizedBefore = Literal["gptq", "awq"]  # by whoever made the checkpoint
 
@@ -18,18 +24,18 @@ class ImageConfig:
     the mean colour. "stretch" resizes whatever shape it has (SigLIP's own).
     """
 
-    size: int
+    size: Count
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     mode: Literal["square", "pad", "stretch"]
-    shortest_edge: int | None = None  # None: `size`
+    shortest_edge: Count | None = None  # None: `size`
 
 
 @dataclass(frozen=True)
 class TensorRef:
     """Where a tensor lies in `weights.bin`: little-endian, row-major, at `offset` bytes."""
 
-    offset: int
+    offset: Bytes
     shape: tuple[int, ...]
     dtype: str  # numpy's name, or "bfloat16"
 
@@ -38,7 +44,9 @@ class TensorRef:
 class TilesConfig:
     """LLaVA-NeXT's "anyres": a picture is also cut into tiles at the best of a few sizes."""
 
-    grid_pinpoints: tuple[tuple[int, int], ...]  # (height, width), multiples of the tower's size
+    grid_pinpoints: tuple[
+        tuple[Count, Count], ...
+    ]  # (height, width), multiples of the tower's size
     newline: TensorRef  # the row [D] float32 that ends each line of image tokens
 
 
@@ -48,7 +56,7 @@ class VisionConfig:
 
     model_type: str  # as in the checkpoint's vision_config
     image: ImageConfig
-    image_tokens: int
+    image_tokens: Count
     tiles: TilesConfig | None = None  # None: a picture is one tile
 
 
@@ -90,7 +98,7 @@ class EmbeddingConfig:
     """
 
     bits: Literal[4, 8, 16, 32]
-    block_size: int
+    block_size: Count
     data: TensorRef
     scales: TensorRef | None
     zero_points: TensorRef | None
@@ -100,13 +108,13 @@ class EmbeddingConfig:
 class DecoderConfig:
     """The shapes of the decoder graph and of its KV cache [1, num_kv_heads, length, head_dim]."""
 
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    vocab_size: int
-    context_length: int
+    hidden_size: Count
+    num_layers: Count
+    num_heads: Count
+    num_kv_heads: Count
+    head_dim: Count
+    vocab_size: Count
+    context_length: Count
     embedding: EmbeddingConfig
     gpu_cache_bits: Literal[8, 16] = 16  # of each number in the KV cache of a GPU's graph
 
@@ -168,9 +176,9 @@ class Quality:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """Size in bytes and sha256 of a file in the bundle."""
+    """Count in bytes and sha256 of a file in the bundle."""
 
-    size: int
+    size: Bytes
     sha256: str
 
 

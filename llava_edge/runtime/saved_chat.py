@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llava_edge.core.bundle import write_atomically
+from llava_edge.core.files import write_atomically
 from llava_edge.errors import StateError
 from llava_edge.runtime.kv_cache import Numbers
 from llava_edge.runtime.vision_encoder import ImageEmbeddings

@@ -1,9 +1,12 @@
 """A bundle is read strictly; whatever is wrong with it ends in one sentence."""
 
 import json
+import math
 import os
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from llava_edge.core.bundle import (
     verify_once,
 )
 from llava_edge.core.bundle_config import FORMAT_VERSION, BundleConfig
+from llava_edge.core.files import sha256_of
 from llava_edge.errors import BundleError
 
 FILES = bundle_files(("cpu", "gpu"))
@@ -87,8 +91,9 @@ def test_large_files_are_hashed_once(copy: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(bundle, "ALWAYS_HASHED", 0)
     config = read_bundle(copy)
     hashed = []
-    sha256 = bundle._sha256
-    monkeypatch.setattr(bundle, "_sha256", lambda path: hashed.append(path.name) or sha256(path))
+    monkeypatch.setattr(
+        bundle, "sha256_of", lambda path: hashed.append(path.name) or sha256_of(path)
+    )
     verify_once(copy, config)
     verify_once(copy, config)
     assert sorted(hashed) == sorted(FILES)
@@ -106,14 +111,28 @@ def test_newer_and_older_format_versions(copy: Path) -> None:
     [
         (lambda data: data.pop("name"), "name is missing"),
         (lambda data: data.update(extra=1), "extra is not known"),
-        (lambda data: data["vision"].update(image_tokens="36"), "vision.image_tokens is '36'"),
-        (lambda data: data["vision"].update(image_tokens=True), "vision.image_tokens is True"),
-        (lambda data: data["vision"].update(image=None), "vision.image is not an object"),
-        (lambda data: data["vision"]["image"].update(mode="fill"), "vision.image.mode is 'fill'"),
-        (lambda data: data["vision"]["image"].update(mean=[0, 1]), "mean has 2 items, not 3"),
-        (lambda data: data["prompt"].update(stop="</s>"), "prompt.stop is '</s>', not a list"),
+        (
+            lambda data: data["vision"].update(image_tokens="36"),
+            'image_tokens is "36", but a wh',
+        ),
+        (
+            lambda data: data["vision"].update(image_tokens=True),
+            "image_tokens is true, but",
+        ),
+        (lambda data: data["vision"].update(image=None), "vision.image is null, but an object was"),
+        (
+            lambda data: data["vision"]["image"].update(mode="fill"),
+            'mode is "fill", but "square" or',
+        ),
+        (
+            lambda data: data["vision"]["image"].update(mean=[0, 1]),
+            "is [0, 1], but a list of 3 numb",
+        ),
+        (lambda data: data["prompt"].update(stop="</s>"), 'stop is "</s>", but a list of strings'),
         (lambda data: data["files"]["weights.bin"].pop("size"), "weights.bin.size is missing"),
-        (lambda data: data.update(format_version="1"), "format_version is '1'"),
+        (lambda data: data["files"]["weights.bin"].update(size=1.5), "files.weights.bin.size is 1"),
+        (lambda data: data["vision"]["image"].update(std=[1, 0, 1]), "vision.image.std[1] is 0"),
+        (lambda data: data.update(format_version="1"), 'format_version is "1"'),
         (lambda data: data["files"].update({"../x": data["files"]["weights.bin"]}), "../x"),
         (lambda data: data["files"].pop("vision.cpu.onnx"), "vision.cpu.onnx"),
         (lambda data: data["prompt"].update(stop=["<no>"]), "'<no>'"),
@@ -121,11 +140,14 @@ def test_newer_and_older_format_versions(copy: Path) -> None:
         (lambda data: data["decoder"].update(num_layers=1), "past_key_values.1.key"),
         (lambda data: data["decoder"].update(vocab_size=7), "was expected there"),
         (lambda data: data["decoder"].update(hidden_size=95), "inputs_embeds"),
-        (lambda data: data["decoder"]["embedding"].update(block_size=0), "block_size is 0"),
+        (
+            lambda data: data["decoder"]["embedding"].update(block_size=0),
+            "decoder.embedding.block_size is 0, but a whole",
+        ),
         (lambda data: data["vision"]["image"].update(size=34), "pixel_values"),
         (lambda data: data["vision"].update(image_tokens=35), "image_embeds"),
         (lambda data: data["decoder"]["embedding"]["data"].update(offset=10**9), "10**9"),
-        (lambda data: data["decoder"]["embedding"]["data"].update(offset=-1), "offset=-1"),
+        (lambda data: data["decoder"]["embedding"]["data"].update(offset=-1), "data.offset is -1"),
         (
             lambda data: data["decoder"]["embedding"]["data"].update(dtype="object"),
             "dtype='object'",
@@ -143,7 +165,45 @@ def test_wrong_words_in_bundle_json(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "\xff", "null", '{"format_version": 1}'])
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "9" * 30, "9" * 5000])
+@pytest.mark.parametrize("name", ["hidden_size", "vocab_size", "context_length", "offset"])
+def test_a_number_that_no_model_has(copy: Path, name: str, number: str) -> None:
+    path = copy / "bundle.json"
+    text, count = re.subn(rf'("{name}": )\d+', rf"\g<1>{number}", path.read_text(), count=1)
+    assert count == 1
+    path.write_text(text)
+    refusal(copy)
+
+
+def test_what_is_not_finite_is_never_written(copy: Path) -> None:
+    config = read_bundle(copy)
+    image = replace(config.vision.image, mean=(0.5, math.nan, 0.5))
+    with pytest.raises(BundleError, match="not finite"):
+        bundle.rewrite_bundle_json(
+            copy, replace(config, vision=replace(config.vision, image=image))
+        )
+    assert read_bundle(copy) == config
+
+
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        "\xff",
+        "null",
+        '{"format_version": 1}',
+        '{"format_version": NaN}',
+        "[" * DEEP,
+        '{"a":' * DEEP + "1" + "}" * DEEP,
+        '{"format_version": ' + "[" * 900 + "]" * 900 + "}",
+    ],
+    ids=lambda text: text[:20],
+)
 def test_bundle_json_that_is_none(copy: Path, text: str) -> None:
     (copy / "bundle.json").write_bytes(text.encode("latin-1"))
     refusal(copy)

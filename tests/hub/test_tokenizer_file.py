@@ -8,8 +8,8 @@ import pytest
 import tiny
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export.formats.section import Section
 from llava_edge.export.layouts.tokenizer_fit import check_vocabulary, choose_prompt
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 

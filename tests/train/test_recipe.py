@@ -167,7 +167,7 @@ def test_overrides_take_toml_values_and_bare_words(written: Path) -> None:
     [
         ("seed", "key=value"),
         ("=3", "key=value"),
-        ("seed=one", "seed is 'one'"),
+        ("seed=one", 'seed is "one"'),
         ("stage1.epochs=inf", "epochs is inf"),
         ("seed.value=1", "seed is 0, which has no keys"),
         ("stage1.data.0=1", "say which of its keys"),

@@ -14,9 +14,9 @@ from tiny_gguf import write_gguf
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.gguf_file import open_gguf
-from llava_edge.export.formats.section import Section
 from llava_edge.export.layouts.tensor_names import canonical
 from llava_edge.export.layouts.text_config import read_text_config
 from llava_edge.hub.bpe_pieces import BpePiece, PieceKind

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from transformers import BitImageProcessor, CLIPImageProcessor, SiglipImageProcessor
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.formats.section import Section
 from llava_edge.export.layouts.preprocessor_config import CLIP_MEAN, CLIP_STD, read_image_config
 from llava_edge.export.towers.tower_config import TowerConfig, read_tower_config
 
@@ -88,7 +88,7 @@ def test_dinov2_takes_the_size_of_its_crop(tmp_path: Path) -> None:
         ({"do_center_crop": False}, "do_center_crop"),
         ({"resample": 2}, "resample"),
         ({"rescale_factor": 1}, "rescale_factor"),
-        ({"image_mean": [0.5]}, "three numbers"),
+        ({"image_mean": [0.5]}, "a list of 3 numbers"),
     ],
 )
 def test_other_preprocessing_is_refused(

@@ -3,8 +3,8 @@
 import pytest
 from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config, SmolLM3Config
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.formats.section import Section
 from llava_edge.export.layouts.text_config import MODEL_TYPES, TextConfig, read_text_config
 
 THEIRS = [LlamaConfig(), MistralConfig(), Qwen2Config(), Qwen3Config(), SmolLM3Config()]

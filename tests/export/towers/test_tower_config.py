@@ -4,8 +4,8 @@ import pytest
 from tower_configs import EFFICIENTNET
 from transformers import CLIPVisionConfig, Dinov2Config, SiglipVisionConfig
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.formats.section import Section
 from llava_edge.export.towers.tower_config import (
     Dinov2Config as OurDinov2Config,
 )
