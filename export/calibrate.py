@@ -26,7 +26,6 @@ from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.formats.packed import read_packed_format, unpack
 from llava_edge.export.formats.weight_files import open_weights
 from llava_edge.export.graphs.decoder_graph import linear_layers
-from llava_edge.export.graphs.vision_graph import image_tokens
 from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.layouts.tensor_names import respell
 from llava_edge.export.quantization.precision import Precision
@@ -69,7 +68,7 @@ def _tune(
     windows = _windows(
         reference,
         _samples(reference, checkpoint, tokenizer, records),
-        min(WINDOW + image_tokens(checkpoint.config), LONGEST),
+        min(WINDOW + checkpoint.config.image_tokens, LONGEST),
     )
     tuner = AutoRound(
         _language_model(reference),

@@ -34,7 +34,7 @@ from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.graphs.cuda_kernels import GEMV, UNPACKED, cuda_kernels
 from llava_edge.export.graphs.decoder_graph import HEAD_DIM_MULTIPLE, write_decoder
 from llava_edge.export.graphs.decoder_weights import DecoderWeights
-from llava_edge.export.graphs.vision_graph import image_tokens, write_vision
+from llava_edge.export.graphs.vision_graph import write_vision
 from llava_edge.export.graphs.weights_bin import WeightsBin
 from llava_edge.export.kv_scales import measure_scales
 from llava_edge.export.layouts.checkpoint import Checkpoint, open_checkpoint
@@ -211,7 +211,7 @@ def _describe(
         vision=VisionConfig(
             model_type=config.tower.model_type,
             image=checkpoint.image,
-            image_tokens=image_tokens(config),
+            image_tokens=config.image_tokens,
             tiles=tiles,
         ),
         prompt=checkpoint.prompt,

@@ -6,11 +6,6 @@ import transformers
 
 from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.layouts.text_config import Rope, TextConfig
-from llava_edge.export.towers.tower_config import (
-    Dinov2Config,
-    EfficientNetLiteConfig,
-    TowerConfig,
-)
 
 
 def transformers_config(checkpoint: Checkpoint) -> Any:
@@ -20,7 +15,7 @@ def transformers_config(checkpoint: Checkpoint) -> Any:
     kind = transformers.LlavaNextConfig if config.grid_pinpoints else transformers.LlavaConfig
     tiles = {"image_grid_pinpoints": [list(pair) for pair in config.grid_pinpoints]}
     return kind(
-        vision_config=_vision_config(config.tower),
+        vision_config=config.tower.transformers_config(),
         text_config=text_config(config.text),
         image_token_index=0,  # never used: pictures come as rows
         vision_feature_layer=layers[0] if len(layers) == 1 else list(layers),
@@ -83,34 +78,3 @@ def _rope(rope: Rope) -> dict[str, Any]:
             "original_max_position_embeddings": rope.original_length,
         }
     return values
-
-
-def _vision_config(tower: TowerConfig) -> Any:
-    if isinstance(tower, EfficientNetLiteConfig):
-        from llava_edge.train.models import efficientnet_lite_model
-
-        return efficientnet_lite_model.EfficientNetLiteConfig(
-            image_size=tower.image_size,
-            stem_channels=tower.stem_channels,
-            stages=tower.stages,
-            head_channels=tower.head_channels,
-            fine_stage=tower.fine_stage,
-        )
-    values: dict[str, Any] = {
-        "hidden_size": tower.hidden_size,
-        "intermediate_size": tower.intermediate_size,
-        "num_hidden_layers": tower.num_layers,
-        "num_attention_heads": tower.num_heads,
-        "image_size": tower.image_size,
-        "patch_size": tower.patch_size,
-        "layer_norm_eps": tower.layer_norm_eps,
-        "hidden_act": tower.hidden_act,
-    }
-    if isinstance(tower, Dinov2Config):
-        values |= {
-            "image_size": tower.trained_size,
-            "use_swiglu_ffn": tower.swiglu,
-            "qkv_bias": tower.qkv_bias,
-            "mlp_ratio": int(tower.mlp_ratio) if tower.mlp_ratio.is_integer() else tower.mlp_ratio,
-        }
-    return transformers.AutoConfig.for_model(tower.model_type, **values)

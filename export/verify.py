@@ -19,7 +19,6 @@ from llava_edge.core.picture import PictureSource
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.data.records import Data, Record, load_records
 from llava_edge.errors import BundleError, UsageError
-from llava_edge.export.graphs.vision_graph import image_tokens
 from llava_edge.export.layouts.checkpoint import Checkpoint, open_checkpoint
 from llava_edge.export.progress_bars import step_bar
 from llava_edge.export.quality_limits import check_names, choose_limits
@@ -145,7 +144,7 @@ def _check_sizes(folder: Path, config: BundleConfig, checkpoint: Checkpoint) -> 
         "number of layers": (decoder.num_layers, text.num_layers),
         "hidden size": (decoder.hidden_size, text.hidden_size),
         "vocabulary": (decoder.vocab_size, text.vocab_size),
-        "number of image tokens": (config.vision.image_tokens, image_tokens(checkpoint.config)),
+        "number of image tokens": (config.vision.image_tokens, checkpoint.config.image_tokens),
     }
     for name, (ours, theirs) in pairs.items():
         if ours != theirs:

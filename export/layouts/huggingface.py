@@ -16,9 +16,8 @@ from llava_edge.export.layouts.base_model import (
 )
 from llava_edge.export.layouts.llava_config import LlavaConfig, read_llava_config
 from llava_edge.export.layouts.opened_layout import OpenedLayout
-from llava_edge.export.layouts.preprocessor_config import read_image_config
+from llava_edge.export.layouts.preprocessor_config import read_preprocessor_config
 from llava_edge.export.layouts.tensor_names import respell
-from llava_edge.export.towers.tower_config import EfficientNetLiteConfig, shown
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 
 
@@ -29,8 +28,8 @@ def open_huggingface(folder: Path, file: Section, base: Path | None) -> OpenedLa
     is given that is not needed.
     """
     config = read_llava_config(file)
-    image = read_image_config(folder, config.tower)
-    config = replace(config, tower=shown(config.tower, image.size))
+    image = read_preprocessor_config(folder, config.tower)
+    config = replace(config, tower=config.tower.shown(image.size))
     tensors = respell(open_weights(folder), folder)
     packed = read_packed_format(folder, file)
     if packed is not None:
@@ -45,7 +44,7 @@ def open_huggingface(folder: Path, file: Section, base: Path | None) -> OpenedLa
             )
         tokenizer = read_tokenizer_file(folder)
         config = replace(config, text=with_head(config.text, tensors))
-        own = packed is None and _is_transformers_kind(config)
+        own = packed is None and _fits_transformers(config)
         return OpenedLayout(config, image, tokenizer, tensors, method, own)
     if base is None:
         raise CheckpointError(
@@ -62,6 +61,6 @@ def open_huggingface(folder: Path, file: Section, base: Path | None) -> OpenedLa
     return OpenedLayout(config, image, tokenizer, tensors, method, provenance=provenance)
 
 
-def _is_transformers_kind(config: LlavaConfig) -> bool:
+def _fits_transformers(config: LlavaConfig) -> bool:
     """Whether transformers builds this tower and projector by itself."""
-    return not isinstance(config.tower, EfficientNetLiteConfig) and config.projector_layers == 2
+    return config.tower.in_transformers and config.projector_layers == 2

@@ -9,12 +9,8 @@ from dataclasses import dataclass
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
 from llava_edge.export.layouts.text_config import TextConfig, read_text_config
-from llava_edge.export.towers.tower_config import (
-    EfficientNetLiteConfig,
-    TowerConfig,
-    VitConfig,
-    read_tower_config,
-)
+from llava_edge.export.towers.known_towers import read_tower
+from llava_edge.export.towers.vision_tower import VisionTower
 
 # LLaVA-NeXT's own
 GRID_PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
@@ -30,13 +26,18 @@ class LlavaConfig:
     is shown to the tower whole.
     """
 
-    tower: TowerConfig
+    tower: VisionTower
     text: TextConfig
     feature_layers: tuple[int, ...]
     drop_first_row: bool  # the class token's
     projector_layers: int  # linear ones, with GELU between them
     projector_bias: bool
     grid_pinpoints: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def image_tokens(self) -> int:
+        """How many rows the tower yields for what it is shown."""
+        return self.tower.rows - self.drop_first_row
 
 
 def read_llava_config(config: Section) -> LlavaConfig:
@@ -46,27 +47,30 @@ def read_llava_config(config: Section) -> LlavaConfig:
     """
     kind = config.choice("model_type", ("llava", "llava_next"))
     config.choice("projector_hidden_act", ("gelu",), "gelu")
-    tower = read_tower_config(config.section("vision_config"))
+    tower = read_tower(config.section("vision_config"))
     strategy = config.choice("vision_feature_select_strategy", ("default", "full"), "default")
+    drop = strategy == "default"
     projector = config.choice("mm_projector_type", ("mlp2x_gelu", "linear"), "mlp2x_gelu")
     text = config.section("text_config")
     return LlavaConfig(
         tower=tower,
         text=read_text_config(text, tied=config.flag("tie_word_embeddings", False)),
-        feature_layers=_feature_layers(config, tower),
-        drop_first_row=strategy == "default",
+        feature_layers=_feature_layers(config, tower, drop_first_row=drop),
+        drop_first_row=drop,
         projector_layers=1 if projector == "linear" else 2,
         projector_bias=config.flag("multimodal_projector_bias", True),
-        grid_pinpoints=_tiled(config, tower, strategy) if kind == "llava_next" else (),
+        grid_pinpoints=_tiled(config, tower, drop_first_row=drop) if kind == "llava_next" else (),
     )
 
 
-def _tiled(config: Section, tower: TowerConfig, strategy: str) -> tuple[tuple[int, int], ...]:
-    check_square(config, tower, drop_first_row=strategy == "default")
+def _tiled(
+    config: Section, tower: VisionTower, *, drop_first_row: bool
+) -> tuple[tuple[int, int], ...]:
+    check_square(config, tower, drop_first_row=drop_first_row)
     return read_grid_pinpoints(config, tower)
 
 
-def check_square(config: Section, tower: TowerConfig, *, drop_first_row: bool) -> None:
+def check_square(config: Section, tower: VisionTower, *, drop_first_row: bool) -> None:
     """Raises CheckpointError where a tile's rows are no square, so tiles do not fit together."""
     if tower.has_class_token != drop_first_row:
         raise CheckpointError(
@@ -75,7 +79,7 @@ def check_square(config: Section, tower: TowerConfig, *, drop_first_row: bool) -
         )
 
 
-def read_grid_pinpoints(config: Section, tower: TowerConfig) -> tuple[tuple[int, int], ...]:
+def read_grid_pinpoints(config: Section, tower: VisionTower) -> tuple[tuple[int, int], ...]:
     """The (height, width) that pictures are cut into tiles at.
 
     Raises CheckpointError where they do not fit the tower.
@@ -97,26 +101,10 @@ def read_grid_pinpoints(config: Section, tower: TowerConfig) -> tuple[tuple[int,
     return tuple((height, width) for height, width in pairs)
 
 
-def _feature_layers(config: Section, tower: TowerConfig) -> tuple[int, ...]:
+def _feature_layers(
+    config: Section, tower: VisionTower, *, drop_first_row: bool
+) -> tuple[int, ...]:
     value = config.values.get("vision_feature_layer", -2)
-    if isinstance(tower, EfficientNetLiteConfig):
-        if value != -1 or config.values.get("vision_feature_select_strategy") != "full":
-            raise CheckpointError(
-                f"{config.where} must give -1 as vision_feature_layer and "
-                '"full" as vision_feature_select_strategy, since an efficientnet_lite tower has '
-                "neither layers to choose from nor a class token."
-            )
-        return (-1,)
     layers = (value,) if type(value) is int else config.integers("vision_feature_layer")
-    check_feature_layers(layers, tower, config)
+    tower.check_features(layers, config.where, drop_first_row=drop_first_row)
     return layers
-
-
-def check_feature_layers(layers: tuple[int, ...], tower: VitConfig, config: Section) -> None:
-    """Raises CheckpointError where the tower has no such hidden state."""
-    states = tower.num_layers + 1
-    if not layers or not all(-states <= layer < states for layer in layers):
-        raise CheckpointError(
-            f"{config.where} chooses the hidden states {list(layers)} of the vision tower, but it "
-            f"has {states} to choose from."
-        )

@@ -18,20 +18,14 @@ from llava_edge.export.formats.weight_files import has_weights, open_file, open_
 from llava_edge.export.layouts.base_model import LanguageModel, open_language_model
 from llava_edge.export.layouts.llava_config import (
     LlavaConfig,
-    check_feature_layers,
     check_square,
     read_grid_pinpoints,
 )
 from llava_edge.export.layouts.opened_layout import OpenedLayout
-from llava_edge.export.layouts.preprocessor_config import read_image_config
+from llava_edge.export.layouts.preprocessor_config import read_preprocessor_config
 from llava_edge.export.layouts.tensor_names import respell
-from llava_edge.export.towers.tower_config import (
-    EfficientNetLiteConfig,
-    SiglipConfig,
-    TowerConfig,
-    read_tower_config,
-    shown,
-)
+from llava_edge.export.towers.known_towers import read_own_tower
+from llava_edge.export.towers.vision_tower import TOWER, VisionTower
 from llava_edge.hub.find_model import find_model
 from llava_edge.hub.tokenizer_file import has_tokenizer, read_tokenizer_file
 
@@ -53,15 +47,17 @@ def open_original(
     tower_folder = vision_tower or find_model(
         file.text("mm_vision_tower"), "--vision-tower", weights=not inside
     )
-    tower = _tower(tower_folder)
+    tower = read_own_tower(Section.from_file(tower_folder / "config.json"))
     image, tiles = _image(tower_folder, tower, file)
-    tower = shown(tower, image.size)
+    tower = tower.shown(image.size)
     drop = _drops_first_row(file, tower)
-    tensors = ({} if inside else open_tower(tower_folder)) | language.tensors | own
+    layers = _feature_layers(file, tower, drop_first_row=drop)
+    tensors = {} if inside else _tower_tensors(tower_folder, tower, layers)
+    tensors = tensors | language.tensors | own
     config = LlavaConfig(
         tower=tower,
         text=language.text,
-        feature_layers=_feature_layers(file, tower),
+        feature_layers=layers,
         drop_first_row=drop,
         projector_layers=_projector_layers(file),
         projector_bias=True,
@@ -72,15 +68,13 @@ def open_original(
     return OpenedLayout(config, image, tokenizer, tensors, language.method, provenance=provenance)
 
 
-def open_tower(folder: Path) -> dict[str, LazyTensor]:
-    """A vision tower's own folder, of the tower alone or of a whole CLIP or SigLIP."""
-    tensors = {}
-    for name, tensor in open_weights(folder).items():
-        if name.startswith("vision_model."):
-            tensors[f"vision_tower.{name.removeprefix('vision_model.')}"] = tensor
-        elif name.startswith(("embeddings.", "encoder.", "layernorm.")):
-            tensors[f"vision_tower.{name}"] = tensor
-    return respell(tensors, folder)
+def _tower_tensors(
+    folder: Path, tower: VisionTower, feature_layers: tuple[int, ...]
+) -> dict[str, LazyTensor]:
+    """A tower's own folder; what is not of its parts, as a text model beside it, is left out."""
+    tensors = respell({f"{TOWER}.{name}": t for name, t in open_weights(folder).items()}, folder)
+    parts = {name.split(".")[1] for name, _ in tower.shapes(feature_layers)}
+    return {name: tensor for name, tensor in tensors.items() if name.split(".")[1] in parts}
 
 
 def _language_model(folder: Path, file: Section, base: Path | None) -> LanguageModel:
@@ -120,19 +114,9 @@ def _trained(folder: Path) -> dict[str, LazyTensor]:
     return tensors
 
 
-def _tower(folder: Path) -> TowerConfig:
-    config = Section.from_file(folder / "config.json")
-    kinds = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
-    kind = config.text("model_type")
-    if kind in kinds:  # a whole CLIP, of which the tower is a part
-        vision = config.section("vision_config")
-        config = Section({**vision.values, "model_type": kinds[kind]}, vision.where)
-    return read_tower_config(config)
-
-
-def _image(folder: Path, tower: TowerConfig, file: Section) -> tuple[ImageConfig, bool]:
+def _image(folder: Path, tower: VisionTower, file: Section) -> tuple[ImageConfig, bool]:
     """Preprocessing by the tower's file and image_aspect_ratio, and whether pictures are tiled."""
-    image = read_image_config(folder, tower)
+    image = read_preprocessor_config(folder, tower)
     aspect = file.text("image_aspect_ratio", "square")
     if aspect == "pad":
         return replace(image, mode="pad", shortest_edge=None), False
@@ -148,27 +132,27 @@ def _image(folder: Path, tower: TowerConfig, file: Section) -> tuple[ImageConfig
 
 
 def _grid_pinpoints(
-    file: Section, tower: TowerConfig, *, drop_first_row: bool
+    file: Section, tower: VisionTower, *, drop_first_row: bool
 ) -> tuple[tuple[int, int], ...]:
     """Here they are (width, height)."""
     check_square(file, tower, drop_first_row=drop_first_row)
     return tuple((height, width) for width, height in read_grid_pinpoints(file, tower))
 
 
-def _feature_layers(file: Section, tower: TowerConfig) -> tuple[int, ...]:
+def _feature_layers(file: Section, tower: VisionTower, *, drop_first_row: bool) -> tuple[int, ...]:
     value = file.values.get("mm_vision_select_layer")
-    if type(value) is not int or isinstance(tower, EfficientNetLiteConfig):
+    if type(value) is not int:
         raise CheckpointError(
             f"{file.where} gives {value} as mm_vision_select_layer, but the number of a hidden "
             "state was expected; mend the file."
         )
-    check_feature_layers((value,), tower, file)
+    tower.check_features((value,), file.where, drop_first_row=drop_first_row)
     return (value,)
 
 
-def _drops_first_row(file: Section, tower: TowerConfig) -> bool:
+def _drops_first_row(file: Section, tower: VisionTower) -> bool:
     feature = file.choice("mm_vision_select_feature", ("patch", "cls_patch"), "patch")
-    return feature == "patch" and not isinstance(tower, SiglipConfig)  # which has no class token
+    return feature == "patch" and tower.has_class_token
 
 
 def _projector_layers(file: Section) -> int:

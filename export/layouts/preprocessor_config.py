@@ -7,21 +7,12 @@ from typing import Literal
 from llava_edge.core.bundle_config import ImageConfig
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.towers.tower_config import Dinov2Config, TowerConfig
+from llava_edge.export.towers.vision_tower import VisionTower
 
-Triple = tuple[float, float, float]
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 BICUBIC = 3  # pillow's number
-# What a tower's processor does where a file is silent or missing.
-_MEAN_STD: dict[str, tuple[Triple, Triple]] = {
-    "siglip_vision_model": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "dinov2": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
 
 
-def read_image_config(folder: Path, tower: TowerConfig) -> ImageConfig:
+def read_preprocessor_config(folder: Path, tower: VisionTower) -> ImageConfig:
     """The preprocessing for a tower; its own usual one without a file.
 
     Raises CheckpointError for preprocessing that `llava_edge.core.picture` does not do.
@@ -36,11 +27,10 @@ def read_image_config(folder: Path, tower: TowerConfig) -> ImageConfig:
     if abs(section.number("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
         raise _unsupported(section, "a rescale_factor other than 1 / 255")
     size, shortest_edge = _sizes(section, tower, mode)
-    mean, std = _MEAN_STD.get(tower.model_type, (CLIP_MEAN, CLIP_STD))
     return ImageConfig(
         size=size,
-        mean=section.triple("image_mean", mean),
-        std=section.triple("image_std", std),
+        mean=section.triple("image_mean", tower.usual.mean),
+        std=section.triple("image_std", tower.usual.std),
         mode=mode,
         shortest_edge=None if shortest_edge == size else shortest_edge,
     )
@@ -57,28 +47,28 @@ def _section(folder: Path) -> Section:
     return Section({}, "the tower's usual preprocessing")
 
 
-def _mode(section: Section, tower: TowerConfig) -> Literal["square", "pad", "stretch"]:
+def _mode(section: Section, tower: VisionTower) -> Literal["square", "pad", "stretch"]:
     kind = section.text("image_processor_type", "")
     if kind.startswith("LlavaNext"):  # whose do_pad is about batches
         return "square"
     if section.flag("do_pad", False):
         return "pad"  # and so a picture is square already
-    siglip = kind.startswith("Siglip") or (not kind and tower.model_type == "siglip_vision_model")
-    if section.flag("do_center_crop", not siglip):
+    stretches = kind.startswith("Siglip") if kind else tower.usual.mode == "stretch"
+    if section.flag("do_center_crop", not stretches):
         if _exact(section):
             raise _unsupported(
                 section, "a size that changes a picture's shape before it is cropped"
             )
         return "square"
-    if siglip or _exact(section):
+    if stretches or _exact(section):
         return "stretch"
     raise _unsupported(section, "do_center_crop = false with a size that keeps a picture's shape")
 
 
-def _sizes(section: Section, tower: TowerConfig, mode: str) -> tuple[int, int]:
+def _sizes(section: Section, tower: VisionTower, mode: str) -> tuple[int, int]:
     """The size that the tower is shown, and what the shortest edge is resized to before."""
     size, crop = _side(section, "size"), _side(section, "crop_size")
-    if isinstance(tower, Dinov2Config):  # which takes any size
+    if tower.usual.any_size:
         shown = crop or size or tower.image_size
         return shown, size or shown
     for key, side in (("size", size), ("crop_size", crop)):
@@ -107,7 +97,7 @@ def _side(section: Section, key: str) -> int | None:
     return found.pop()
 
 
-def _misfit(section: Section, key: str, tower: TowerConfig) -> CheckpointError:
+def _misfit(section: Section, key: str, tower: VisionTower) -> CheckpointError:
     return CheckpointError(
         f"{section.where} gives {json.dumps(section.values[key])} as {key}, but the tower takes "
         f"pictures of {tower.image_size} x {tower.image_size} pixels; correct one of them."

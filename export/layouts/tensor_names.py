@@ -7,8 +7,7 @@ from pathlib import Path
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.layouts.llava_config import LlavaConfig
-from llava_edge.export.layouts.tensor_shapes import depth
-from llava_edge.export.towers.tower_config import EfficientNetLiteConfig
+from llava_edge.export.towers.known_towers import respell_tower
 
 _PREFIXES = (  # the first that fits is replaced
     ("model.mm_projector.", "multi_modal_projector."),  # the original LLaVA's
@@ -23,19 +22,6 @@ _PREFIXES = (  # the first that fits is replaced
     ("model.", "language_model."),  # a language model that stands alone
 )
 _SEQUENTIAL = re.compile(r"multi_modal_projector\.(?:(\d+)\.)?(weight|bias)")
-_DINOV2 = re.compile(r"(vision_tower\.encoder\.layer\.\d+\.attention)\.([qkvo])_proj\.(.*)")
-_DINOV2_PARTS = {
-    "q": "attention.query",
-    "k": "attention.key",
-    "v": "attention.value",
-    "o": "output.dense",
-}
-_UNUSED = re.compile(
-    r".*\.(position_ids|num_batches_tracked|inv_freq)"
-    r"|vision_tower\.(post_layernorm|layernorm|head)\..*"
-    r"|vision_tower\.embeddings\.mask_token"
-)
-_TOWER_LAYER = re.compile(r"vision_tower\.encoder\.layers?\.(\d+)\..*")
 
 
 def canonical(name: str) -> str:
@@ -51,12 +37,9 @@ def canonical(name: str) -> str:
         if name.startswith(prefix):
             name = replacement + name.removeprefix(prefix)
             break
-    name = name.replace("vision_tower.vision_model.", "vision_tower.", 1)
     if match := _SEQUENTIAL.fullmatch(name):  # every other module is a GELU
         return f"multi_modal_projector.linear_{int(match[1] or 0) // 2 + 1}.{match[2]}"
-    if match := _DINOV2.fullmatch(name):
-        return f"{match[1]}.{_DINOV2_PARTS[match[2]]}.{match[3]}"
-    return name
+    return respell_tower(name)
 
 
 def respell(tensors: Mapping[str, LazyTensor], folder: Path) -> dict[str, LazyTensor]:
@@ -74,7 +57,5 @@ def respell(tensors: Mapping[str, LazyTensor], folder: Path) -> dict[str, LazyTe
 
 def unused(name: str, config: LlavaConfig) -> bool:
     """Whether real checkpoints hold this tensor although nothing is computed from it."""
-    layer = _TOWER_LAYER.fullmatch(name)
-    if layer is not None and not isinstance(config.tower, EfficientNetLiteConfig):
-        return int(layer[1]) >= depth(config.tower, config)
-    return _UNUSED.fullmatch(name) is not None
+    rotary = name.endswith(".inv_freq")  # of old language models
+    return rotary or config.tower.is_unused(name, config.feature_layers)

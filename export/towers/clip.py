@@ -1,50 +1,72 @@
-"""The CLIP vision tower, node by node: pixels to the hidden states that the projector reads.
+"""CLIP's vision transformer (Radford et al., arXiv 2103.00020), as transformers computes it."""
 
-The network is CLIP's ViT (Radford et al., arXiv 2103.00020), computed as transformers'
-CLIPVisionModel does.
-"""
-
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import onnx_ir as ir
 
+from llava_edge.core.strict import Section
 from llava_edge.export.graphs.weights_bin import Array
-from llava_edge.export.towers.tower_config import ClipConfig
+from llava_edge.export.towers.vision_tower import TOWER, Shapes, UsualPreprocessing, norm_shapes
 from llava_edge.export.towers.vision_writer import VisionWriter
-from llava_edge.export.towers.vit import TOWER, clip_layer, hidden_states, patches, with_class_token
+from llava_edge.export.towers.vit import EMBEDDINGS, Vit
+from llava_edge.export.towers.vit_parts import (
+    clip_layer,
+    clip_layer_shapes,
+    patches,
+    with_class_token,
+)
 
-_EMBEDDINGS = f"{TOWER}.embeddings"
+_FIRST_NORM = f"{TOWER}.pre_layrnorm"  # transformers' spelling
+_PATCHES = f"{EMBEDDINGS}.patch_embedding"
+_POSITIONS = f"{EMBEDDINGS}.position_embedding.weight"
 
 
-def write_clip(
-    graph: VisionWriter,
-    config: ClipConfig,
-    pixels: ir.Value,
-    feature_layers: Sequence[int],
-    *,
-    drop_first_row: bool,
-) -> ir.Value:
-    """Append the tower: pixels [n, 3, H, W] -> features [n, T, C * number of feature layers]."""
+@dataclass(frozen=True)
+class ClipTower(Vit):
+    """A CLIP vision transformer."""
 
-    def positions() -> Array:
-        table = graph.read(f"{_EMBEDDINGS}.position_embedding.weight")
-        table[0] += graph.read(f"{_EMBEDDINGS}.class_embedding")
-        return table
+    model_type: ClassVar[str] = "clip_vision_model"
+    usual: ClassVar[UsualPreprocessing] = UsualPreprocessing()
+    unused: ClassVar[tuple[str, ...]] = (f"{TOWER}.post_layernorm.", f"{EMBEDDINGS}.position_ids")
 
-    def layer(index: int, rows: ir.Value) -> ir.Value:
+    @classmethod
+    def read(cls, vision: Section) -> Self:
+        return cls._read(
+            vision,
+            patch_size=32,
+            epsilon=1e-5,
+            activation="quick_gelu",
+            intermediate_size=vision.integer("intermediate_size", 3072),
+        )
+
+    def _embedding_shapes(self) -> Shapes:
+        size, patch = self.hidden_size, self.patch_size
+        yield f"{_PATCHES}.weight", (size, 3, patch, patch)
+        yield _POSITIONS, (self.rows, size)
+        yield f"{EMBEDDINGS}.class_embedding", (size,)
+        yield from norm_shapes(_FIRST_NORM, size)
+
+    def _layer_shapes(self, index: int) -> Shapes:
+        name = f"{TOWER}.encoder.layers.{index}"
+        return clip_layer_shapes(name, self.hidden_size, self.intermediate_size)
+
+    def _embed(self, graph: VisionWriter, pixels: ir.Value) -> ir.Value:
+        def positions() -> Array:
+            table = graph.read(_POSITIONS)
+            table[0] += graph.read(f"{EMBEDDINGS}.class_embedding")
+            return table
+
+        rows = patches(graph, _PATCHES, pixels, self.patch_size, self.hidden_size, bias=False)
+        rows = with_class_token(graph, EMBEDDINGS, rows, positions)
+        return graph.layer_norm(_FIRST_NORM, rows, self.layer_norm_eps)
+
+    def _layer(self, graph: VisionWriter, index: int, rows: ir.Value) -> ir.Value:
         return clip_layer(
             graph,
             f"{TOWER}.encoder.layers.{index}",
             rows,
-            heads=config.num_heads,
-            epsilon=config.layer_norm_eps,
-            act=config.hidden_act,
+            heads=self.num_heads,
+            epsilon=self.layer_norm_eps,
+            act=self.hidden_act,
         )
-
-    name = f"{_EMBEDDINGS}.patch_embedding"
-    rows = patches(graph, name, pixels, config.patch_size, config.hidden_size, bias=False)
-    rows = with_class_token(graph, _EMBEDDINGS, rows, positions)
-    rows = graph.layer_norm(f"{TOWER}.pre_layrnorm", rows, config.layer_norm_eps)
-    return hidden_states(
-        graph, rows, config.num_layers, feature_layers, layer, drop_first_row=drop_first_row
-    )

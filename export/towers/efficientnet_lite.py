@@ -1,73 +1,211 @@
-"""The EfficientNet-lite vision tower, node by node: pixels to rows of two feature levels.
+"""EfficientNet-lite (Tan and Le, arXiv 1905.11946): rows of two feature levels of a mobile CNN.
 
 Batch normalization is folded into the convolutions while they are written.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
 import numpy as np
 import onnx_ir as ir
 
+from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.towers.tower_config import EfficientNetLiteConfig
-from llava_edge.export.towers.vision_writer import Array, VisionWriter
+from llava_edge.export.graphs.weights_bin import Array
+from llava_edge.export.towers.vision_tower import TOWER, Shapes, UsualPreprocessing
+from llava_edge.export.towers.vision_writer import VisionWriter
 
-_TOWER = "vision_tower"
 _NORM_EPSILON = 1e-3  # TensorFlow's
 
 
-def write_efficientnet(
-    graph: VisionWriter, config: EfficientNetLiteConfig, pixels: ir.Value
-) -> ir.Value:
-    """Append the tower: pixels [n, 3, H, W] -> rows [n, h * w, head channels + 4 * fine channels].
+@dataclass(frozen=True)
+class EfficientNetLiteTower:
+    """A mobile CNN; a stage is (kernel, stride, expand ratio, channels, repeats).
 
-    The stage `fine_stage` has maps twice as fine as the head's, four pixels under each of its.
+    The stage `fine_stage` has maps twice as fine as the head's: four of its pixels lie under each
+    of the head's and join them in a row.
     """
-    maps = _convolve(graph, "stem", pixels, stride=2)
-    channels, block = config.stem_channels, 0
-    for index, (_, stride, ratio, outputs, repeats) in enumerate(config.stages):
-        for repeat in range(repeats):
-            step = stride if repeat == 0 else 1
-            residual = step == 1 and channels == outputs
-            expand = ratio != 1
-            maps = _block(graph, f"blocks.{block}", maps, step, expand=expand, residual=residual)
-            channels, block = outputs, block + 1
-        if index == config.fine_stage:
-            fine, fine_channels = maps, channels
-    head = _convolve(graph, "head", maps)
-    unshuffled = _pixel_unshuffle(graph, fine, fine_channels, head_side(config))
-    both = graph.node("Concat", f"{_TOWER}.maps", head, unshuffled, attributes={"axis": 1})
-    return graph.to_rows(_TOWER, both, config.head_channels + 4 * fine_channels)
 
+    image_size: int
+    stem_channels: int
+    stages: tuple[tuple[int, int, int, int, int], ...]
+    head_channels: int
+    fine_stage: int
 
-def head_side(config: EfficientNetLiteConfig) -> int:
-    """How many pixels wide the head's maps are: its square is the number of image tokens.
+    model_type: ClassVar[str] = "efficientnet_lite"
+    in_transformers: ClassVar[bool] = False
+    has_class_token: ClassVar[bool] = False
+    usual: ClassVar[UsualPreprocessing] = UsualPreprocessing()
 
-    Raises CheckpointError where the fine stage's maps are not exactly twice as wide.
-    """
-    fine = _side(config, config.fine_stage + 1)
-    side = _side(config, len(config.stages))
-    if fine != 2 * side:
-        raise CheckpointError(
-            f"The vision tower's fine stage has maps {fine} pixels wide and its head {side}, but "
-            "twice as many were expected; choose another image_size or fine_stage."
+    @classmethod
+    def read(cls, vision: Section) -> Self:
+        stages = tuple(_stages(vision))
+        fine_stage = vision.values.get("fine_stage")
+        right = bool(stages) and all(value > 0 for stage in stages for value in stage)
+        if not right or type(fine_stage) is not int or not 0 <= fine_stage < len(stages):
+            raise CheckpointError(
+                f"{vision.where} must give stages, a list of [kernel, stride, expand, channels, "
+                "repeats] in positive numbers, and fine_stage, the position of one of them."
+            )
+        tower = cls(
+            image_size=vision.integer("image_size"),
+            stem_channels=vision.integer("stem_channels"),
+            stages=stages,
+            head_channels=vision.integer("head_channels"),
+            fine_stage=fine_stage,
         )
-    return side
+        tower._check_levels()
+        return tower
+
+    @property
+    def hidden_size(self) -> int:
+        return self.head_channels + 4 * self._fine_channels
+
+    @property
+    def rows(self) -> int:
+        return self._side(len(self.stages)) ** 2
+
+    def shown(self, size: int) -> Self:
+        return self
+
+    def check_features(self, layers: Sequence[int], where: str, *, drop_first_row: bool) -> None:
+        if tuple(layers) != (-1,) or drop_first_row:
+            raise CheckpointError(
+                f"{where} must give -1 as vision_feature_layer and "
+                '"full" as vision_feature_select_strategy, since an efficientnet_lite tower has '
+                "neither layers to choose from nor a class token."
+            )
+
+    @staticmethod
+    def respell(name: str) -> str:
+        return name
+
+    def shapes(self, feature_layers: Sequence[int]) -> Shapes:
+        yield from _convolution_shapes(f"{TOWER}.stem", self.stem_channels, 3, 3)
+        for block in self._bottlenecks():
+            yield from block.shapes()
+        channels = self.stages[-1][3]
+        yield from _convolution_shapes(f"{TOWER}.head", self.head_channels, channels, 1)
+
+    def is_unused(self, name: str, feature_layers: Sequence[int]) -> bool:
+        return name.endswith(".num_batches_tracked")
+
+    def write(
+        self,
+        graph: VisionWriter,
+        pixels: ir.Value,
+        feature_layers: Sequence[int],
+        *,
+        drop_first_row: bool,
+    ) -> ir.Value:
+        maps = _convolve(graph, f"{TOWER}.stem", pixels, stride=2)
+        for block in self._bottlenecks():
+            maps = block.write(graph, maps)
+            if block.stage == self.fine_stage:
+                fine = maps
+        head = _convolve(graph, f"{TOWER}.head", maps)
+        unshuffled = _pixel_unshuffle(
+            graph, fine, self._fine_channels, self._side(len(self.stages))
+        )
+        both = graph.node("Concat", f"{TOWER}.maps", head, unshuffled, attributes={"axis": 1})
+        return graph.to_rows(TOWER, both, self.hidden_size)
+
+    def transformers_config(self) -> Any:
+        from llava_edge.train.models.efficientnet_lite_model import EfficientNetLiteConfig
+
+        return EfficientNetLiteConfig(
+            image_size=self.image_size,
+            stem_channels=self.stem_channels,
+            stages=self.stages,
+            head_channels=self.head_channels,
+            fine_stage=self.fine_stage,
+        )
+
+    @property
+    def _fine_channels(self) -> int:
+        return self.stages[self.fine_stage][3]
+
+    def _side(self, stages: int) -> int:
+        """How many pixels wide the maps are after the stem and so many stages."""
+        side = -(-self.image_size // 2)
+        for _, stride, *_ in self.stages[:stages]:
+            side = -(-side // stride)
+        return side
+
+    def _check_levels(self) -> None:
+        fine, side = self._side(self.fine_stage + 1), self._side(len(self.stages))
+        if fine != 2 * side:
+            raise CheckpointError(
+                f"The vision tower's fine stage has maps {fine} pixels wide and its head {side}, "
+                "but twice as many were expected; choose another image_size or fine_stage."
+            )
+
+    def _bottlenecks(self) -> Iterator["Bottleneck"]:
+        """The blocks of all stages; only the first of a stage has its stride."""
+        channels, number = self.stem_channels, 0
+        for stage, (kernel, stride, ratio, outputs, repeats) in enumerate(self.stages):
+            for repeat in range(repeats):
+                yield Bottleneck(
+                    name=f"{TOWER}.blocks.{number}",
+                    stage=stage,
+                    kernel=kernel,
+                    stride=stride if repeat == 0 else 1,
+                    inputs=channels,
+                    inner=channels * ratio,
+                    outputs=outputs,
+                )
+                channels, number = outputs, number + 1
 
 
-def _block(
-    graph: VisionWriter, name: str, maps: ir.Value, stride: int, *, expand: bool, residual: bool
-) -> ir.Value:
-    """A mobile inverted bottleneck."""
-    inner = _convolve(graph, f"{name}.expand", maps) if expand else maps
-    inner = _convolve(graph, f"{name}.depthwise", inner, stride=stride)
-    outer = _convolve(graph, f"{name}.project", inner, activate=False)
-    return graph.node("Add", f"{_TOWER}.{name}", maps, outer) if residual else outer
+@dataclass(frozen=True)
+class Bottleneck:
+    """A mobile inverted bottleneck: expand, depthwise, project, and the residual."""
+
+    name: str
+    stage: int
+    kernel: int
+    stride: int
+    inputs: int
+    inner: int  # channels, between expand and project
+    outputs: int
+
+    def shapes(self) -> Shapes:
+        """The tensors of its convolutions."""
+        if self.inner != self.inputs:
+            yield from _convolution_shapes(f"{self.name}.expand", self.inner, self.inputs, 1)
+        yield from _convolution_shapes(f"{self.name}.depthwise", self.inner, 1, self.kernel)
+        yield from _convolution_shapes(f"{self.name}.project", self.outputs, self.inner, 1)
+
+    def write(self, graph: VisionWriter, maps: ir.Value) -> ir.Value:
+        """Append it: maps [n, inputs, h, w] -> maps [n, outputs, h / stride, w / stride]."""
+        inner = maps
+        if self.inner != self.inputs:
+            inner = _convolve(graph, f"{self.name}.expand", maps)
+        inner = _convolve(graph, f"{self.name}.depthwise", inner, stride=self.stride)
+        outer = _convolve(graph, f"{self.name}.project", inner, activate=False)
+        residual = self.stride == 1 and self.inputs == self.outputs
+        return graph.node("Add", self.name, maps, outer) if residual else outer
+
+
+def _stages(vision: Section) -> Iterator[tuple[int, int, int, int, int]]:
+    value = vision.values.get("stages")
+    for position, row in enumerate(value if isinstance(value, list) else []):
+        stage = Section({"stages": row}, f"{vision.where}, stage {position},").integers("stages", 5)
+        kernel, stride, ratio, channels, repeats = stage
+        yield kernel, stride, ratio, channels, repeats
+
+
+def _convolution_shapes(name: str, outputs: int, inputs: int, kernel: int) -> Shapes:
+    yield f"{name}.conv.weight", (outputs, inputs, kernel, kernel)
+    for statistic in ("weight", "bias", "running_mean", "running_var"):
+        yield f"{name}.norm.{statistic}", (outputs,)
 
 
 def _convolve(
     graph: VisionWriter, name: str, maps: ir.Value, *, stride: int = 1, activate: bool = True
 ) -> ir.Value:
     """A convolution, its batch normalization and, mostly, ReLU6."""
-    name = f"{_TOWER}.{name}"
 
     def scale() -> Array:
         variance = graph.read(f"{name}.norm.running_var") + np.float32(_NORM_EPSILON)
@@ -104,17 +242,9 @@ def _convolve(
 
 def _pixel_unshuffle(graph: VisionWriter, maps: ir.Value, channels: int, side: int) -> ir.Value:
     """[n, c, 2h, 2w] -> [n, 4c, h, w], the four pixels of a channel beside each other."""
-    name = f"{_TOWER}.fine"
+    name = f"{TOWER}.fine"
     sizes = graph.integers(0, channels, side, 2, side, 2)
     split = graph.node("Reshape", f"{name}.split", maps, sizes)
     order = {"perm": (0, 1, 3, 5, 2, 4)}
     gathered = graph.node("Transpose", f"{name}.gathered", split, attributes=order)
     return graph.node("Reshape", name, gathered, graph.integers(0, 4 * channels, side, side))
-
-
-def _side(config: EfficientNetLiteConfig, stages: int) -> int:
-    """How many pixels wide the maps are after the stem and so many stages."""
-    side = -(-config.image_size // 2)
-    for _, stride, *_ in config.stages[:stages]:
-        side = -(-side // stride)
-    return side

@@ -1,107 +1,152 @@
-"""What the graphs of all vision transformers are written with."""
+"""What all vision transformers have in common, whatever their layers."""
 
-from collections.abc import Callable, Sequence
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
-import numpy as np
 import onnx_ir as ir
 
-from llava_edge.export.graphs.graph_writer import MICROSOFT
-from llava_edge.export.graphs.weights_bin import Array
+from llava_edge.core.strict import Section
+from llava_edge.errors import CheckpointError
+from llava_edge.export.towers.vision_tower import TOWER, Shapes, UsualPreprocessing
 from llava_edge.export.towers.vision_writer import VisionWriter
+from llava_edge.export.towers.vit_parts import hidden_states
 
-TOWER = "vision_tower"
-
-
-def hidden_states(
-    graph: VisionWriter,
-    rows: ir.Value,
-    layers: int,
-    feature_layers: Sequence[int],
-    write_layer: Callable[[int, ir.Value], ir.Value],
-    *,
-    drop_first_row: bool,
-) -> ir.Value:
-    """Append the layers up to the deepest hidden state asked for; return those states, joined.
-
-    State 0 is what enters the first layer and state N what leaves layer N; negative ones count from
-    the last. [n, T, C * number of states]
-    """
-    states = [layer % (layers + 1) for layer in feature_layers]
-    features = {}
-    for state in range(max(states) + 1):
-        if state > 0:
-            rows = write_layer(state - 1, rows)
-        if state in states:
-            features[state] = _drop_first(graph, rows, state) if drop_first_row else rows
-    picked = [features[state] for state in states]
-    if len(picked) == 1:
-        return picked[0]
-    return graph.node("Concat", "features", *picked, attributes={"axis": -1})
+ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
+EMBEDDINGS = f"{TOWER}.embeddings"
+_LAYER = re.compile(rf"{TOWER}\.encoder\.layers?\.(\d+)\..*")
 
 
-def patches(
-    graph: VisionWriter, name: str, pixels: ir.Value, size: int, channels: int, *, bias: bool
-) -> ir.Value:
-    """The convolution `name`, its size its stride: pixels [n, 3, H, W] -> [n, patches, C]."""
-    kernel = graph.weight(f"{name}.weight", lambda: graph.read(f"{name}.weight"))
-    inputs = [pixels, kernel, graph.vector(f"{name}.bias")] if bias else [pixels, kernel]
-    side = (size, size)
-    attributes = {"kernel_shape": side, "strides": side}
-    maps = graph.node("Conv", name, *inputs, attributes=attributes)
-    return graph.to_rows(f"{name}.patches", maps, channels)
+@dataclass(frozen=True)
+class Vit(ABC):
+    """A vision transformer; a kind adds how patches are embedded, and its layers."""
 
+    image_size: int
+    patch_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    layer_norm_eps: float
+    hidden_act: str  # one of ACTIVATIONS
 
-def with_class_token(
-    graph: VisionWriter, name: str, rows: ir.Value, table: Callable[[], Array]
-) -> ir.Value:
-    """Rows [n, patches, C] with one put first, and the table [1 + patches, C] added.
+    model_type: ClassVar[str]
+    usual: ClassVar[UsualPreprocessing]
+    unused: ClassVar[tuple[str, ...]]  # what names of unused tensors begin with
+    in_transformers: ClassVar[bool] = True
+    has_class_token: ClassVar[bool] = True
 
-    The table's first row is the class token with its position.
-    """
-    padding = graph.integers(0, 1, 0, 0, 0, 0)  # a row of zeros is put first
-    padded = graph.node("Pad", f"{name}.padded", rows, padding)
-    return graph.node("Add", name, padded, graph.constant(f"{name}.positions", table))
+    @property
+    def side(self) -> int:
+        """How many patches a picture is wide."""
+        return self.image_size // self.patch_size
 
+    @property
+    def rows(self) -> int:
+        return self.side**2 + self.has_class_token
 
-def attention(
-    graph: VisionWriter, name: str, rows: ir.Value, qkv: tuple[str, str, str], out: str, heads: int
-) -> ir.Value:
-    """Self-attention over all rows, whose four linear layers are named."""
-    size = graph.shape(f"{qkv[0]}.weight")[0]
-    joined = graph.linear(f"{name}.qkv", rows, *qkv)
-    sizes = graph.integers(size, size, size)
-    parts = graph.nodes("Split", qkv, joined, sizes, attributes={"axis": -1})
-    attended = graph.node(
-        "MultiHeadAttention", name, *parts, domain=MICROSOFT, attributes={"num_heads": heads}
-    )
-    return graph.linear(out, attended, out)
+    def shown(self, size: int) -> Self:
+        return self
 
+    def check_features(self, layers: Sequence[int], where: str, *, drop_first_row: bool) -> None:
+        states = self.num_layers + 1
+        if not layers or not all(-states <= layer < states for layer in layers):
+            raise CheckpointError(
+                f"{where} chooses the hidden states {list(layers)} of the vision tower, but it "
+                f"has {states} to choose from; name others."
+            )
 
-def activation(graph: VisionWriter, kind: str, name: str, value: ir.Value) -> ir.Value:
-    """transformers' "quick_gelu", "gelu" or "gelu_pytorch_tanh"."""
-    if kind == "quick_gelu":
-        return graph.node("QuickGelu", name, value, domain=MICROSOFT, attributes={"alpha": 1.702})
-    approximate = "tanh" if kind == "gelu_pytorch_tanh" else "none"
-    return graph.node("Gelu", name, value, attributes={"approximate": approximate})
+    @staticmethod
+    def respell(name: str) -> str:
+        return name.replace(f"{TOWER}.vision_model.", f"{TOWER}.", 1)
 
+    def shapes(self, feature_layers: Sequence[int]) -> Shapes:
+        yield from self._embedding_shapes()
+        for index in range(self._depth(feature_layers)):
+            yield from self._layer_shapes(index)
 
-def clip_layer(
-    graph: VisionWriter, name: str, rows: ir.Value, *, heads: int, epsilon: float, act: str
-) -> ir.Value:
-    """A pre-norm transformer layer as CLIP and SigLIP have it."""
-    normalized = graph.layer_norm(f"{name}.layer_norm1", rows, epsilon)
-    attn = f"{name}.self_attn"
-    qkv = (f"{attn}.q_proj", f"{attn}.k_proj", f"{attn}.v_proj")
-    attended = attention(graph, attn, normalized, qkv, f"{attn}.out_proj", heads)
-    rows = graph.node("Add", f"{name}.attended", rows, attended)
-    normalized = graph.layer_norm(f"{name}.layer_norm2", rows, epsilon)
-    inner = graph.linear(f"{name}.mlp.fc1", normalized, f"{name}.mlp.fc1")
-    active = activation(graph, act, f"{name}.mlp.active", inner)
-    outer = graph.linear(f"{name}.mlp.fc2", active, f"{name}.mlp.fc2")
-    return graph.node("Add", name, rows, outer)
+    def is_unused(self, name: str, feature_layers: Sequence[int]) -> bool:
+        if layer := _LAYER.fullmatch(name):
+            return int(layer[1]) >= self._depth(feature_layers)
+        return name.startswith(self.unused)
 
+    def write(
+        self,
+        graph: VisionWriter,
+        pixels: ir.Value,
+        feature_layers: Sequence[int],
+        *,
+        drop_first_row: bool,
+    ) -> ir.Value:
+        return hidden_states(
+            graph,
+            self._embed(graph, pixels),
+            self.num_layers,
+            feature_layers,
+            lambda index, rows: self._layer(graph, index, rows),
+            drop_first_row=drop_first_row,
+        )
 
-def _drop_first(graph: VisionWriter, rows: ir.Value, state: int) -> ir.Value:
-    """Leave out the first row, which is the class token's where the tower has one."""
-    bounds = (graph.integers(1), graph.integers(np.iinfo(np.int64).max), graph.integers(1))
-    return graph.node("Slice", f"{TOWER}.states.{state}", rows, *bounds)
+    def transformers_config(self) -> Any:
+        import transformers
+
+        return transformers.AutoConfig.for_model(self.model_type, **self._transformers_values())
+
+    @classmethod
+    def _read(
+        cls, vision: Section, *, patch_size: int, epsilon: float, activation: str, **own: Any
+    ) -> Self:
+        """With a kind's own defaults, which are transformers', and the fields it alone has."""
+        hidden_size = vision.integer("hidden_size", 768)
+        num_heads = vision.integer("num_attention_heads", 12)
+        image_size = vision.integer("image_size", 224)
+        patch_size = vision.integer("patch_size", patch_size)
+        if hidden_size % num_heads or image_size < patch_size:
+            raise CheckpointError(
+                f"{vision.where} contradicts itself: hidden_size must be a multiple of "
+                "num_attention_heads, and image_size at least patch_size."
+            )
+        return cls(
+            image_size=image_size,
+            patch_size=patch_size,
+            hidden_size=hidden_size,
+            num_layers=vision.integer("num_hidden_layers", 12),
+            num_heads=num_heads,
+            layer_norm_eps=vision.number("layer_norm_eps", epsilon),
+            hidden_act=vision.choice("hidden_act", ACTIVATIONS, activation),
+            **own,
+        )
+
+    def _transformers_values(self) -> dict[str, Any]:
+        return {
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_layers,
+            "num_attention_heads": self.num_heads,
+            "image_size": self.image_size,
+            "patch_size": self.patch_size,
+            "layer_norm_eps": self.layer_norm_eps,
+            "hidden_act": self.hidden_act,
+        }
+
+    def _depth(self, feature_layers: Sequence[int]) -> int:
+        """How many layers the last hidden state that is used has passed."""
+        return max(layer % (self.num_layers + 1) for layer in feature_layers)
+
+    @abstractmethod
+    def _embedding_shapes(self) -> Shapes:
+        """The tensors that make the first hidden state."""
+
+    @abstractmethod
+    def _layer_shapes(self, index: int) -> Shapes:
+        """The tensors of a layer."""
+
+    @abstractmethod
+    def _embed(self, graph: VisionWriter, pixels: ir.Value) -> ir.Value:
+        """Append the first hidden state: pixels [n, 3, H, W] -> rows [n, T, C]."""
+
+    @abstractmethod
+    def _layer(self, graph: VisionWriter, index: int, rows: ir.Value) -> ir.Value:
+        """Append a layer: rows [n, T, C] -> rows [n, T, C]."""

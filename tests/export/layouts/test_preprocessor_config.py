@@ -8,15 +8,16 @@ from transformers import BitImageProcessor, CLIPImageProcessor, SiglipImageProce
 
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.layouts.preprocessor_config import CLIP_MEAN, CLIP_STD, read_image_config
-from llava_edge.export.towers.tower_config import TowerConfig, read_tower_config
+from llava_edge.export.layouts.preprocessor_config import read_preprocessor_config
+from llava_edge.export.towers.known_towers import read_tower
+from llava_edge.export.towers.vision_tower import CLIP_MEAN, CLIP_STD, VisionTower
 
 CROP = {"height": 30, "width": 30}
 
 
-def tower(kind: str = "clip_vision_model") -> TowerConfig:
+def tower(kind: str = "clip_vision_model") -> VisionTower:
     values = {"model_type": kind, "image_size": 30, "patch_size": 5}
-    return read_tower_config(Section(values, "vision_config"))
+    return read_tower(Section(values, "vision_config"))
 
 
 def write(folder: Path, **values: object) -> None:
@@ -24,7 +25,7 @@ def write(folder: Path, **values: object) -> None:
 
 
 def test_no_file_means_clip(tmp_path: Path) -> None:
-    config = read_image_config(tmp_path, tower())
+    config = read_preprocessor_config(tmp_path, tower())
     clip = CLIPImageProcessor()
     assert config.mean == CLIP_MEAN == tuple(clip.image_mean)
     assert config.std == CLIP_STD == tuple(clip.image_std)
@@ -34,23 +35,23 @@ def test_no_file_means_clip(tmp_path: Path) -> None:
 def test_values_are_taken(tmp_path: Path) -> None:
     mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
     write(tmp_path, image_mean=mean, image_std=std, size={"shortest_edge": 30}, crop_size=30)
-    config = read_image_config(tmp_path, tower())
+    config = read_preprocessor_config(tmp_path, tower())
     assert (config.mean, config.std) == (tuple(mean), tuple(std))
     write(tmp_path, size=CROP, do_center_crop=False, do_pad=True)
-    assert read_image_config(tmp_path, tower()).mode == "pad"
+    assert read_preprocessor_config(tmp_path, tower()).mode == "pad"
     write(tmp_path, size={"shortest_edge": 40}, crop_size=CROP)
-    assert read_image_config(tmp_path, tower()).shortest_edge == 40
+    assert read_preprocessor_config(tmp_path, tower()).shortest_edge == 40
 
 
 def test_what_transformers_saves_is_read(tmp_path: Path) -> None:
     CLIPImageProcessor(size={"shortest_edge": 30}, crop_size=CROP).save_pretrained(tmp_path)
-    assert read_image_config(tmp_path, tower()).size == 30
+    assert read_preprocessor_config(tmp_path, tower()).size == 30
     file = tmp_path / "preprocessor_config.json"
     values = json.loads(file.read_text())
     file.unlink()
     nested = {"image_processor": {**values, "do_pad": True}}
     (tmp_path / "processor_config.json").write_text(json.dumps(nested))
-    assert read_image_config(tmp_path, tower()).mode == "pad"
+    assert read_preprocessor_config(tmp_path, tower()).mode == "pad"
 
 
 @pytest.mark.parametrize("with_file", [True, False])
@@ -58,21 +59,21 @@ def test_siglip_stretches(tmp_path: Path, with_file: bool) -> None:
     processor = SiglipImageProcessor(size=CROP)
     if with_file:
         processor.save_pretrained(tmp_path)
-    config = read_image_config(tmp_path, tower("siglip_vision_model"))
+    config = read_preprocessor_config(tmp_path, tower("siglip_vision_model"))
     assert (config.mode, config.size) == ("stretch", 30)
     assert (config.mean, config.std) == (tuple(processor.image_mean), tuple(processor.image_std))
 
 
 def test_dinov2_takes_the_size_of_its_crop(tmp_path: Path) -> None:
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    assert read_image_config(tmp_path, tower("dinov2")).size == 30
+    assert read_preprocessor_config(tmp_path, tower("dinov2")).size == 30
     BitImageProcessor(
         size={"shortest_edge": 24},
         crop_size={"height": 20, "width": 20},
         image_mean=mean,
         image_std=std,
     ).save_pretrained(tmp_path)
-    config = read_image_config(tmp_path, tower("dinov2"))
+    config = read_preprocessor_config(tmp_path, tower("dinov2"))
     assert (config.mode, config.size, config.shortest_edge) == ("square", 20, 24)
     assert (list(config.mean), list(config.std)) == (mean, std)
 
@@ -96,4 +97,4 @@ def test_other_preprocessing_is_refused(
 ) -> None:
     write(tmp_path, **values)
     with pytest.raises(CheckpointError, match=message):
-        read_image_config(tmp_path, tower())
+        read_preprocessor_config(tmp_path, tower())

@@ -6,20 +6,15 @@ from transformers import CLIPVisionConfig, Dinov2Config, SiglipVisionConfig
 
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.towers.tower_config import (
-    Dinov2Config as OurDinov2Config,
-)
-from llava_edge.export.towers.tower_config import (
-    EfficientNetLiteConfig,
-    TowerConfig,
-    VitConfig,
-    read_tower_config,
-    shown,
-)
+from llava_edge.export.towers.dinov2 import Dinov2Tower
+from llava_edge.export.towers.efficientnet_lite import EfficientNetLiteTower
+from llava_edge.export.towers.known_towers import read_tower
+from llava_edge.export.towers.vision_tower import VisionTower
+from llava_edge.export.towers.vit import Vit
 
 
-def tower(**values: object) -> TowerConfig:
-    return read_tower_config(Section(values, "vision_config"))
+def tower(**values: object) -> VisionTower:
+    return read_tower(Section(values, "vision_config"))
 
 
 @pytest.mark.parametrize("theirs", [CLIPVisionConfig(), SiglipVisionConfig(), Dinov2Config()])
@@ -27,7 +22,7 @@ def test_defaults_are_those_of_transformers(
     theirs: CLIPVisionConfig | SiglipVisionConfig | Dinov2Config,
 ) -> None:
     ours = tower(model_type=theirs.model_type)
-    assert isinstance(ours, VitConfig)
+    assert isinstance(ours, Vit)
     assert ours.model_type == theirs.model_type
     assert ours.hidden_size == theirs.hidden_size
     assert ours.num_layers == theirs.num_hidden_layers
@@ -43,21 +38,21 @@ def test_defaults_are_those_of_transformers(
 
 
 def test_dinov2_is_shown_pictures_of_another_size() -> None:
-    ours = shown(tower(model_type="dinov2", image_size=518), 224)
-    assert isinstance(ours, OurDinov2Config)
+    ours = tower(model_type="dinov2", image_size=518).shown(224)
+    assert isinstance(ours, Dinov2Tower)
     assert (ours.image_size, ours.trained_size, ours.side) == (224, 518, 16)
-    assert shown(tower(), 99) == tower()
+    assert tower().shown(99) == tower()
 
 
 def test_swiglu_takes_what_transformers_makes_of_the_ratio() -> None:
     ours = tower(model_type="dinov2", hidden_size=40, num_attention_heads=5, use_swiglu_ffn=True)
-    assert isinstance(ours, OurDinov2Config) and ours.swiglu
+    assert isinstance(ours, Dinov2Tower) and ours.swiglu
     assert ours.intermediate_size == 112  # 4 * 40 * 2 / 3, up to a multiple of 8
 
 
 def test_efficientnet_lite() -> None:
     ours = tower(**EFFICIENTNET)
-    assert isinstance(ours, EfficientNetLiteConfig)
+    assert isinstance(ours, EfficientNetLiteTower)
     assert ours.stages == ((3, 1, 1, 8, 1), (5, 2, 6, 12, 2))
     assert ours.hidden_size == 30 + 4 * 8
 
@@ -73,6 +68,7 @@ def test_efficientnet_lite() -> None:
         ({"hidden_act": "relu"}, "hidden_act"),
         ({**EFFICIENTNET, "fine_stage": 2}, "fine_stage"),
         ({**EFFICIENTNET, "stages": [[3, 1]]}, "whole numbers"),
+        ({**EFFICIENTNET, "stages": [[3, 0, 1, 8, 1]], "fine_stage": 0}, "positive numbers"),
     ],
 )
 def test_what_is_not_supported_is_refused(values: dict[str, object], message: str) -> None:
