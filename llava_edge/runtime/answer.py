@@ -122,7 +122,7 @@ class Answer:
 
     def pieces(
         self,
-        context: PrefixCache,
+        cache: PrefixCache,
         interrupt: Interrupt,
         make_room: Callable[[], list[Item] | None] = lambda: None,
     ) -> Pieces:
@@ -133,8 +133,8 @@ class Answer:
         finish: Finish | None = None
         interrupt.begin()
         try:
-            yield from self._read_prompt(context, interrupt)
-            finish = yield from self._say(context, interrupt, make_room)
+            yield from self._read_prompt(cache, interrupt)
+            finish = yield from self._say(cache, interrupt, make_room)
         except Interrupted:
             finish = interrupt.reason
         finally:
@@ -143,22 +143,22 @@ class Answer:
         self._drop_stop_string()
         yield self._piece(rest, finish)
 
-    def _read_prompt(self, context: PrefixCache, interrupt: Interrupt) -> Pieces:
-        self._clock.begin(context.known(self._prompt))
-        for read in context.prefill(self._prompt, interrupt):
+    def _read_prompt(self, cache: PrefixCache, interrupt: Interrupt) -> Pieces:
+        self._clock.begin(cache.known(self._prompt))
+        for read in cache.prefill(self._prompt, interrupt):
             self._clock.prefilled(read)
             if read < len(self._prompt):
                 yield self._piece("")
 
     def _say(
         self,
-        context: PrefixCache,
+        cache: PrefixCache,
         interrupt: Interrupt,
         make_room: Callable[[], list[Item] | None],
     ) -> Generator[Piece, None, Finish]:
         """Choose id after id."""
-        after: Floats | Top = context.logits
-        reader = Speculator(context, interrupt, guesses=self._options.speculate)
+        after: Floats | Top = cache.logits
+        reader = Speculator(cache, interrupt, guesses=self._options.speculate)
         greedy = self._is_greedy()
         while (id := self._choose(after)) not in self._vocabulary.stop:
             self.ids.append(id)
@@ -168,13 +168,13 @@ class Answer:
                 return "stop"
             if len(self.ids) == self._options.max_tokens:
                 return "length"
-            if len(self._prompt) + len(self.ids) <= context.size:
+            if len(self._prompt) + len(self.ids) <= cache.size:
                 after = reader.top_after(id) if greedy else reader.after(id)
             elif (shorter := make_room()) is not None:
                 self._prompt = shorter
-                list(context.prefill([*shorter, *self.ids], interrupt))
-                after = context.logits
-                reader = Speculator(context, interrupt, guesses=self._options.speculate)
+                list(cache.prefill([*shorter, *self.ids], interrupt))
+                after = cache.logits
+                reader = Speculator(cache, interrupt, guesses=self._options.speculate)
             else:
                 return "context"
         return "stop"
