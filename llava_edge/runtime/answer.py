@@ -16,36 +16,52 @@ from llava_edge.runtime.sampling import Sampler, TokenLogprob, finite, log_proba
 from llava_edge.runtime.speculation import Speculator
 from llava_edge.runtime.stop_strings import StopStrings
 
-# A stop token or string or a whole form; max_tokens; a full context; Stream.cancel; the deadline.
 Finish = Literal["stop", "length", "context", "cancelled", "timeout"]
 
 
 @dataclass(frozen=True)
 class Timings:
-    """What an answer took up to a piece; seconds on the wall clock."""
+    """What an answer took up to a piece of it.
 
-    encode_seconds: float  # pictures: decoding, preprocessing and vision tower
+    - encode_seconds: for pictures: decoding, preprocessing and the vision tower.
+    - prefill_seconds: for reading the prompt.
+    - ttft_seconds: from the call to the first token.
+    - prompt_tokens: of the prompt, with the conversation before it and the image tokens.
+    - cached_tokens: those of them that the KV cache held already.
+    - prefilled_tokens: those of them that have been read so far.
+    - image_tokens: those of them that are a picture's.
+    - generated_tokens: of the answer so far.
+    - tokens_per_second: of the answer after its first token; 0 where there are no more.
+    """
+
+    encode_seconds: float
     prefill_seconds: float
-    ttft_seconds: float  # from the call to the first token
-    prompt_tokens: int  # with the conversation before it and the image tokens
-    cached_tokens: int  # those of them that the KV cache held already
-    prefilled_tokens: int  # those that have been read so far
+    ttft_seconds: float
+    prompt_tokens: int
+    cached_tokens: int
+    prefilled_tokens: int
     image_tokens: int
     generated_tokens: int
-    tokens_per_second: float  # of the tokens after the first, 0 where there are none
+    tokens_per_second: float
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of an answer; the pieces' texts joined are the answer, the last timings final.
+    """A piece of an answer; the texts of all pieces, joined, are the answer.
 
-    While a long prompt is read, pieces without text tell how far that is.
+    - text: the words since the piece before. While a long prompt is read, pieces without text tell
+      how far that is.
+    - timings: what the answer took so far; those of the last piece are final.
+    - finish: in the last piece, why the answer ended: "stop" at a stop token, a stop string or the
+      end of a form, "length" at max_tokens, "context" where that is full, "cancelled" by
+      Stream.cancel, "timeout" at the deadline. None in the others.
+    - logprobs: of the tokens since the piece before, where Options.logprobs asks for them.
     """
 
     text: str
     timings: Timings
-    finish: Finish | None = None  # why the answer ends, in the last piece
-    logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens since the piece before, if asked for
+    finish: Finish | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 Pieces = Generator[Piece, None, None]

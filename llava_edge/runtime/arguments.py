@@ -53,4 +53,4 @@ def _description(annotation: Any) -> str:
     """What the annotation, or the kind in it beside None, says of itself."""
     kinds = (annotation, *get_args(annotation))
     notes = (note for kind in kinds for note in getattr(kind, "__metadata__", ()))
-    return next(note.description for note in notes if note.description)
+    return next(str(note.description) for note in notes)

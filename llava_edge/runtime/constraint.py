@@ -104,8 +104,8 @@ class Constraint:
             raise UsageError(f"The schema cannot be used ({reason}); change it.")
         if options.regex is not None:
             raise UsageError(
-                f"The regex {options.regex!r} cannot be used ({reason}); change it "
-                "(look-around and back-references are not supported)."
+                f"The regex {options.regex!r} cannot be used ({reason}); change it, without "
+                "look-around and back-references."
             )
         raise UsageError(f"The choices cannot be used ({reason}); give fewer or others.")
 

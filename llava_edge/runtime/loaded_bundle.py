@@ -112,8 +112,7 @@ class LoadedBundle:
         Raises UsageError for arguments of other types, PictureError, and PromptError where places
         and pictures differ or there are more pictures than could ever fit.
         """
-        if not isinstance(prompt, str):
-            raise refusal("prompt", prompt, "a string")
+        _check_prompt(prompt)
         if not isinstance(options, Options):
             raise refusal("options", options, "llava_edge.Options(...)")
         images = images_of(image)
@@ -172,9 +171,11 @@ class LoadedBundle:
 
     def _least_tokens(self, image: Image, options: Options) -> int:
         """How many tokens a picture takes; one that is cut into tiles takes more."""
-        encoded = isinstance(image, ImageEmbeddings)
-        whole = len(image.rows) if encoded else self.config.vision.image_tokens
-        return options.image_tokens or whole
+        if options.image_tokens is not None:
+            return options.image_tokens
+        if isinstance(image, ImageEmbeddings):
+            return len(image.rows)
+        return self.config.vision.image_tokens
 
     def _check_fit(self, items: list[Item]) -> None:
         """The items must leave room for an answer."""
@@ -188,6 +189,18 @@ class LoadedBundle:
             f"context holds {size:,} with the answer; shorten it or begin a new "
             f"conversation{', or load the bundle with a larger context' if larger else ''}."
         )
+
+
+def _check_prompt(prompt: str) -> None:
+    if not isinstance(prompt, str):
+        raise refusal("prompt", prompt, "a string")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise PromptError(
+            f"The prompt has half a character at place {error.start} "
+            f"({prompt[error.start]!r}); leave it out."
+        ) from error
 
 
 def _limit(config: BundleConfig, device: Device, wanted: int | None) -> int | None:

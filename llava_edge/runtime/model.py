@@ -45,15 +45,15 @@ def load(
         model = load("my-bundle")
         model.answer("What is in the picture?", image="photo.jpg")
 
-    bundle: the folder that `llava-edge export` wrote; by default the one that the environment
-        variable LLAVA_EDGE_BUNDLE names, else the demo's.
-    device: "auto" takes a GPU where one computes the whole bundle correctly, else the CPU;
-        `model.device` says which, and `model.notes` why. Or "cpu", "cuda", "webgpu",
-        "tensorrt-rtx" or "openvino".
-    context: the most tokens that a conversation may hold; by default 4,096, or fewer where model
-        or memory do not allow as many.
-    image_cache: bytes of encoded pictures that are remembered; 0 for none.
-    gpu_memory: the most bytes to take on a GPU; by default what is free there.
+    - bundle: the folder that `llava-edge export` wrote; by default the one that the environment
+      variable LLAVA_EDGE_BUNDLE names, else the demo's.
+    - device: "auto" takes a GPU where one computes the whole bundle correctly, else the CPU;
+      `model.device` says which, and `model.notes` why. Or "cpu", "cuda", "webgpu",
+      "tensorrt-rtx" or "openvino".
+    - context: the most tokens that a conversation may hold; by default 4,096, or fewer where model
+      or memory do not allow as many.
+    - image_cache: bytes of encoded pictures that are remembered; 0 for none.
+    - gpu_memory: the most bytes to take on a GPU; by default what is free there.
 
     What was loaded, where, and how long that took is logged at level INFO by the logger
     "llava_edge", and so are the notes; `logging.basicConfig(level=logging.INFO)` shows them.
@@ -91,8 +91,8 @@ class Llava:
 
     It may be used from several threads; their answers are computed one call at a time.
 
-    path: the bundle's folder.
-    notes: sentences that a user should know about how it runs, such as why no GPU is used.
+    - path: the bundle's folder.
+    - notes: sentences that a user should know about how it runs, such as why no GPU is used.
     """
 
     path: Path
@@ -150,11 +150,11 @@ class Llava:
             for piece in model.stream("What is this?", "photo.jpg", Options(max_tokens=40)):
                 print(piece.text, end="", flush=True)
 
-        prompt: the user's words. A picture stands before them, or where they say `<image>`;
-            several pictures need an `<image>` each.
-        image: a picture, or a list or tuple of them: paths, the bytes of files, Pillow pictures,
-            or what `encode_image` returned.
-        options: how the answer is drawn and ended.
+        - prompt: the user's words. A picture stands before them, or where they say `<image>`;
+          several pictures need an `<image>` each.
+        - image: a picture, or a list or tuple of them: paths, the bytes of files, Pillow pictures,
+          or what `encode_image` returned.
+        - options: how the answer is drawn and ended.
 
         What a prompt before began with is not read again. Raises PictureError for a picture that
         cannot be read, PromptError for a prompt that does not fit the context or its pictures,
@@ -189,8 +189,8 @@ class Llava:
     def encode_image(self, image: Image, image_tokens: int | None = None) -> ImageEmbeddings:
         """Encode a picture once, to be given as `image` to several prompts.
 
-        image: a path, the bytes of a file, a Pillow picture, or one that is encoded already.
-        image_tokens: keep only so many of its rows, those that differ most from one another.
+        - image: a path, the bytes of a file, a Pillow picture, or one that is encoded already.
+        - image_tokens: keep only so many of its rows, those that differ most from one another.
 
         Raises PictureError for a picture that cannot be read, UsageError where it has fewer rows.
         """

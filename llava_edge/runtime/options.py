@@ -51,34 +51,34 @@ class Options:
     a value of another type or out of its range, and for options that contradict one another.
 
     Where an answer ends:
-        max_tokens: after this many tokens.
-        timeout: after this many seconds, at most a day; what was said by then is the answer.
-        stop: before any of these strings, which are not part of it.
+    - max_tokens: after this many tokens.
+    - timeout: after this many seconds, at most a day; what was said by then is the answer.
+    - stop: before any of these strings, which are not part of it.
 
     How a token is drawn:
-        temperature: 0 takes the likeliest token, whatever the next four say; up from there, less
-            likely ones are drawn more often.
-        top_k: among this many of the likeliest; 0 for all.
-        top_p: among the likeliest that together have this probability.
-        min_p: among those that are at least this probable, the likeliest being 1.
-        seed: the same seed draws the same answer.
-        repetition_penalty: divides the logits of what stands in prompt or answer (arXiv
-            1909.05858), 0.01 to 100; 1 changes nothing.
-        frequency_penalty: is subtracted for each time that a token was answered, -2 to 2.
-        presence_penalty: is subtracted once from each token that was answered, -2 to 2.
-        logit_bias: is added to the logits of these ids; -100 bans a token.
-        logprobs: report the log probability of each token, and of this many likeliest, 0 to 20.
+    - temperature: 0 takes the likeliest token, whatever the next four say; up from there, less
+      likely ones are drawn more often.
+    - top_k: among this many of the likeliest; 0 for all.
+    - top_p: among the likeliest that together have this probability.
+    - min_p: among those that are at least this probable, the likeliest being 1.
+    - seed: the same seed draws the same answer.
+    - repetition_penalty: divides the logits of what stands in prompt or answer (arXiv
+      1909.05858), 0.01 to 100; 1 changes nothing.
+    - frequency_penalty: is subtracted for each time that a token was answered, -2 to 2.
+    - presence_penalty: is subtracted once from each token that was answered, -2 to 2.
+    - logit_bias: is added to the logits of these ids; -100 bans a token.
+    - logprobs: report the log probability of each token, and of this many likeliest, 0 to 20.
 
     What form it has (at most one of these):
-        schema: JSON that this JSON schema allows, given as a dict or as text, and kept as text.
-        regex: what this regular expression matches as a whole.
-        choices: one of these strings.
+    - schema: JSON that this JSON schema allows, given as a dict or as text, and kept as text.
+    - regex: what this regular expression matches as a whole.
+    - choices: one of these strings.
 
     How the conversation is read:
-        image_tokens: keep this many of each picture's tokens, the most diverse ones.
-        when_full: whether a full context is an "error", or a chat forgets its oldest turns
-            ("shift").
-        speculate: guess what stood in the conversation before, and check several tokens at once.
+    - image_tokens: keep this many of each picture's tokens, the most diverse ones.
+    - when_full: whether a full context is an "error", or a chat forgets its oldest turns
+      ("shift").
+    - speculate: guess what stood in the conversation before, and check several tokens at once.
     """
 
     max_tokens: Count = 512

@@ -61,8 +61,8 @@ class PrefixCache:
         """Raise UsageError where another prompt has been begun since that run."""
         if run != self.run:
             raise UsageError(
-                "Another turn of this conversation was begun before the answer had ended; finish "
-                "or close one first, or use a conversation for each."
+                "Another turn of this conversation was begun before the answer ended; finish or "
+                "close one first."
             )
 
     def read(self, ids: Sequence[int], interrupt: Interrupt | None = None) -> Floats:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import get_args
 
 from llava_edge.core.picture import PictureSource
 from llava_edge.errors import UsageError
@@ -11,7 +10,7 @@ from llava_edge.runtime.vision_encoder import ImageEmbeddings
 Image = PictureSource | ImageEmbeddings
 Images = Image | Sequence[Image] | None
 
-_EXPECTED = "give a path, bytes, a Pillow picture, what encode_image returned"
+_EXPECTED = "give a path, bytes, a Pillow picture, or what encode_image returned"
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,13 @@ def images_of(image: Images) -> list[Image]:
     """The pictures that were given, as a list; raises UsageError for what is none."""
     if image is None:
         return []
-    if isinstance(image, get_args(Image)) or not isinstance(image, Sequence):
+    if isinstance(image, Image) or not isinstance(image, Sequence):
         return [checked_image(image)]
     return [checked_image(one) for one in image]
 
 
 def checked_image(image: object) -> Image:
     """The same; raises UsageError where it is no picture."""
-    if not isinstance(image, get_args(Image)):
+    if not isinstance(image, Image):
         raise UsageError(f"A picture of the type {type(image).__name__} was given; {_EXPECTED}.")
-    return image  # type: ignore[return-value]
+    return image

@@ -33,7 +33,7 @@ class ImageEmbeddings:
     It may be given as the `image` of several prompts. Equal where the rows are, and then of the
     same hash.
 
-    rows: float32 [T, D], a row for each image token, as wide as the language model.
+    - rows: float32 [T, D], a row for each image token, as wide as the language model.
 
     Raises UsageError where rows are anything else.
     """
@@ -138,7 +138,7 @@ class VisionEncoder:
         nodes = (*self._session.get_inputs(), *self._session.get_outputs())
         if (found := {node.name: node.shape[1:] for node in nodes}) != expected:
             raise BundleError(
-                f"The graph {graph} has {found}, but by its bundle.json {expected}; "
+                f"The graph {graph} has {found}, and its bundle.json says {expected}; "
                 "export the bundle again."
             )
 

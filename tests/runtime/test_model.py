@@ -1,5 +1,6 @@
 """Llava's public calls: the same answers however they are asked for, and refusals in a sentence."""
 
+import logging
 from itertools import zip_longest
 from pathlib import Path
 
@@ -294,6 +295,28 @@ def test_what_was_loaded(tiny_bundle: Path) -> None:
     model = load(str(tiny_bundle))
     assert model.path == tiny_bundle
     assert model.device.name == "cpu"
+
+
+def test_what_was_loaded_is_logged_and_not_printed(
+    tiny_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(expected_memory, "LEAST_CONTEXT", 10)
+    expected = expected_memory.expected_memory(load(tiny_bundle).config)
+    room = expected.loaded + 120 * expected.kv_cache_per_token
+    monkeypatch.setattr(expected_memory, "available_memory", lambda: room)
+    with caplog.at_level(logging.INFO, logger="llava_edge"):
+        model = load(tiny_bundle)
+        model.answer("Tell", options=SHORT)
+    loaded, *notes = [record.getMessage() for record in caplog.records]
+    assert str(tiny_bundle) in loaded and " on cpu in " in loaded and " hold 120 tokens" in loaded
+    assert notes == list(model.notes) and len(notes) == 1
+    assert {(record.name, record.levelname) for record in caplog.records} == {
+        ("llava_edge", "INFO")
+    }
+    assert capfd.readouterr() == ("", "")
 
 
 def test_logits_are_those_of_transformers_with_a_picture_in_the_middle(
