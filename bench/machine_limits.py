@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llava_edge.core.extras import needed_by
+from llava_edge.runtime.devices.device import onnxruntime_library
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -71,8 +72,8 @@ def _product(
 ) -> "onnxruntime.InferenceSession":
     """A graph of one product with a constant, as weights are, so that it is packed beforehand."""
     with needed_by("`llava-edge bench`", "bench"):
-        import onnxruntime
         from onnx import TensorProto, helper, numpy_helper
+    onnxruntime = onnxruntime_library()
     whole = operator == "MatMulInteger"
     given, result = (
         (TensorProto.UINT8, TensorProto.INT32) if whole else (TensorProto.FLOAT, TensorProto.FLOAT)

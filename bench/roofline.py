@@ -21,6 +21,7 @@ import numpy as np
 
 from llava_edge.core.bundle import decoder_onnx, vision_onnx
 from llava_edge.core.extras import needed_by
+from llava_edge.runtime.devices.device import onnxruntime_library
 from llava_edge.runtime.expected_memory import expected_memory
 from llava_edge.runtime.model import Llava
 
@@ -109,8 +110,7 @@ def _external(tensor: Any) -> dict[str, int]:
 
 def _tile_operations(model: Llava) -> int:
     """Counted from the shapes that onnxruntime's profile of the unoptimized graph shows."""
-    import onnxruntime
-
+    onnxruntime = onnxruntime_library()
     side = model.config.vision.image.size
     with TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()

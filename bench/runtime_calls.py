@@ -10,9 +10,10 @@ from llava_edge.core.picture import load_picture, preprocess
 from llava_edge.core.tiles import cut
 from llava_edge.runtime.answer import Timings
 from llava_edge.runtime.chat import Chat
-from llava_edge.runtime.model import Images, Llava, load
+from llava_edge.runtime.model import Llava, load
 from llava_edge.runtime.options import Options
 from llava_edge.runtime.prefix_cache import PrefixCache
+from llava_edge.runtime.turn import Images
 
 T = TypeVar("T")
 
@@ -48,17 +49,17 @@ class TokenReader:
     """The language model alone: it reads ids and says which is the likeliest next."""
 
     def __init__(self, model: Llava) -> None:
-        self._context = PrefixCache(model.decoder)
+        self._cache = PrefixCache(model.decoder)
 
     def forget(self) -> None:
         """Begin with an empty KV cache."""
-        self._context.cut(0)
+        self._cache.cut(0)
 
     def read(self, ids: list[int]) -> int:
         """Append ids to the KV cache, in chunks as a prompt is; the likeliest id after them."""
-        context = self._context
+        cache = self._cache
         if len(ids) == 1:
-            return context.top(ids[0]).id
-        for _ in context.prefill([*context.items, *ids]):
+            return cache.top(ids[0]).id
+        for _ in cache.prefill([*cache.items, *ids]):
             pass
-        return int(context.logits.argmax())
+        return int(cache.logits.argmax())

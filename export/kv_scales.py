@@ -9,7 +9,6 @@ from tokenizers import Tokenizer as HfTokenizer
 
 from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vision_onnx
 from llava_edge.core.bundle_config import BundleConfig
-from llava_edge.core.extras import needed_by
 from llava_edge.core.prompt import Message, picture_first, render
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.export.samples import QUESTIONS, draw_picture, text_samples
@@ -31,8 +30,6 @@ def measure_scales(folder: Path, config: BundleConfig) -> NDArray[np.float32]:
     """
     device = replace(CPU, graph=config.devices[0])
     tokenizer = Tokenizer(HfTokenizer.from_file(str(folder / TOKENIZER_JSON)))
-    with needed_by("--gpu-cache-bits 8", "cpu"):
-        import onnxruntime  # noqa: F401  (what the runtime needs)
     decoder = Decoder(
         folder / decoder_onnx(device.graph),
         folder / WEIGHTS_BIN,

@@ -1,5 +1,7 @@
 """Run LLaVA-style vision-language models from 4-bit bundles."""
 
+import logging
+
 from llava_edge.core.version import __version__
 from llava_edge.errors import (
     BundleError,
@@ -21,6 +23,8 @@ from llava_edge.runtime.options import Options
 from llava_edge.runtime.sampling import TokenLogprob
 from llava_edge.runtime.stream import Stream
 from llava_edge.runtime.vision_encoder import ImageEmbeddings
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # quiet unless a program asks
 
 __all__ = [
     "BundleError",

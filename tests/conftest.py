@@ -14,6 +14,8 @@ from skimage import data
 from llava_edge import Llava, load
 from llava_edge.export.export import Check, export
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that import onnxruntime themselves
+
 pytest_plugins = ["overlays"]
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure

@@ -14,7 +14,7 @@ from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut
 from llava_edge.bench.machine_limits import fastest
 from llava_edge.core.extras import needed_by
-from llava_edge.runtime.devices.device import Device
+from llava_edge.runtime.devices.device import Device, onnxruntime_library
 from llava_edge.runtime.devices.onnx_session import prepare
 
 COPY = "copy, read and written"
@@ -59,8 +59,8 @@ def _with_onnxruntime(
 def _node(device: Device, operator: str, *inputs: npt.NDArray[np.generic]) -> Callable[[], object]:
     """Runs of one operator, whose inputs and output lie in the device's memory."""
     with needed_by("`python -m llava_edge.bench.gpu`", "bench"):
-        import onnxruntime
         from onnx import helper
+    onnxruntime = onnxruntime_library()
     names = [f"input.{place}" for place in range(len(inputs))]
     kind = helper.np_dtype_to_tensor_dtype(inputs[0].dtype)
     graph = helper.make_graph(

@@ -11,8 +11,9 @@ from rich.console import Console
 from llava_edge.core.prompt import IMAGE
 from llava_edge.errors import LlavaEdgeError
 from llava_edge.runtime.answer import Piece
-from llava_edge.runtime.model import Image, Llava
+from llava_edge.runtime.model import Llava
 from llava_edge.runtime.options import Options
+from llava_edge.runtime.turn import Image
 
 HELP = f"""Type your words, or
   /image PATH  show a picture with your next words (it stands first, or where you write {IMAGE})

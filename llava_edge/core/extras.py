@@ -13,7 +13,7 @@ def install_command(extra: str) -> str:
 
 @contextmanager
 def needed_by(what: str, extra: str) -> Iterator[None]:
-    """Turn a missing library into a LlavaEdgeError that says which extra to install."""
+    """Turn a library that is missing or does not load into a LlavaEdgeError with the way out."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -21,3 +21,19 @@ def needed_by(what: str, extra: str) -> Iterator[None]:
             f"{what} needs {error.name}, which is not installed; "
             f"run `{install_command(extra)}` in a clone of llava-edge."
         ) from error
+    except ImportError as error:
+        _pass_interrupt_on(error)
+        library = (error.name or "a library").split(".")[0]
+        raise LlavaEdgeError(
+            f"{what} needs {library}, which is installed but does not load ({error}); "
+            "install what is missing."
+        ) from error
+
+
+def _pass_interrupt_on(error: BaseException) -> None:
+    """Compiled libraries turn a Ctrl-C while they are loaded into an ImportError."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause
+        cause = cause.__cause__ or cause.__context__

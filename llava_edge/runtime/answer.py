@@ -16,36 +16,52 @@ from llava_edge.runtime.sampling import Sampler, TokenLogprob, finite, log_proba
 from llava_edge.runtime.speculation import Speculator
 from llava_edge.runtime.stop_strings import StopStrings
 
-# A stop token or string or a whole form; max_tokens; a full context; Stream.cancel; the deadline.
 Finish = Literal["stop", "length", "context", "cancelled", "timeout"]
 
 
 @dataclass(frozen=True)
 class Timings:
-    """What an answer took up to a piece; seconds on the wall clock."""
+    """What an answer took up to a piece of it.
 
-    encode_seconds: float  # pictures: decoding, preprocessing and vision tower
+    - encode_seconds: for pictures: decoding, preprocessing and the vision tower.
+    - prefill_seconds: for reading the prompt.
+    - ttft_seconds: from the call to the first token.
+    - prompt_tokens: of the prompt, with the conversation before it and the image tokens.
+    - cached_tokens: those of them that the KV cache held already.
+    - prefilled_tokens: those of them that have been read so far.
+    - image_tokens: those of them that are a picture's.
+    - generated_tokens: of the answer so far.
+    - tokens_per_second: of the answer after its first token; 0 where there are no more.
+    """
+
+    encode_seconds: float
     prefill_seconds: float
-    ttft_seconds: float  # from the call to the first token
-    prompt_tokens: int  # with the conversation before it and the image tokens
-    cached_tokens: int  # those of them that the KV cache held already
-    prefilled_tokens: int  # those that have been read so far
+    ttft_seconds: float
+    prompt_tokens: int
+    cached_tokens: int
+    prefilled_tokens: int
     image_tokens: int
     generated_tokens: int
-    tokens_per_second: float  # of the tokens after the first, 0 where there are none
+    tokens_per_second: float
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of an answer; the pieces' texts joined are the answer, the last timings final.
+    """A piece of an answer; the texts of all pieces, joined, are the answer.
 
-    While a long prompt is read, pieces without text tell how far that is.
+    - text: the words since the piece before. While a long prompt is read, pieces without text tell
+      how far that is.
+    - timings: what the answer took so far; those of the last piece are final.
+    - finish: in the last piece, why the answer ended: "stop" at a stop token, a stop string or the
+      end of a form, "length" at max_tokens, "context" where that is full, "cancelled" by
+      Stream.cancel, "timeout" at the deadline. None in the others.
+    - logprobs: of the tokens since the piece before, where Options.logprobs asks for them.
     """
 
     text: str
     timings: Timings
-    finish: Finish | None = None  # why the answer ends, in the last piece
-    logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens since the piece before, if asked for
+    finish: Finish | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 Pieces = Generator[Piece, None, None]
@@ -122,7 +138,7 @@ class Answer:
 
     def pieces(
         self,
-        context: PrefixCache,
+        cache: PrefixCache,
         interrupt: Interrupt,
         make_room: Callable[[], list[Item] | None] = lambda: None,
     ) -> Pieces:
@@ -133,8 +149,8 @@ class Answer:
         finish: Finish | None = None
         interrupt.begin()
         try:
-            yield from self._read_prompt(context, interrupt)
-            finish = yield from self._say(context, interrupt, make_room)
+            yield from self._read_prompt(cache, interrupt)
+            finish = yield from self._say(cache, interrupt, make_room)
         except Interrupted:
             finish = interrupt.reason
         finally:
@@ -143,22 +159,22 @@ class Answer:
         self._drop_stop_string()
         yield self._piece(rest, finish)
 
-    def _read_prompt(self, context: PrefixCache, interrupt: Interrupt) -> Pieces:
-        self._clock.begin(context.known(self._prompt))
-        for read in context.prefill(self._prompt, interrupt):
+    def _read_prompt(self, cache: PrefixCache, interrupt: Interrupt) -> Pieces:
+        self._clock.begin(cache.known(self._prompt))
+        for read in cache.prefill(self._prompt, interrupt):
             self._clock.prefilled(read)
             if read < len(self._prompt):
                 yield self._piece("")
 
     def _say(
         self,
-        context: PrefixCache,
+        cache: PrefixCache,
         interrupt: Interrupt,
         make_room: Callable[[], list[Item] | None],
     ) -> Generator[Piece, None, Finish]:
         """Choose id after id."""
-        after: Floats | Top = context.logits
-        reader = Speculator(context, interrupt, guesses=self._options.speculate)
+        after: Floats | Top = cache.logits
+        reader = Speculator(cache, interrupt, guesses=self._options.speculate)
         greedy = self._is_greedy()
         while (id := self._choose(after)) not in self._vocabulary.stop:
             self.ids.append(id)
@@ -168,13 +184,13 @@ class Answer:
                 return "stop"
             if len(self.ids) == self._options.max_tokens:
                 return "length"
-            if len(self._prompt) + len(self.ids) <= context.size:
+            if len(self._prompt) + len(self.ids) <= cache.size:
                 after = reader.top_after(id) if greedy else reader.after(id)
             elif (shorter := make_room()) is not None:
                 self._prompt = shorter
-                list(context.prefill([*shorter, *self.ids], interrupt))
-                after = context.logits
-                reader = Speculator(context, interrupt, guesses=self._options.speculate)
+                list(cache.prefill([*shorter, *self.ids], interrupt))
+                after = cache.logits
+                reader = Speculator(cache, interrupt, guesses=self._options.speculate)
             else:
                 return "context"
         return "stop"

@@ -3,55 +3,56 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from llava_edge.runtime.answer import Answer, Pieces
+from llava_edge.runtime.arguments import checked_path
 from llava_edge.runtime.interrupt import Interrupt
+from llava_edge.runtime.loaded_bundle import LoadedBundle
 from llava_edge.runtime.options import DEFAULTS, Options
 from llava_edge.runtime.prefix_cache import Item, PrefixCache
-from llava_edge.runtime.saved_chat import Turn, read_chat, write_chat
+from llava_edge.runtime.saved_chat import read_chat, write_chat
 from llava_edge.runtime.stream import Stream
-
-if TYPE_CHECKING:
-    from llava_edge.runtime.model import Images, Llava
+from llava_edge.runtime.turn import Images, Turn
 
 
 class Chat:
-    """A conversation with a model; each turn may bring pictures.
+    """A conversation with a model, which `Llava.chat` begins; each turn may bring pictures.
 
         chat = model.chat()
         chat.answer("What is this?", image="photo.jpg")
         chat.answer("And what colour is it?")
 
-    Each conversation has a KV cache of its own, so several may go on beside each other.
+    Each conversation has a KV cache of its own, so several may go on beside each other; the turns
+    of one are answered one after another. `forgotten` counts the oldest turns that were left out
+    because the context was full, where the options say `when_full="shift"`.
     """
 
-    def __init__(self, model: "Llava") -> None:
-        self._model = model
+    def __init__(self, bundle: LoadedBundle) -> None:
+        self._bundle = bundle
         self._turns: list[Turn] = []
-        self._context: PrefixCache | None = None
-        self.forgotten = 0  # turns, where the context was full and `when_full` is "shift"
+        self._cache: PrefixCache | None = None
+        self.forgotten = 0
 
-    def stream(self, prompt: str, image: "Images" = None, options: Options = DEFAULTS) -> Stream:
+    def stream(self, prompt: str, image: Images = None, options: Options = DEFAULTS) -> Stream:
         """Answer the next turn piece by piece; takes and raises what Llava.stream does.
 
         When the iteration is given up, what was said so far stays in the conversation; before the
-        first word, or where an error is raised, the turn leaves no trace.
+        first word, or where an error is raised, the turn leaves no trace. Raises UsageError, in
+        the iteration, where another turn was begun meanwhile.
         """
-        model, start = self._model, time.perf_counter()
-        interrupt = Interrupt(options.timeout)
-        prompt, pictures = model.encode(prompt, image, options)
-        turns = [*self._turns, Turn(prompt, pictures)]
-        items = self._items(turns)
+        start = time.perf_counter()
+        turns = [*self._turns, self._bundle.turn(prompt, image, options)]
+        items = self._bundle.items(turns)
         while len(turns) > 1 and options.when_full == "shift" and self._is_tight(items, options):
             turns = turns[1:]
-            items = self._items(turns)
-        seconds = time.perf_counter() - start if pictures else 0.0
-        answer = model.begin(items, options, encode_seconds=seconds)
+            items = self._bundle.items(turns)
+        seconds = time.perf_counter() - start if turns[-1].pictures else 0.0
+        answer = self._bundle.begin(items, options, encode_seconds=seconds)
+        interrupt = Interrupt(options.timeout, since=start)
         return Stream(self._pieces(turns, answer, options, interrupt), interrupt)
 
-    def answer(self, prompt: str, image: "Images" = None, options: Options = DEFAULTS) -> str:
-        """Answer the next turn: the joined pieces of `stream`."""
+    def answer(self, prompt: str, image: Images = None, options: Options = DEFAULTS) -> str:
+        """Answer the next turn as a whole: the joined pieces of `stream`, which takes the same."""
         return self.stream(prompt, image, options).text()
 
     def reset(self) -> None:
@@ -59,16 +60,24 @@ class Chat:
         self._turns = []
 
     def save(self, path: Path | str) -> None:
-        """Write the conversation with its KV cache to a file, for Llava.load_chat."""
-        numbers = self._model.decoder.numbers(self._own_context().cache)
-        write_chat(Path(path), self._model.fingerprint, self._turns, numbers)
+        """Write the conversation with its KV cache to a file, for Llava.load_chat.
+
+        Raises StateError where the file cannot be written.
+        """
+        numbers = self._bundle.decoder.numbers(self._own_cache().kv_cache)
+        write_chat(checked_path("path", path), self._bundle.fingerprint, self._turns, numbers)
 
     def restore(self, path: Path | str) -> None:
-        """Go on with a saved conversation; raises StateError where that is not possible."""
-        context = self._own_context()
-        turns, numbers = read_chat(Path(path), self._model.fingerprint, context.cache.shape)
+        """Go on with the conversation that `save` wrote, in place of this one.
+
+        Raises StateError where the file is damaged, of another bundle, or longer than the context.
+        """
+        cache = self._own_cache()
+        turns, numbers = read_chat(
+            checked_path("path", path), self._bundle.fingerprint, cache.kv_cache.shape
+        )
         self._turns = turns
-        context.restore(self._items(turns), numbers)
+        cache.restore(self._bundle.items(turns), numbers)
 
     def _pieces(
         self, turns: list[Turn], answer: Answer, options: Options, interrupt: Interrupt
@@ -80,34 +89,19 @@ class Chat:
                 return None
             del turns[0]
             self.forgotten += 1
-            return self._items([*turns[:-1], Turn(turns[-1].prompt, turns[-1].pictures)])
+            return self._bundle.items([*turns[:-1], Turn(turns[-1].prompt, turns[-1].pictures)])
 
-        for piece in answer.pieces(self._own_context(), interrupt, forget):
+        for piece in answer.pieces(self._own_cache(), interrupt, forget):
             if self._turns is not turns and (answer.ids or piece.finish == "stop"):
                 self.forgotten += len(self._turns) + 1 - len(turns)
                 self._turns = turns
             yield piece
 
-    def _items(self, turns: Sequence[Turn]) -> list[Item]:
-        """A conversation as the model reads it."""
-        items: list[Item] = []
-        for turn in turns:
-            items += self._model.items(turn.prompt, turn.pictures, first=not items)
-            items += turn.answer if turn is turns[-1] else self._ended(turn.answer)
-        return items
-
-    def _ended(self, answer: list[int]) -> list[int]:
-        """An answer's ids and its suffix, which the model may have begun to say."""
-        suffix = [(self._model.config.prompt.assistant_suffix, True)]
-        end = self._model.tokenizer.encode(suffix, after=answer[-1] if answer else None)
-        said = (n for n in range(len(end), 0, -1) if answer[-n:] == end[:n])
-        return [*answer, *end[next(said, 0) :]]
-
     def _is_tight(self, items: Sequence[Item], options: Options) -> bool:
         """Whether less than a quarter of the context, or than what is asked for, is left."""
-        size = self._model.decoder.context
+        size = self._bundle.decoder.context
         return len(items) + min(options.max_tokens, size // 4) > size
 
-    def _own_context(self) -> PrefixCache:
-        self._context = self._context or PrefixCache(self._model.decoder)
-        return self._context
+    def _own_cache(self) -> PrefixCache:
+        self._cache = self._cache or PrefixCache(self._bundle.decoder)
+        return self._cache

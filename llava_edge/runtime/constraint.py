@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Collection
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -104,8 +104,8 @@ class Constraint:
             raise UsageError(f"The schema cannot be used ({reason}); change it.")
         if options.regex is not None:
             raise UsageError(
-                f"The regex {options.regex!r} cannot be used ({reason}); change it "
-                "(look-around and back-references are not supported)."
+                f"The regex {options.regex!r} cannot be used ({reason}); change it, without "
+                "look-around and back-references."
             )
         raise UsageError(f"The choices cannot be used ({reason}); give fewer or others.")
 
@@ -135,7 +135,7 @@ def _grammar(options: Options, *, drops_space: bool) -> str:
 
 def _form(options: Options) -> str:
     if options.schema is not None:
-        schema = {"x-guidance": _JSON, **_object(options.schema)}
+        schema = {"x-guidance": _JSON, **json.loads(str(options.schema))}
         return f"form: %json {json.dumps(schema)}"
     if options.regex is not None:
         from llguidance import regex_to_lark
@@ -148,17 +148,6 @@ def _form(options: Options) -> str:
             ) from error
     # A terminal (in capitals): as a rule, a few thousand choices would be too many.
     return f"form: CHOICE\nCHOICE: {' | '.join(map(json.dumps, options.choices))}"
-
-
-def _object(schema: Any) -> dict[str, Any]:
-    """A schema as a JSON object, from itself or from its text."""
-    try:
-        content = json.loads(schema if isinstance(schema, str) else json.dumps(dict(schema)))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UsageError(f"The schema is not JSON ({error}); give a JSON schema.") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"The schema is the JSON {content!r}; give an object.")
-    return content
 
 
 def _reason(message: str) -> str:

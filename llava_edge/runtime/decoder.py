@@ -70,7 +70,7 @@ class _Call:
 class Decoder:
     """The decoder graph, which reads rows into any of its KV caches, one call at a time.
 
-    `turns` are those of all that runs on a GPU; a CPU's decoder has its own. `limit` is the most
+    `queue` is the one of all that runs on a GPU; a CPU's decoder has its own. `limit` is the most
     bytes that runs may take on a GPU beside the weights.
     """
 
@@ -82,7 +82,7 @@ class Decoder:
         device: Device,
         *,
         context: int,
-        turns: CallQueue | None = None,
+        queue: CallQueue | None = None,
         limit: int | None = None,
     ) -> None:
         self.context = context  # the most tokens that a cache holds
@@ -96,8 +96,8 @@ class Decoder:
             vocab_size=config.vocab_size,
             hidden_size=config.hidden_size,
         )
-        self._turns = turns or CallersThread()
-        self._session = self._turns.run(lambda: open_graph(graph, device, often=True, limit=limit))
+        self._queue = queue or CallersThread()
+        self._session = self._queue.run(lambda: open_graph(graph, device, often=True, limit=limit))
         self._check_graph(graph)
         self._options = run_options()
         self._calls: WeakKeyDictionary[KVCache, dict[tuple[int, int], _Call]] = WeakKeyDictionary()
@@ -119,17 +119,17 @@ class Decoder:
         """An empty KV cache; it may be kept, rewound and continued as long as the decoder lives."""
         if self._slots is not None:
             make = self._slots.new_cache
-            return self._turns.run(lambda: compute(make))
+            return self._queue.run(lambda: compute(make))
         dtype = self._config.cache_type(self._device.graph)
         return HostKVCache(cache_shape(self._config, self.context), dtype)
 
     def numbers(self, cache: KVCache) -> Numbers:
         """What a cache holds: see KVCache.numbers."""
-        return self._turns.run(lambda: compute(cache.numbers))
+        return self._queue.run(lambda: compute(cache.numbers))
 
     def restore(self, cache: KVCache, numbers: Numbers) -> None:
         """Hold what another cache for this decoder held."""
-        self._turns.run(lambda: compute(lambda: cache.restore(numbers)))
+        self._queue.run(lambda: compute(lambda: cache.restore(numbers)))
 
     def read(
         self,
@@ -179,7 +179,7 @@ class Decoder:
         """Append rows, and up to `size` others of anything, which later rows overwrite."""
         call = self._call(cache, size, len(positions))
         call.fill(rows, positions, cache.length)
-        self._turns.run(lambda: self._run(call, cache, interrupt))
+        self._queue.run(lambda: self._run(call, cache, interrupt))
         cache.length += len(rows)
         logits: Floats = call.logits[0]
         return logits
@@ -212,7 +212,7 @@ class Decoder:
             compute(lambda: slot.append(row, cache.length))
             return compute(lambda: ask(slot))
 
-        result = self._turns.run(call)
+        result = self._queue.run(call)
         cache.length += 1
         return result
 

@@ -66,12 +66,11 @@ def fitting_context(
     if available is None:
         return size, ""
     fit = expected.context(available)
-    if fit < min(size, LEAST_CONTEXT):
+    if fit < (least := min(size, LEAST_CONTEXT)):
+        needed = expected.loaded + least * expected.kv_cache_per_token
         raise LlavaEdgeError(
-            f"The bundle takes about {expected.loaded / 1e9:.1f} GB and "
-            f"{expected.kv_cache_per_token / 1e6:.2f} MB for each token, and "
-            f"{available / 1e9:.1f} GB of memory are free{_where(device)}; end other programs, or "
-            "export it with fewer bits."
+            f"The bundle takes about {needed / 1e9:.1f} GB, and {available / 1e9:.1f} GB of memory "
+            f"are free{_where(device)}; end other programs, or export it with fewer bits."
         )
     if fit >= size:
         return size, ""

@@ -17,12 +17,16 @@ class Interrupted(Exception):
 
 
 class Interrupt:
-    """What the runs of one answer look at; onnxruntime stops a run between two of its nodes."""
+    """What the runs of one answer look at; onnxruntime stops a run between two of its nodes.
 
-    def __init__(self, timeout: float | None = None) -> None:
+    `timeout` is in seconds, counted from the moment `since` of time.perf_counter, or from now.
+    """
+
+    def __init__(self, timeout: float | None = None, since: float | None = None) -> None:
         self.reason: Reason | None = None
         self.run_options: onnxruntime.RunOptions = run_options()
-        self._deadline = None if timeout is None else time.perf_counter() + timeout
+        since = time.perf_counter() if since is None else since
+        self._deadline = None if timeout is None else since + timeout
         self._timer: Timer | None = None
 
     def begin(self) -> None:

@@ -1,6 +1,5 @@
 """Tensors of `weights.bin` that the host reads itself."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +19,15 @@ def map_tensor(
     fits = ref is not None and ref.shape == shape and ref.dtype in dtypes and ref.offset >= 0
     if ref is None or not fits:
         raise BundleError(
-            f"bundle.json places {ref} in {weights}, but {' or '.join(dtypes)} {list(shape)} was "
-            "expected there; export the bundle again."
+            f"bundle.json describes a tensor in {weights} as {ref}, not as "
+            f"{' or '.join(dtypes)} {list(shape)}; export the bundle again."
         )
     dtype = "uint16" if ref.dtype == "bfloat16" else ref.dtype
     try:
         mapped = np.memmap(weights, dtype=dtype, mode="r", offset=ref.offset, shape=shape)
     except (OSError, ValueError) as error:
         raise BundleError(
-            f"{weights} ends before byte {ref.offset} and the {math.prod(shape)} numbers that "
-            "bundle.json places there; export the bundle again."
+            f"{weights} is too short for the tensor {list(shape)} at byte {ref.offset:,}; "
+            "export the bundle again."
         ) from error
     return np.asarray(mapped)  # a plain array over the same pages, quicker to index

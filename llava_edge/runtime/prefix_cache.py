@@ -23,7 +23,7 @@ class PrefixCache:
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
-        self.cache = decoder.new_cache()
+        self.kv_cache = decoder.new_cache()
         self.run = 0  # counts prompts: tells an answer that another one has begun
         self.items: list[Item] = []
         self.logits = np.empty(0, dtype=np.float32)
@@ -53,7 +53,7 @@ class PrefixCache:
         for start, end in _chunks(known, len(items), self._decoder.chunk):
             self.check(run)
             rows = self._rows(items[start:end])
-            self.logits = self._decoder.read(self.cache, rows, interrupt=interrupt)[0]
+            self.logits = self._decoder.read(self.kv_cache, rows, interrupt=interrupt)[0]
             self.items.extend(items[start:end])
             yield end
 
@@ -61,25 +61,25 @@ class PrefixCache:
         """Raise UsageError where another prompt has been begun since that run."""
         if run != self.run:
             raise UsageError(
-                "Another turn of this conversation was begun before the answer had ended; finish "
-                "or close one first, or use a conversation for each."
+                "Another turn of this conversation was begun before the answer ended; finish or "
+                "close one first."
             )
 
     def read(self, ids: Sequence[int], interrupt: Interrupt | None = None) -> Floats:
         """Append ids that were answered or guessed -> the logits [len(ids), V] after each."""
         self.cut(len(self.items))
         if len(ids) == 1:
-            logits = self._decoder.step(self.cache, ids[0], interrupt)[None]
+            logits = self._decoder.step(self.kv_cache, ids[0], interrupt)[None]
         else:
             rows, every = self._decoder.embed(ids), range(len(ids))
-            logits = self._decoder.read(self.cache, rows, every, interrupt)
+            logits = self._decoder.read(self.kv_cache, rows, every, interrupt)
         self.items.extend(ids)
         return logits
 
     def top(self, id: int, interrupt: Interrupt | None = None) -> Top:
         """Append an id that was answered -> the likeliest after it."""
         self.cut(len(self.items))
-        top = self._decoder.top(self.cache, id, interrupt)
+        top = self._decoder.top(self.kv_cache, id, interrupt)
         self.items.append(id)
         return top
 
@@ -93,13 +93,13 @@ class PrefixCache:
 
     def cut(self, length: int) -> None:
         """Forget all but the first `length` items."""
-        self.cache.rewind(length)
+        self.kv_cache.rewind(length)
         del self.items[length:]
 
     def restore(self, items: Sequence[Item], numbers: Numbers) -> None:
-        """Hold what another context's cache held, which were the first of these items."""
-        self._decoder.restore(self.cache, numbers)
-        self.items = list(items[: self.cache.length])
+        """Hold what was read of another cache: the first of these items."""
+        self._decoder.restore(self.kv_cache, numbers)
+        self.items = list(items[: self.kv_cache.length])
 
     def _rows(self, items: Sequence[Item]) -> Floats:
         """The rows [S, D] of ids and pictures, in their order."""
@@ -113,7 +113,7 @@ class PrefixCache:
 
 
 class PrefixCaches:
-    """Lends contexts to answers; the last one that came back is kept for the next prompt."""
+    """Lends caches to answers; the last one that came back is kept for the next prompt."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
@@ -122,15 +122,15 @@ class PrefixCaches:
 
     @contextmanager
     def lend(self) -> Iterator[PrefixCache]:
-        """The kept context, or a new one while that is lent."""
+        """The kept cache, or a new one while that is lent."""
         with self._lock:
-            context, self._kept = self._kept, None
-        context = context or PrefixCache(self._decoder)
+            cache, self._kept = self._kept, None
+        cache = cache or PrefixCache(self._decoder)
         try:
-            yield context
+            yield cache
         finally:
             with self._lock:
-                self._kept = context
+                self._kept = cache
 
 
 def _chunks(start: int, end: int, size: int) -> Iterator[tuple[int, int]]:

@@ -16,11 +16,19 @@ Logits = npt.NDArray[np.float32]  # [V]
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """How probable the model held a token, and the likeliest in its place, in nats."""
+    """How probable the model found a token of its answer.
+
+    The probabilities are the model's own: before temperature, penalties, bias and form.
+
+    - id: of the token that was answered.
+    - logprob: its log probability, in nats, 0 or less.
+    - likeliest: (id, log probability) of the likeliest tokens in its place, the likeliest first; as
+      many as Options.logprobs asks for.
+    """
 
     id: int
     logprob: float
-    likeliest: tuple[tuple[int, float], ...]  # (id, logprob), falling
+    likeliest: tuple[tuple[int, float], ...]
 
 
 class Sampler:
@@ -64,8 +72,8 @@ def finite(id: int, logit: float) -> int:
     """The id of the largest logit, where that is a number; raises LlavaEdgeError."""
     if not math.isfinite(logit):
         raise LlavaEdgeError(
-            f"The model's best next token has the logit {logit}, not a finite number; "
-            "answer on another device, or export the bundle again."
+            f"The next token's logit is {logit}, not a finite number; choose another device, or "
+            "export the bundle again."
         )
     return id
 

@@ -4,26 +4,17 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from llava_edge.core.files import write_atomically
-from llava_edge.errors import StateError
+from llava_edge.errors import StateError, UsageError
 from llava_edge.runtime.kv_cache import Numbers
+from llava_edge.runtime.turn import Turn
 from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class Turn:
-    """The words, with `<image>` where a picture stands, the pictures, and the answer's ids."""
-
-    prompt: str
-    pictures: tuple[ImageEmbeddings, ...]
-    answer: list[int] = field(default_factory=list)
 
 
 def write_chat(path: Path, fingerprint: str, turns: Sequence[Turn], numbers: Numbers) -> None:
@@ -61,7 +52,7 @@ def read_chat(path: Path, fingerprint: str, shape: tuple[int, ...]) -> tuple[lis
             cache: Numbers = file["cache"]
     except OSError as error:
         raise StateError(f"{path} cannot be read ({error.strerror}); name another file.") from error
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, EOFError, UsageError, zipfile.BadZipFile) as error:
         raise StateError(
             f"{path} is no saved conversation, or a damaged one; name a file that Chat.save wrote."
         ) from error

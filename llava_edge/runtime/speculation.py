@@ -1,7 +1,8 @@
-"""Prompt lookup: what followed the same words before is guessed, and read together.
+"""Speculator: guesses what followed the same words before, and has several ids read at once.
 
-https://github.com/apoorvumang/prompt-lookup-decoding. The logits that come out are the model's own
-for what was really answered, so guesses change how long an answer takes and not what it says.
+Known as prompt lookup: https://github.com/apoorvumang/prompt-lookup-decoding. The logits that come
+out are the model's own for what was really answered, so guesses change how long an answer takes
+and not what it says.
 """
 
 from collections import deque
@@ -19,42 +20,42 @@ WORTH = 1.0  # right ids a guess: six rows took 1.8 times as long as one, on two
 
 
 class Speculator:
-    """Reads an answer's ids into a context, and with `guesses` what may follow them.
+    """Reads an answer's ids into a prefix cache, and with `guesses` what may follow them.
 
     Guessing ends by itself where too little of it comes true.
     """
 
-    def __init__(self, context: PrefixCache, interrupt: Interrupt, *, guesses: bool) -> None:
-        self._context = context
-        self._run = context.run
+    def __init__(self, cache: PrefixCache, interrupt: Interrupt, *, guesses: bool) -> None:
+        self._cache = cache
+        self._run = cache.run
         self._interrupt = interrupt
-        self._seen = SeenItems(context.items) if guesses else None
+        self._seen = SeenItems(cache.items) if guesses else None
         self._ahead: deque[tuple[int, Floats]] = deque()  # guessed ids and the logits after them
         self._guesses = self._right = 0
 
     def after(self, id: int) -> Floats:
-        """The logits [V] after one more id; raises UsageError where the context was taken away."""
-        self._context.check(self._run)
+        """The logits [V] after one more id; raises UsageError where another prompt was begun."""
+        self._cache.check(self._run)
         if self._seen is not None:
             self._seen.push(id)
         if self._ahead:
             guessed, logits = self._ahead.popleft()
             if guessed == id:
                 self._right += 1
-                self._context.keep(id)
+                self._cache.keep(id)
                 return logits
             self._ahead.clear()
         guess = self._guess()
-        logits = self._context.read([id, *guess], self._interrupt)
-        self._context.forget(len(guess))
+        logits = self._cache.read([id, *guess], self._interrupt)
+        self._cache.forget(len(guess))
         self._ahead.extend(zip(guess, logits[1:], strict=True))
         after: Floats = logits[0]
         return after
 
     def top_after(self, id: int) -> Top:
         """The likeliest id after one more, chosen where the logits are; nothing is guessed."""
-        self._context.check(self._run)
-        return self._context.top(id, self._interrupt)
+        self._cache.check(self._run)
+        return self._cache.top(id, self._interrupt)
 
     def _guess(self) -> list[int]:
         if self._seen is None:
@@ -62,7 +63,7 @@ class Speculator:
         if self._guesses >= TRIALS and self._right < WORTH * self._guesses:
             self._seen = None
             return []
-        room = self._context.size - len(self._context.items) - 1
+        room = self._cache.size - len(self._cache.items) - 1
         guess = self._seen.follow(min(GUESSED, room))
         self._guesses += bool(guess)
         return guess

@@ -5,11 +5,13 @@ from llava_edge.runtime.interrupt import Interrupt
 
 
 class Stream:
-    """Iterates over the pieces of an answer.
+    """Iterates over the pieces of an answer, which is computed as it is iterated.
 
-    stream = model.stream("Describe the picture.", "photo.jpg")
-    for piece in stream:
-        print(piece.text, end="")  # meanwhile another thread may call stream.cancel()
+        stream = model.stream("Describe the picture.", "photo.jpg")
+        for piece in stream:
+            print(piece.text, end="")  # meanwhile another thread may call stream.cancel()
+
+    Raises DeviceError, in the iteration, where the device fails.
     """
 
     def __init__(self, pieces: Pieces, interrupt: Interrupt) -> None:
@@ -30,9 +32,9 @@ class Stream:
         self._interrupt.end("cancelled")
 
     def close(self) -> None:
-        """Give the answer up, in the thread that iterates."""
+        """Give the answer up, in the thread that iterates; there is no last piece."""
         self._pieces.close()
 
     def text(self) -> str:
-        """The rest of the answer as a whole."""
+        """Iterate to the end, and return the words that were still to come."""
         return "".join(piece.text for piece in self)

@@ -13,7 +13,7 @@ from llava_edge.core.bundle_config import VisionConfig
 from llava_edge.core.machine import release_unused
 from llava_edge.core.picture import PictureSource, TarMember, load_picture, preprocess
 from llava_edge.core.tiles import assemble, cut
-from llava_edge.errors import BundleError
+from llava_edge.errors import BundleError, UsageError
 from llava_edge.runtime.devices.call_queue import CallersThread, CallQueue
 from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.devices.device_memory import DeviceTensor, FixedRun, compute, run_options
@@ -28,9 +28,14 @@ SOURCES = 4096  # files that are recognised before they are decoded
 
 @dataclass(frozen=True, eq=False)
 class ImageEmbeddings:
-    """A picture as the language model sees it: rows [T, D]; may be used in several prompts.
+    """A picture as the language model sees it, as `encode_image` returns it.
 
-    Equal where the rows are.
+    It may be given as the `image` of several prompts. Equal where the rows are, and then of the
+    same hash.
+
+    - rows: float32 [T, D], a row for each image token, as wide as the language model.
+
+    Raises UsageError where rows are anything else.
     """
 
     rows: Floats
@@ -38,6 +43,9 @@ class ImageEmbeddings:
     _reduced: dict[int, "ImageEmbeddings"] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        rows = self.rows
+        if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype != np.float32:
+            raise UsageError("Image embeddings are rows of numbers; give float32 [T, D].")
         digest = sha256(np.ascontiguousarray(self.rows).data).digest()
         object.__setattr__(self, "key", digest)
 
@@ -48,7 +56,12 @@ class ImageEmbeddings:
         return hash(self.key)
 
     def reduced(self, count: int) -> "ImageEmbeddings":
-        """The `count` most diverse of its rows, in their order; see reduction.diverse."""
+        """The `count` of its rows that differ most from one another, in their order.
+
+        Raises UsageError where it has fewer.
+        """
+        if count == len(self.rows):
+            return self
         if count not in self._reduced:
             rows = _frozen(self.rows[diverse(self.rows, count)])
             self._reduced[count] = ImageEmbeddings(rows)
@@ -59,7 +72,7 @@ class VisionEncoder:
     """The vision tower and projector of a bundle.
 
     The embeddings of pictures are remembered, up to `cache_bytes`, those that were asked for last.
-    `turns` and `limit` are as for a Decoder.
+    `queue` and `limit` are as for a Decoder.
     """
 
     def __init__(
@@ -71,19 +84,19 @@ class VisionEncoder:
         *,
         hidden_size: int,
         cache_bytes: int = IMAGE_CACHE,
-        turns: CallQueue | None = None,
+        queue: CallQueue | None = None,
         limit: int | None = None,
     ) -> None:
         self._config = config
-        self._turns = turns or CallersThread()
+        self._queue = queue or CallersThread()
         self._newline: Floats | None = None
         if config.tiles is not None:
             newline = map_tensor(weights, config.tiles.newline, (hidden_size,), "float32")
             self._newline = newline.astype(np.float32)
-        self._session = self._turns.run(lambda: open_graph(graph, device, often=False, limit=limit))
+        self._session = self._queue.run(lambda: open_graph(graph, device, often=False, limit=limit))
         self._check_graph(graph, hidden_size)
-        self._one = self._turns.run(lambda: compute(lambda: self._fixed_run(device, hidden_size)))
-        self._turn = FairLock()
+        self._one = self._queue.run(lambda: compute(lambda: self._fixed_run(device, hidden_size)))
+        self._encoding = FairLock()  # one picture at a time, so that none is encoded twice
         self._remembered = _Remembered(cache_bytes)
         self._pixels_of: OrderedDict[bytes | None, bytes] = OrderedDict()  # by a file's hash
 
@@ -94,7 +107,7 @@ class VisionEncoder:
 
     def encode(self, source: PictureSource) -> ImageEmbeddings:
         """Encode a picture; the same picture again costs no run. Raises PictureError."""
-        with self._turn:
+        with self._encoding:
             name = _digest(source)
             known = self._remembered.get(self._pixels_of.get(name, b""))
             return known or self._encode(source, name)
@@ -125,13 +138,13 @@ class VisionEncoder:
         nodes = (*self._session.get_inputs(), *self._session.get_outputs())
         if (found := {node.name: node.shape[1:] for node in nodes}) != expected:
             raise BundleError(
-                f"The graph {graph} has {found}, but by its bundle.json {expected}; "
+                f"The graph {graph} has {found}, and its bundle.json says {expected}; "
                 "export the bundle again."
             )
 
     def rows(self, pixels: Floats, size: tuple[int, int]) -> Floats:
         """Pixels [n, 3, H, W] of a picture (width, height) -> [T, D], which are not remembered."""
-        embeds = self._turns.run(lambda: compute(lambda: self._compute(pixels)))
+        embeds = self._queue.run(lambda: compute(lambda: self._compute(pixels)))
         rows: Floats = embeds[0]
         tiles = self._config.tiles
         if tiles is not None and self._newline is not None:

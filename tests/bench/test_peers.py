@@ -67,7 +67,8 @@ def asked(exact: Llava, photo_file: Path, tmp_path: Path) -> PeerQuestion:
 
 
 def test_a_question_is_what_the_bundle_itself_reads(exact: Llava, asked: PeerQuestion) -> None:
-    items = exact.items(*exact.encode(asked.prompt, Path(asked.picture), DEFAULTS))
+    turn = exact.bundle.turn(asked.prompt, Path(asked.picture), DEFAULTS)
+    items = exact.bundle.items([turn])
     ids = [item for item in items if isinstance(item, int)]
     assert ids == [*asked.before, *asked.after] and len(items) == asked.tokens
     assert PeerQuestion(**json.loads(json.dumps(asked.fields()))).prompt == asked.prompt

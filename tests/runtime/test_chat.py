@@ -27,10 +27,10 @@ SHORT = Options(max_tokens=6)
 
 def read_anew(chat: Chat, options: Options) -> list[int]:
     """The answer to a conversation's last turn, without anything in the KV cache."""
-    model, turns = chat._model, chat._turns
+    bundle, turns = chat._bundle, chat._turns
     asked = [*turns[:-1], replace(turns[-1], answer=[])]
-    answer = model.begin(chat._items(asked), options, encode_seconds=0)
-    list(answer.pieces(PrefixCache(model.decoder), Interrupt()))
+    answer = bundle.begin(bundle.items(asked), options, encode_seconds=0)
+    list(answer.pieces(PrefixCache(bundle.decoder), Interrupt()))
     return answer.ids
 
 
@@ -40,7 +40,7 @@ def assert_read_anew(chat: Chat, options: Options) -> None:
     In a quantized model an answer's own tokens, which were read one by one, are rounded otherwise
     when they are read together, so that another word may win a near tie.
     """
-    if chat._model.config.quantization.method == "none":
+    if chat._bundle.config.quantization.method == "none":
         assert read_anew(chat, options) == chat._turns[-1].answer
 
 
@@ -70,7 +70,7 @@ def test_turns_are_rendered_as_in_training(model: Llava, photo: Image.Image) -> 
         for segment in render(roles[:-1], model.config.prompt, model.tokenizer)
         if isinstance(segment, Text)
     )
-    ids = chat._items(chat._turns)
+    ids = model.bundle.items(chat._turns)
     said = model.tokenizer._tokenizer.decode(ids, skip_special_tokens=False)
     assert said.replace("\ufffd", "").startswith(text.replace("\ufffd", ""))
 
@@ -82,29 +82,29 @@ def test_a_format_may_end_answers_with_words(model: Llava) -> None:
     end = whole[10:13]
     prompt = replace(model.config.prompt, assistant_suffix=end, stop_strings=(end,))
     ending = replace(
-        model,
+        model.bundle,
         config=replace(model.config, prompt=prompt),
-        vocabulary=replace(model.vocabulary, stop_strings=(end,)),
+        vocabulary=replace(model.bundle.vocabulary, stop_strings=(end,)),
     )
-    chat = ending.chat()
+    chat = Chat(ending)
     *pieces, last = chat.stream(TURNS[0], options=options)
     said = "".join(piece.text for piece in [*pieces, last])
     assert (said, last.finish) == (whole[: whole.index(end)], "stop")
     assert model.tokenizer.decode(chat._turns[0].answer) == said
     chat.answer(TURNS[1], options=SHORT)
     assert f"{said}{end}{prompt.turn_separator}user\n{TURNS[1]}" in model.tokenizer.decode(
-        [item for item in chat._items(chat._turns) if isinstance(item, int)]
+        [item for item in ending.items(chat._turns) if isinstance(item, int)]
     )
 
 
 def test_what_a_model_says_of_a_suffix_is_not_repeated(model: Llava) -> None:
     prompt = replace(model.config.prompt, assistant_suffix=" \n<|im_end|>")
-    chat = replace(model, config=replace(model.config, prompt=prompt)).chat()
+    bundle = replace(model.bundle, config=replace(model.config, prompt=prompt))
     end = model.tokenizer.encode([(prompt.assistant_suffix, True)])
     assert len(end) > 2
     for said in range(len(end)):
-        assert chat._ended([7, *end[:said]]) == [7, *end]
-    assert chat._ended([]) == end
+        assert bundle.ended([7, *end[:said]]) == [7, *end]
+    assert bundle.ended([]) == end
 
 
 def test_conversations_beside_each_other_on_one_model(model: Llava) -> None:
@@ -188,7 +188,7 @@ def test_an_answer_that_fills_the_context_goes_on(tiny_bundle: Path) -> None:
     chat, options = model.chat(), Options(max_tokens=6, temperature=3.0, seed=0)
     chat.answer(TURNS[0], options=options)
     chat.answer(TURNS[1], options=options)
-    (stop,) = model.vocabulary.stop
+    (stop,) = model.bundle.vocabulary.stop
     endless = Options(max_tokens=60, when_full="shift", logit_bias={stop: -1000.0})
     *_, last = chat.stream(TURNS[2], options=endless)
     assert (last.finish, last.timings.generated_tokens) == ("length", 60)

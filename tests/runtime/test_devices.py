@@ -250,7 +250,7 @@ def test_a_gpu_that_is_taken_away_ends_the_answer_in_a_sentence(
         raise RuntimeError(f"/onnxruntime_src/cuda_call.cc:154 {cause} ; GPU=0 ; hostname=h ;")
 
     monkeypatch.setattr("llava_edge.runtime.devices.device_memory.FixedRun.__call__", fail)
-    with pytest.raises(DeviceError, match=rf"^onnxruntime could not go on \({cause}\); {way_out}"):
+    with pytest.raises(DeviceError, match=rf"^onnxruntime failed \({cause}\); {way_out}"):
         model.answer("Tell")
     monkeypatch.undo()
     assert opened(tiny_bundle, IMITATED, CPU)[0].answer("Tell") == expected

@@ -1,5 +1,6 @@
 """Llava's public calls: the same answers however they are asked for, and refusals in a sentence."""
 
+import logging
 from itertools import zip_longest
 from pathlib import Path
 
@@ -33,14 +34,14 @@ SHORT = Options(max_tokens=8)
 
 
 def items(model: Llava, prompt: str, *images: Image.Image) -> list[Item]:
-    return model.items(*model.encode(prompt, list(images), DEFAULTS))
+    return model.bundle.items([model.bundle.turn(prompt, images, DEFAULTS)])
 
 
 def logits(model: Llava, prompt: str, *images: Image.Image) -> list[float]:
     """After a prompt that is read anew."""
-    context = PrefixCache(model.decoder)
-    list(context.prefill(items(model, prompt, *images)))
-    return list(context.logits)
+    cache = PrefixCache(model.decoder)
+    list(cache.prefill(items(model, prompt, *images)))
+    return list(cache.logits)
 
 
 def test_answer_is_the_joined_stream(model: Llava, photo: Image.Image) -> None:
@@ -128,7 +129,7 @@ def test_logprobs_are_those_of_the_tokens(model: Llava) -> None:
     options = Options(max_tokens=12, temperature=2.0, seed=4, logprobs=2)
     pieces = list(model.stream("Tell", options=options))
     tokens = [token for piece in pieces for token in piece.logprobs]
-    ids = [token.id for token in tokens if token.id not in model.vocabulary.stop]
+    ids = [token.id for token in tokens if token.id not in model.bundle.vocabulary.stop]
     assert len(ids) == pieces[-1].timings.generated_tokens
     assert model.tokenizer.decode(ids).startswith(pieces[0].text)
     for token in tokens:
@@ -150,7 +151,7 @@ def test_stop_strings_end_an_answer(model: Llava) -> None:
 
 
 def test_pieces_join_to_the_text_of_the_ids(model: Llava) -> None:
-    answer = model.begin(
+    answer = model.bundle.begin(
         items(model, "Tell"), Options(max_tokens=40, temperature=3.0, seed=1), encode_seconds=0
     )
     from llava_edge.runtime.interrupt import Interrupt
@@ -165,12 +166,12 @@ def test_v0_ends_answers_with_words(tmp_path: Path) -> None:
     write_llava(tmp_path, Tiny(prompt="vicuna_v1"))
     export(tmp_path, tmp_path / "bundle", prompt="v0")
     model = load(tmp_path / "bundle")
-    assert model.vocabulary.stop_strings == ("###",)
-    assert model.vocabulary.stop == {model.tokenizer.token_id("</s>")}
+    assert model.bundle.vocabulary.stop_strings == ("###",)
+    assert model.bundle.vocabulary.stop == {model.tokenizer.token_id("</s>")}
 
 
 def test_stops_at_a_stop_token(model: Llava) -> None:
-    (stop,) = model.vocabulary.stop
+    (stop,) = model.bundle.vocabulary.stop
     options = Options(max_tokens=9, logit_bias={stop: 1000.0})
     *_, last = model.stream("Tell", options=options)
     assert (last.finish, last.timings.generated_tokens) == ("stop", 0)
@@ -199,7 +200,7 @@ def test_a_prompt_that_does_not_fit(model: Llava, photo: Image.Image) -> None:
 
 
 def test_more_pictures_than_fit_are_refused_before_they_are_looked_at(model: Llava) -> None:
-    with pytest.raises(PromptError, match=r"8 pictures of 36 .* give at most 7 pictures"):
+    with pytest.raises(PromptError, match=r"8 pictures take 288 tokens .* holds 256; give fewer"):
         model.stream("<image>" * 8, [Path("not even there.png")] * 8)
 
 
@@ -294,6 +295,28 @@ def test_what_was_loaded(tiny_bundle: Path) -> None:
     model = load(str(tiny_bundle))
     assert model.path == tiny_bundle
     assert model.device.name == "cpu"
+
+
+def test_what_was_loaded_is_logged_and_not_printed(
+    tiny_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(expected_memory, "LEAST_CONTEXT", 10)
+    expected = expected_memory.expected_memory(load(tiny_bundle).config)
+    room = expected.loaded + 120 * expected.kv_cache_per_token
+    monkeypatch.setattr(expected_memory, "available_memory", lambda: room)
+    with caplog.at_level(logging.INFO, logger="llava_edge"):
+        model = load(tiny_bundle)
+        model.answer("Tell", options=SHORT)
+    loaded, *notes = [record.getMessage() for record in caplog.records]
+    assert str(tiny_bundle) in loaded and " on cpu in " in loaded and " hold 120 tokens" in loaded
+    assert notes == list(model.notes) and len(notes) == 1
+    assert {(record.name, record.levelname) for record in caplog.records} == {
+        ("llava_edge", "INFO")
+    }
+    assert capfd.readouterr() == ("", "")
 
 
 def test_logits_are_those_of_transformers_with_a_picture_in_the_middle(

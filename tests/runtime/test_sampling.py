@@ -88,7 +88,7 @@ def test_only_what_is_allowed_is_chosen(temperature: float) -> None:
 @pytest.mark.parametrize("temperature", [0, 1])
 @pytest.mark.parametrize("logits", [[np.nan, 0.0], [np.inf, 0.0], [-np.inf, -np.inf]])
 def test_logits_that_are_no_numbers_are_told(temperature: float, logits: list[float]) -> None:
-    with pytest.raises(LlavaEdgeError, match="not a finite number; answer on another device"):
+    with pytest.raises(LlavaEdgeError, match="not a finite number; choose another device"):
         sampler(temperature=temperature)(np.array(logits, dtype=np.float32))
 
 

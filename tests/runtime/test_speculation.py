@@ -18,7 +18,7 @@ PROMPT = [5, 77, 200, 13, 250, 8, 91, 166, 40, 260, 71]
 
 
 class Counting(PrefixCache):
-    """A context that notes how many ids each call reads."""
+    """A prefix cache that notes how many ids each call reads."""
 
     def __init__(self, model: Llava) -> None:
         super().__init__(model.decoder)
@@ -31,9 +31,9 @@ class Counting(PrefixCache):
 
 
 def read_all(model: Llava, ids: list[int], *, guesses: bool) -> tuple[Counting, list[Floats]]:
-    context = Counting(model)
-    reader = Speculator(context, Interrupt(), guesses=guesses)
-    return context, [reader.after(id).copy() for id in ids]
+    cache = Counting(model)
+    reader = Speculator(cache, Interrupt(), guesses=guesses)
+    return cache, [reader.after(id).copy() for id in ids]
 
 
 @pytest.mark.parametrize("answer", [[*PROMPT[2:], 3, 5, 77, 200, 9, 9, 9, 9], [9, 8] * 9])
@@ -62,15 +62,15 @@ def test_answers_are_the_same(tiny_bundle_fp32: Path, photo: Image.Image, seed: 
 
 def test_guessing_ends_where_it_is_wrong(model: Llava) -> None:
     answer = [id for step in range(12) for id in (5, 77, 100 + step)]  # 200 is guessed, not found
-    context, _ = read_all(model, answer, guesses=True)
-    assert sum(size > 1 for size in context.calls) == TRIALS
+    cache, _ = read_all(model, answer, guesses=True)
+    assert sum(size > 1 for size in cache.calls) == TRIALS
 
 
 def test_no_guess_passes_the_end_of_the_context(model: Llava) -> None:
     room = model.decoder.context - len(PROMPT)
     answer = (PROMPT * model.decoder.context)[:room]
-    context, _ = read_all(model, answer, guesses=True)
-    assert len(context.items) == model.decoder.context
+    cache, _ = read_all(model, answer, guesses=True)
+    assert len(cache.items) == model.decoder.context
 
 
 @given(st.lists(st.integers(0, 3), max_size=30))

@@ -111,7 +111,7 @@ def test_another_thread_ends_an_answer(tiny_bundle: Path) -> None:
 
 def test_a_deadline_ends_an_answer(tiny_bundle: Path) -> None:
     model = load(tiny_bundle)
-    (stop,) = model.vocabulary.stop
+    (stop,) = model.bundle.vocabulary.stop
     options = Options(timeout=0.03, max_tokens=100_000, logit_bias={stop: -1000.0})
     chat, finishes = model.chat(), []
     for _ in range(3):

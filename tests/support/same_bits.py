@@ -36,11 +36,11 @@ def ways(model: Llava, ids: list[int], random: np.random.Generator) -> Iterator[
     for end in range(1, len(ids)):
         assert np.array_equal(in_chunks(model, ids[:end], [end])[0], every[end - 1])
     yield every[-1]
-    context = PrefixCache(model.decoder)
+    cache = PrefixCache(model.decoder)
     for known in (*range(1, len(ids)), *range(len(ids), 0, -1)):
         for prompt in ([*ids[:known], 3, 4, 5], ids):
-            list(context.prefill(prompt))
-        yield context.logits
+            list(cache.prefill(prompt))
+        yield cache.logits
 
 
 def in_chunks(

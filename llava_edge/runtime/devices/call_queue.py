@@ -14,7 +14,7 @@ class CallQueue(Protocol):
     """Makes one call after another, those of all threads."""
 
     def run(self, call: Callable[[], T]) -> T:
-        """What the call returns, once it has had its turn; raises what it raises."""
+        """What the call returns, after all that were asked before it; raises what it raises."""
 
 
 class CallersThread:
@@ -24,7 +24,7 @@ class CallersThread:
         self._lock = FairLock()
 
     def run(self, call: Callable[[], T]) -> T:
-        """See Turns."""
+        """See CallQueue."""
         with self._lock:
             return call()
 
@@ -36,7 +36,7 @@ class OneThread:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="llava-edge-gpu")
 
     def run(self, call: Callable[[], T]) -> T:
-        """See Turns."""
+        """See CallQueue."""
         return self._executor.submit(call).result()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from llava_edge.core.extras import install_command
 from llava_edge.errors import DeviceError
+from llava_edge.runtime.devices.device import onnxruntime_library
 
 CUDA = 13_000  # that onnxruntime-gpu is built for, as the driver counts
 DRIVER = 580  # the first that supports it
@@ -97,13 +98,12 @@ def _driver() -> ctypes.CDLL:
 
 def _load_libraries() -> None:
     """Load what the provider needs from NVIDIA's packages, then the provider itself."""
-    import onnxruntime
-
+    onnxruntime = onnxruntime_library()
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
         onnxruntime.preload_dlls()
     if sys.platform == "win32":
         return
-    folder = Path(onnxruntime.__file__).parent / "capi"
+    folder = Path(str(onnxruntime.__file__)).parent / "capi"
     try:
         for name in ("shared", "cuda"):
             ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"), os.RTLD_GLOBAL)

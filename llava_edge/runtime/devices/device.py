@@ -1,5 +1,6 @@
 """Which devices there are, and with how many threads a CPU computes."""
 
+import os
 import re
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -7,9 +8,9 @@ from importlib.util import find_spec
 from types import ModuleType
 
 from llava_edge.core.bundle_config import DeviceName
-from llava_edge.core.extras import install_command
+from llava_edge.core.extras import needed_by
 from llava_edge.core.machine import usable_cores
-from llava_edge.errors import BundleError, LlavaEdgeError, UsageError
+from llava_edge.errors import BundleError, UsageError
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def candidates(name: str, graphs: tuple[DeviceName, ...]) -> list[Device]:
 
     Raises UsageError for an unknown name, BundleError where the bundle has no graph for it.
     """
-    if name not in NAMES:
+    if not isinstance(name, str) or name not in NAMES:
         raise UsageError(f"The device {name!r} is not supported; choose one of {', '.join(NAMES)}.")
     if name == "auto":
         gpus = [gpu for gpu in GPUS if "gpu" in graphs and _is_installed(gpu)]
@@ -94,14 +95,15 @@ def candidates(name: str, graphs: tuple[DeviceName, ...]) -> list[Device]:
 
 
 def onnxruntime_library() -> ModuleType:
-    """Imported late: the package also trains and exports, and starts faster without."""
-    try:
+    """onnxruntime, imported late: the package also trains and exports, and starts faster without.
+
+    Its telemetry, which would keep files in the user's cache and look for a host of Microsoft's, is
+    off unless the user's own ORT_DISABLE_TELEMETRY says otherwise. Raises LlavaEdgeError where it
+    is not installed or does not load.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # which is read as it is imported
+    with needed_by("Running a bundle", "cpu"):
         return import_module("onnxruntime")
-    except ImportError as error:
-        raise LlavaEdgeError(
-            "Running a bundle needs onnxruntime, which is not installed; "
-            f"run `{install_command('cpu')}` in a clone of llava-edge."
-        ) from error
 
 
 def reason(error: Exception) -> str:

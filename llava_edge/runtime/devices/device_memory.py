@@ -95,7 +95,7 @@ def compute(call: Callable[[], T]) -> T:
     except Exception as error:  # onnxruntime's errors share no narrower base
         cause = reason(error)
         raise DeviceError(
-            f"onnxruntime could not go on ({cause}); {_way_out(cause)}, or choose another device."
+            f"onnxruntime failed ({cause}); {_way_out(cause)}, or choose another device."
         ) from error
 
 

@@ -1,0 +1,228 @@
+"""LoadedBundle: a bundle's parts in memory, which turn what a user says into an answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vision_onnx
+from llava_edge.core.bundle_config import BundleConfig
+from llava_edge.core.machine import release_unused
+from llava_edge.core.prompt import IMAGE, Message, Picture, Segment, picture_first, render
+from llava_edge.core.tokenizer import Tokenizer
+from llava_edge.errors import BundleError, PromptError
+from llava_edge.runtime.answer import Answer, Vocabulary
+from llava_edge.runtime.arguments import checked, refusal
+from llava_edge.runtime.constraint import Constraint, Grammars
+from llava_edge.runtime.decoder import Decoder
+from llava_edge.runtime.devices.call_queue import gpu_thread
+from llava_edge.runtime.devices.device import Device
+from llava_edge.runtime.expected_memory import expected_memory, free_memory
+from llava_edge.runtime.options import Count, Options
+from llava_edge.runtime.prefix_cache import Item, PrefixCaches
+from llava_edge.runtime.turn import Image, Images, Turn, checked_image, images_of
+from llava_edge.runtime.vision_encoder import ImageEmbeddings, VisionEncoder
+
+
+@dataclass(frozen=True)
+class LoadedBundle:
+    """What Llava and its chats share: the bundle's parts on a device, and how an answer begins."""
+
+    config: BundleConfig
+    device: Device
+    tokenizer: Tokenizer
+    vision: VisionEncoder
+    decoder: Decoder
+    vocabulary: Vocabulary
+    grammars: Grammars
+    prefix_caches: PrefixCaches  # of prompts that belong to no chat
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        config: BundleConfig,
+        device: Device,
+        context: int,
+        *,
+        image_cache: int,
+        gpu_memory: int | None,
+    ) -> "LoadedBundle":
+        """Open the graphs of a bundle whose files were checked."""
+        tokenizer = Tokenizer.from_file(path / TOKENIZER_JSON)
+        stop, size = _stop_ids(config, tokenizer), config.decoder.vocab_size
+        queue = gpu_thread() if device.separate else None
+        limit = _limit(config, device, gpu_memory)
+        release_unused()
+        decoder = Decoder(
+            path / decoder_onnx(device.graph),
+            path / WEIGHTS_BIN,
+            config.decoder,
+            device,
+            context=context,
+            queue=queue,
+            limit=limit,
+        )
+        release_unused()
+        vision = VisionEncoder(
+            path / vision_onnx(device.graph),
+            path / WEIGHTS_BIN,
+            config.vision,
+            device,
+            hidden_size=config.decoder.hidden_size,
+            cache_bytes=image_cache,
+            queue=queue,
+            limit=limit,
+        )
+        release_unused()
+        return cls(
+            config=config,
+            device=device,
+            tokenizer=tokenizer,
+            vision=vision,
+            decoder=decoder,
+            vocabulary=Vocabulary(tokenizer, size, stop, config.prompt.stop_strings),
+            grammars=Grammars(tokenizer, vocab_size=size, stop=stop),
+            prefix_caches=PrefixCaches(decoder),
+        )
+
+    @property
+    def not_recorded(self) -> str:
+        """Why runs are no CUDA graphs, where they should be."""
+        return self.decoder.not_recorded or self.vision.not_recorded
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this bundle's weights and tokenizer from another's."""
+        listed = [self.config.files[name].sha256 for name in (TOKENIZER_JSON, WEIGHTS_BIN)]
+        cache = self.config.decoder.cache_type(self.device.graph)
+        return sha256(repr((*listed, cache)).encode()).hexdigest()
+
+    def encode_image(self, image: Image, image_tokens: int | None = None) -> ImageEmbeddings:
+        """Encode a picture, where it is not yet, and keep `image_tokens` of its rows."""
+        checked("image_tokens", image_tokens, Count | None)
+        image = checked_image(image)
+        encoded = image if isinstance(image, ImageEmbeddings) else self.vision.encode(image)
+        self._check_rows(encoded)
+        return encoded if image_tokens is None else encoded.reduced(int(image_tokens))
+
+    def turn(self, prompt: str, image: Images, options: Options) -> Turn:
+        """What a user says, with `<image>` where pictures stand, and these pictures encoded.
+
+        Raises UsageError for arguments of other types, PictureError, and PromptError where places
+        and pictures differ or there are more pictures than could ever fit.
+        """
+        _check_prompt(prompt)
+        if not isinstance(options, Options):
+            raise refusal("options", options, "llava_edge.Options(...)")
+        images = images_of(image)
+        if len(images) == 1:
+            prompt = picture_first(prompt, self.config.prompt)
+        if (places := prompt.count(IMAGE)) != len(images):
+            raise PromptError(
+                f"The prompt has {places} {IMAGE} places for {len(images)} pictures; "
+                f"write {IMAGE} once for each picture."
+            )
+        self._check_number(images, options)
+        pictures = (self.encode_image(image, options.image_tokens) for image in images)
+        return Turn(prompt, tuple(pictures))
+
+    def items(self, turns: Sequence[Turn]) -> list[Item]:
+        """A conversation as the model reads it, whose last answer may still grow."""
+        items: list[Item] = []
+        for turn in turns:
+            messages = [Message("user", turn.prompt)]
+            segments = render(messages, self.config.prompt, self.tokenizer, first=not items)
+            items += [item for segment in segments for item in _items(segment, turn.pictures)]
+            items += turn.answer if turn is turns[-1] else self.ended(turn.answer)
+        return items
+
+    def ended(self, answer: list[int]) -> list[int]:
+        """An answer's ids and its suffix, which the model may have begun to say."""
+        suffix = [(self.config.prompt.assistant_suffix, True)]
+        end = self.tokenizer.encode(suffix, after=answer[-1] if answer else None)
+        said = (n for n in range(len(end), 0, -1) if answer[-n:] == end[:n])
+        return [*answer, *end[next(said, 0) :]]
+
+    def begin(self, items: list[Item], options: Options, *, encode_seconds: float) -> Answer:
+        """An answer to a conversation's items, which nothing has been done for yet.
+
+        Raises PromptError where they leave no room for it in the context.
+        """
+        self._check_fit(items)
+        constraint = Constraint(options, self.grammars) if options.constrained else None
+        return Answer(items, options, self.vocabulary, constraint, encode_seconds)
+
+    def _check_rows(self, picture: ImageEmbeddings) -> None:
+        if picture.rows.shape[1] != (size := self.config.decoder.hidden_size):
+            raise PromptError(
+                f"The picture's rows have {picture.rows.shape[1]:,} numbers, and this bundle's "
+                f"have {size:,}; encode the picture with this bundle."
+            )
+
+    def _check_number(self, images: Sequence[Image], options: Options) -> None:
+        """Refuse pictures that could never fit, before time is spent on them."""
+        least = sum(self._least_tokens(image, options) for image in images)
+        if least >= self.decoder.context:
+            raise PromptError(
+                f"The {len(images)} pictures take {least:,} tokens or more, and the context holds "
+                f"{self.decoder.context:,}; give fewer pictures or fewer image_tokens."
+            )
+
+    def _least_tokens(self, image: Image, options: Options) -> int:
+        """How many tokens a picture takes; one that is cut into tiles takes more."""
+        if options.image_tokens is not None:
+            return options.image_tokens
+        if isinstance(image, ImageEmbeddings):
+            return len(image.rows)
+        return self.config.vision.image_tokens
+
+    def _check_fit(self, items: list[Item]) -> None:
+        """The items must leave room for an answer."""
+        size = self.decoder.context
+        if len(items) < size:
+            return
+        rows = sum(isinstance(item, tuple) for item in items)
+        larger = size < self.config.decoder.context_length
+        raise PromptError(
+            f"The prompt takes {len(items):,} tokens ({rows:,} of them image tokens), and the "
+            f"context holds {size:,} with the answer; shorten it or begin a new "
+            f"conversation{', or load the bundle with a larger context' if larger else ''}."
+        )
+
+
+def _check_prompt(prompt: str) -> None:
+    if not isinstance(prompt, str):
+        raise refusal("prompt", prompt, "a string")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise PromptError(
+            f"The prompt has half a character at place {error.start} "
+            f"({prompt[error.start]!r}); leave it out."
+        ) from error
+
+
+def _limit(config: BundleConfig, device: Device, wanted: int | None) -> int | None:
+    """Bytes that each graph's runs may take on a GPU, beside the weights."""
+    free = free_memory(device, wanted) if device.separate else None
+    if free is None:
+        return None
+    return max(free - expected_memory(config, device).weights, 0)
+
+
+def _stop_ids(config: BundleConfig, tokenizer: Tokenizer) -> frozenset[int]:
+    ids = {token: tokenizer.token_id(token) for token in config.prompt.stop}
+    if missing := [token for token, id in ids.items() if id is None]:
+        raise BundleError(
+            f"The bundle's tokenizer lacks the stop token {missing[0]!r} of its prompt format "
+            f"{config.prompt.name}; export it again with another --prompt."
+        )
+    return frozenset(id for id in ids.values() if id is not None)
+
+
+def _items(segment: Segment, pictures: tuple[ImageEmbeddings, ...]) -> list[Item]:
+    if isinstance(segment, Picture):
+        picture = pictures[segment.index]
+        return [(picture, row) for row in range(len(picture.rows))]
+    return list(segment.ids)
