@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from llava_edge.data.picture_folder import PictureFile
 from llava_edge.data.record_table import RecordTable, default_cache, open_table
-from llava_edge.data.records import PictureFile, RecordSource
+from llava_edge.data.records import RecordSource
 from llava_edge.errors import TrainingError
 from llava_edge.train.inputs.batches import Devices, Indexes
 from llava_edge.train.inputs.check import usable_rows

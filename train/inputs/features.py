@@ -11,8 +11,8 @@ from torch import Tensor
 
 from llava_edge.core.bundle_config import ImageConfig
 from llava_edge.core.picture import load_picture, preprocess
+from llava_edge.data.picture_folder import PictureFile
 from llava_edge.data.record_table import RecordTable
-from llava_edge.data.records import PictureFile
 from llava_edge.errors import PictureError
 from llava_edge.train.inputs.batches import Devices, Indexes
 from llava_edge.train.recipe import Recipe
