@@ -19,7 +19,7 @@ from llava_edge.train.engine.trainer import StageTrainer
 from llava_edge.train.inputs.dataset import RecordDataset
 from llava_edge.train.models.learner import AnswerLoss, Learner, compute_dtype
 from llava_edge.train.recipe import Recipe, Stage
-from llava_edge.train.watch.failures import Guard, explained, last_checkpoint
+from llava_edge.train.watch.failures import Guard, last_checkpoint, translate_errors
 from llava_edge.train.watch.flops import peak_operations, training_cost
 from llava_edge.train.watch.journal import Journal
 from llava_edge.train.watch.terminal_display import Display, silence
@@ -78,7 +78,7 @@ def run_stage(
     peak = peak_operations(arguments.device, compute_dtype(recipe))
     throughput, guard = Throughput(cost, peak, arguments.world_size), Guard(name, steps)
     with (
-        explained(name, steps),
+        translate_errors(name, steps),
         closing(Journal(name, recipe.out)) as journal,
         closing(Display(name, console)) as display,
         disable_input_dtype_casting(model.llava),  # autocast casts the adapters instead

@@ -18,7 +18,7 @@ from llava_edge.errors import LargePictureError, PictureError, RecordError, Trai
 from llava_edge.train.inputs.encoder import Encoder
 from llava_edge.train.inputs.problems import TOO_LONG, Problems, RecordProblems, joined, keep, kept
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.watch.track import track
+from llava_edge.train.watch.terminal_bars import track
 
 FAULTS = "faults.json"
 SHARE = 256  # records that a process is given at once

@@ -16,7 +16,7 @@ from llava_edge.data.record_table import RecordTable
 from llava_edge.errors import PictureError
 from llava_edge.train.inputs.batches import Devices, Indexes
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.watch.track import track
+from llava_edge.train.watch.terminal_bars import track
 
 BLOCK = 16  # pictures at once; always the same ones, so that rows are the same bits in every run
 ROWS, DONE = "rows.bin", "done.bin"
