@@ -19,7 +19,7 @@ from llava_edge.train.inputs.features import Features, Records, shown_again
 from llava_edge.train.inputs.labels import Encoding
 from llava_edge.train.models.learner import Learner, compute_dtype, tower_rows
 from llava_edge.train.recipe import Recipe, Stage
-from llava_edge.train.tables import RecipeTables
+from llava_edge.train.recipe_tables import RecipeTables
 
 
 class RunData:

@@ -20,9 +20,9 @@ from llava_edge.train.models.language_model import check_quantizable
 from llava_edge.train.models.learner import Learner, build, compute_dtype
 from llava_edge.train.planning.plan import Plan, make_plan, memory_line
 from llava_edge.train.recipe import Recipe, Stage, resolve_models
+from llava_edge.train.recipe_tables import open_tables
 from llava_edge.train.run_data import RunData
 from llava_edge.train.run_folder import claim, clear, remember
-from llava_edge.train.tables import open_tables
 from llava_edge.train.warm_start import warm_start
 from llava_edge.train.watch.failures import translate_errors
 from llava_edge.train.watch.terminal_display import silence_transformers

@@ -17,7 +17,7 @@ from llava_edge.train.planning.memory_estimate import Batch, ModelShape, StageMe
 from llava_edge.train.planning.model_shape import model_shape
 from llava_edge.train.planning.record_counts import RecordCounts, count_records
 from llava_edge.train.recipe import Recipe, Stage
-from llava_edge.train.tables import RecipeTables, open_tables
+from llava_edge.train.recipe_tables import RecipeTables, open_tables
 
 
 @dataclass(frozen=True)

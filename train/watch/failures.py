@@ -32,7 +32,7 @@ NO_PEER = "closed by peer|reset by peer|Broken pipe|NCCL|ProcessGroup"
 NO_GPU = "CUDA error(?!: device-side assert)"  # which is a bug, and says where
 
 
-class Guard(TrainerCallback):
+class StopOnNan(TrainerCallback):
     """Stops a stage whose loss or gradient is nan or infinite before the optimizer applies it.
 
     `steps` is the folder of the stage's checkpoints.

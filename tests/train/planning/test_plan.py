@@ -12,7 +12,7 @@ from transformers import MambaConfig
 from llava_edge.data.record_table import RecordTable, open_table
 from llava_edge.data.records import RecordSource
 from llava_edge.errors import RecordError, TrainingError
-from llava_edge.train import tables as tables_module
+from llava_edge.train import recipe_tables as tables_module
 from llava_edge.train.inputs.batches import steps_of
 from llava_edge.train.models.learner import build
 from llava_edge.train.planning.plan import Plan, make_plan, memory_line
