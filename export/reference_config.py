@@ -89,7 +89,7 @@ def _vision_config(tower: TowerConfig) -> Any:
     if isinstance(tower, EfficientNetLiteConfig):
         from llava_edge.train.models import efficientnet_lite_model
 
-        return efficientnet_lite_model.EfficientNetLiteConfig(
+        return efficientnet_lite_model.EfficientNetLiteModelConfig(
             image_size=tower.image_size,
             stem_channels=tower.stem_channels,
             stages=tower.stages,
