@@ -29,7 +29,7 @@ LIBRARIES = {
     "core": RUNTIME_LIBRARIES,
     "hub": RUNTIME_LIBRARIES,
     "runtime": RUNTIME_LIBRARIES,
-    "data": {*RUNTIME_LIBRARIES, "datasets"},
+    "data": {*RUNTIME_LIBRARIES, "pyarrow"},
     "cli": {*RUNTIME_LIBRARIES, "rich", "typer"},
 }
 JUDGES = {"calibrate", "reference", "reference_config", "sensitivity"}

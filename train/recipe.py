@@ -232,18 +232,21 @@ def load_recipe(recipe: Path | str, overrides: Iterable[str] = ()) -> Recipe:
         raise TrainingError(f"The recipe {recipe} is wrong: {error}; correct it.") from error
 
 
-def resolve_models(recipe: Recipe, *, weights: bool = True) -> Recipe:
-    """The recipe with folders for its models, those that the hub names being fetched.
-
-    Without `weights` only their small files are.
-
-    Raises TrainingError, before anything is fetched, where something that it reads is missing.
-    """
-    if recipe.missing:
+def require_files(recipe: Recipe) -> None:
+    """Raise TrainingError where a file or folder that the recipe reads does not exist."""
+    if missing := recipe.missing:
         raise TrainingError(
-            f"The recipe names {recipe.missing[0]}, which does not exist; make it or correct the "
-            "recipe."
+            f"The recipe names {missing[0]}, which does not exist; make it or correct the recipe."
         )
+
+
+def resolve_models(recipe: Recipe, *, weights: bool = True) -> Recipe:
+    """The recipe with folders for its models; those that the hub names are fetched.
+
+    Without `weights` only their small files are fetched. Raises TrainingError, before anything is
+    fetched, where something that the recipe reads is missing.
+    """
+    require_files(recipe)
     try:
         return replace(
             recipe,

@@ -2,15 +2,14 @@
 
 import hashlib
 import shutil
-from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from llava_edge.data.record_table import RecordTable, default_cache, open_table
-from llava_edge.data.records import PictureFile, RecordSource
+from llava_edge.data.picture_folder import PictureFile
+from llava_edge.data.record_table import RecordTable
 from llava_edge.errors import TrainingError
 from llava_edge.train.inputs.batches import Devices, Indexes
 from llava_edge.train.inputs.check import usable_rows
@@ -20,26 +19,30 @@ from llava_edge.train.inputs.features import Features, Records, shown_again
 from llava_edge.train.inputs.labels import Encoding
 from llava_edge.train.models.learner import Learner, compute_dtype, tower_rows
 from llava_edge.train.recipe import Recipe, Stage
+from llava_edge.train.recipe_tables import RecipeTables
 
 
 class RunData:
     """A run's records, stage by stage, and the features of their pictures.
 
-    Raises RecordError or TrainingError where records cannot be used, as the recipe says.
+    `tables` are whole: nothing that the recipe names is missing. Raises RecordError or
+    TrainingError where records cannot be used, as the recipe says.
     """
 
-    def __init__(self, recipe: Recipe, encoding: Encoding, console: Console) -> None:
+    def __init__(
+        self, recipe: Recipe, tables: RecipeTables, encoding: Encoding, console: Console
+    ) -> None:
         self._recipe = recipe
         self._encoding = encoding
         self._console = console
         self.features: Features | None = None
-        self.warm_start = self._open(recipe.warm_start.data) if recipe.warm_start else None
+        self.warm_start = self._usable(tables.warm_start) if tables.warm_start else None
         self._train: dict[str, Records] = {}
         self._held_out: dict[str, Records] = {}
         for name, stage in recipe.stages.items():
-            self._train[name] = self._open(stage.data, stage)
-            if stage.evaluation:
-                self._held_out[name] = self._open(stage.evaluation, stage)
+            self._train[name] = self._usable(tables.train[name], stage)
+            if name in tables.held_out:
+                self._held_out[name] = self._usable(tables.held_out[name], stage)
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -87,11 +90,10 @@ class RunData:
                 "machines one folder as out, or set feature_cache = 0."
             )
 
-    def _open(self, sources: Sequence[RecordSource], stage: Stage | None = None) -> Records:
+    def _usable(self, table: RecordTable, stage: Stage | None = None) -> Records:
         recipe, encoder = self._recipe, None
         if stage and recipe.bad_records != "stop":
             encoder = Encoder.of_stage(self._encoding, recipe, stage)
-        table = open_table(sources, default_cache(), recipe.seed)
         return table, usable_rows(table, recipe, encoder, console=self._console)
 
     def _first_naming(self, picture: PictureFile) -> str:

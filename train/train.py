@@ -1,33 +1,10 @@
 """`llava-edge train`: a recipe becomes a two-stage checkpoint."""
 
-import gc
-import shutil
 from collections.abc import Iterable
-from datetime import timedelta
 from pathlib import Path
 
-import torch
-from accelerate import PartialState
-from rich.console import Console
-from torch import Tensor
-
-from llava_edge.train.checkpoints.merge import write_merged
-from llava_edge.train.checkpoints.projector_file import load_projector
-from llava_edge.train.checkpoints.save import save_adapter, save_checkpoint
-from llava_edge.train.engine.run_stage import prepare_stage, run_stage
-from llava_edge.train.inputs.batches import Devices
-from llava_edge.train.models.encoding import read_encoding
-from llava_edge.train.models.language_model import check_quantizable
-from llava_edge.train.models.learner import Learner, build, compute_dtype
-from llava_edge.train.planning.plan import Plan, make_plan, memory_line
-from llava_edge.train.recipe import Recipe, Stage, load_recipe, resolve_models
-from llava_edge.train.run_data import RunData
-from llava_edge.train.run_folder import claim, clear, remember
-from llava_edge.train.warm_start import warm_start
-from llava_edge.train.watch.failures import explained
-from llava_edge.train.watch.terminal_display import silence_transformers
-
-PATIENCE = timedelta(hours=12)  # while one process reads, checks, warms up or writes for all
+from llava_edge.core.extras import needed_by
+from llava_edge.train.recipe import load_recipe, require_files
 
 
 def train(
@@ -37,174 +14,40 @@ def train(
     resume: bool = False,
     force: bool = False,
 ) -> Path:
-    """Run a recipe's warm start and its stages; returns the folder of the last checkpoint.
+    """Train a LLaVA model as a recipe says; returns the folder of the last stage's checkpoint.
 
-    `recipe` is a file or a shipped name, over which `key=value` overrides are set. Its `out`
-    receives `stage1/` and `stage2/`, each a Hugging Face LLaVA checkpoint, `adapter/` where stage 2
-    trained adapters, and `log.jsonl`, `losses.png` and `tensorboard/`. With `resume` a run goes on
-    after the last step saved. Started by torchrun, its processes train together.
-    Raises TrainingError or RecordError for a recipe or record that is bad.
+    The recipe's warm start, if it has one, and its stages run one after the other. Each writes a
+    Hugging Face LLaVA checkpoint, which `llava_edge.export.export` reads, into the recipe's `out`:
+
+    - `stage1/` and `stage2/`: the checkpoints;
+    - `adapter/`: the LoRA adapter by itself, where stage 2 trained one;
+    - `run.json`: the recipe with every default, versions, device, models, data and seed;
+    - `log.jsonl`, `losses.png` and `tensorboard/`: what was reported on the way.
+
+    Started by `torchrun`, the processes train together. torch is imported once the recipe is read.
+
+    Args:
+        recipe: A TOML file, or the name of a shipped recipe, such as "v1.5-lora".
+        overrides: `key=value` settings over the recipe's own, such as "stage2.epochs=2". Paths in
+            them are relative to the current directory, those in a file to the file's folder.
+        resume: Go on with the run in `out` after the last step that it saved.
+        force: Begin anew, and remove the run that is in `out`.
+
+    Raises:
+        TrainingError: The recipe is wrong or names files that do not exist, `out` holds a run and
+            neither `resume` nor `force` is given, or something broke while a stage ran.
+        RecordError: A file of records cannot be read, or a record in it is bad.
+        PictureError: A picture that a record names is missing or broken.
+        LlavaEdgeError: A library that training needs is not installed.
+
+    Example:
+        >>> from llava_edge.train import train
+        >>> folder = train("recipe.toml", ["stage2.epochs=2", "out=runs/second"])
+        >>> folder
+        PosixPath('runs/second/stage2')
     """
-    silence_transformers()
-    processes = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
-    console = Console(
-        stderr=True,
-        quiet=not processes.is_main_process,
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
     given = load_recipe(recipe, overrides)
-    with (
-        explained("the run", given.out / "steps"),
-        processes.main_process_first(),  # which fetches models and reads records for all
-    ):
-        resolved = resolve_models(given)
-        if processes.is_main_process:
-            plan = make_plan(resolved, processes.num_processes)
-            _check_quantize(plan)
-            console.print(memory_line(plan))
-            claim(resolved.out, resume=resume, force=force)
-        data = RunData(resolved, read_encoding(resolved), console)
-        if processes.is_main_process:
-            if force and not resume:  # now that nothing known speaks against the new run
-                clear(resolved.out)
-            remember(resolved, data.fingerprints, resume=resume)
-    return _Run(resolved, data, processes, console, resume=resume).finish()
-
-
-def _check_quantize(plan: Plan) -> None:
-    """Before stage 1 is trained, not once stage 2 begins."""
-    if plan.shape and any(stage.quantize for stage in plan.recipe.stages.values()):
-        widths = (width for _, width in plan.shape.decoder.linears)
-        check_quantizable(widths, plan.recipe.language_model)
-
-
-class _Run:
-    """A recipe under way: what is done is kept, what is not is trained."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        data: RunData,
-        processes: PartialState,
-        console: Console,
-        *,
-        resume: bool,
-    ) -> None:
-        self._recipe = recipe
-        self._data = data
-        self._processes = processes
-        self._console = console
-        self._resume = resume
-        self._quantize = next(iter(recipe.stages.values())).quantize
-        self._learner = build(recipe, self._quantize)
-
-    def finish(self) -> Path:
-        done = self._recipe.projector_weights
-        for name, stage in self._recipe.stages.items():
-            folder = self._recipe.out / name
-            if (folder / "config.json").exists():
-                self._console.print(f"{name} is done: {folder}")
-            else:
-                if done:
-                    load_projector(self._learner.model, done)
-                self._begin(name, stage)
-                self._train(name, stage)
-            done = folder
-        return folder
-
-    def _begin(self, name: str, stage: Stage) -> None:
-        """The model as the stage holds it, the features that it reads, the warm start."""
-        if stage.quantize != self._quantize:
-            self._rebuild(stage)
-        processes = self._processes
-        with explained(name, self._recipe.out / "steps" / name):
-            with processes.main_process_first():
-                if torch.cuda.is_available():  # where features and the warm start want the tower
-                    self._learner.model.model.vision_tower.to("cuda")
-                self._data.lay_out_features(self._learner)
-            devices = Devices(processes.num_processes, processes.process_index)
-            self._data.fill_features(self._learner, devices)
-            processes.wait_for_everyone()
-            self._data.require_features()
-        if name == "stage1":
-            self._warm_start()
-
-    def _rebuild(self, stage: Stage) -> None:
-        projector = self._learner.model.model.multi_modal_projector.state_dict()
-        self._quantize = stage.quantize
-        self._learner = build(self._recipe, stage.quantize)
-        self._learner.model.model.multi_modal_projector.load_state_dict(projector)
-
-    def _warm_start(self) -> None:
-        """Begin with a projector that has seen objects and their names, where the recipe says so.
-
-        One process trains it, and all read what it has kept.
-        """
-        recipe, kept = self._recipe, self._recipe.out / "warm_start"
-        if recipe.warm_start is None or self._data.warm_start is None:
-            return
-        with self._processes.main_process_first():
-            if not (kept / "config.json").exists():
-                table, positions = self._data.warm_start
-                records = (table[int(position)] for position in positions)
-                accuracy = warm_start(
-                    self._learner, recipe.warm_start, records, self._data.features
-                )
-                self._console.print(
-                    f"Warm start: {accuracy:.1%} of the labelled rows are nearest to their word"
-                )
-                with explained("warm_start", kept):
-                    save_checkpoint(self._learner, recipe, kept)
-        load_projector(self._learner.model, kept)
-
-    def _train(self, name: str, stage: Stage) -> None:
-        recipe, learner = self._recipe, self._learner
-        self._console.print(f"{name}: {_what_learns(stage)}")
-        torch.manual_seed(recipe.seed)  # adapters begin alike in every process
-        model = prepare_stage(learner, stage)
-        train, held_out = self._data.datasets(name)
-        trainer = run_stage(
-            model, recipe, name, train, held_out, self._console, resume=self._resume
-        )
-        if recipe.sharded(self._processes.num_processes):
-            trained = trainer.trained_state()
-            if self._processes.is_main_process or name != list(recipe.stages)[-1]:
-                self._learner = _whole(recipe, stage, trained)
-        del model, trainer
-        gc.collect()  # Trainer, its optimizer and the model name each other
-        with explained(name, recipe.out / "steps" / name):
-            if self._processes.is_main_process:
-                _save(self._learner, recipe, name, stage)
-                shutil.rmtree(recipe.out / "steps" / name, ignore_errors=True)
-        self._processes.wait_for_everyone()
-
-
-def _whole(recipe: Recipe, stage: Stage, trained: dict[str, Tensor]) -> Learner:
-    """The model anew and in one piece, with what the processes have trained in parts."""
-    learner = build(recipe, stage.quantize)
-    model = prepare_stage(learner, stage)
-    if trained:  # the first process has it
-        model.load_state_dict(trained, strict=False)
-    return learner
-
-
-def _save(learner: Learner, recipe: Recipe, name: str, stage: Stage) -> None:
-    """Write the stage's checkpoint; that of adapters is what `merge` makes of them."""
-    if stage.lora:
-        save_adapter(learner, recipe, recipe.out / "adapter")
-        learner.model.model.language_model = None  # merging reads it anew; one copy is enough
-        write_merged(recipe.out / "adapter", recipe.out / name, Path(recipe.language_model))
-        return
-    if stage.language_model_lr:  # which learnt in fp32, and is kept in the precision it came in
-        learner.model.model.language_model.to(compute_dtype(recipe))
-        learner.model.lm_head.to(compute_dtype(recipe))
-    save_checkpoint(learner, recipe, recipe.out / name, projector_file=name == "stage1")
-
-
-def _what_learns(stage: Stage) -> str:
-    parts = {"the projector": stage.projector_lr, "the language model": stage.language_model_lr}
-    learning = [part for part, rate in parts.items() if rate]
-    how = " through adapters" if stage.lora else ""
-    return f"{' and '.join(learning)} {'learn' if len(learning) > 1 else 'learns'}{how}"
+    require_files(given)
+    with needed_by("Training", "train"):
+        from llava_edge.train.run_recipe import run_recipe
+    return run_recipe(given, resume=resume, force=force)

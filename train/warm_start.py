@@ -15,7 +15,7 @@ from llava_edge.errors import TrainingError
 from llava_edge.train.inputs.features import Features, pixels_of
 from llava_edge.train.models.learner import Learner, tower_rows
 from llava_edge.train.recipe import WarmStart
-from llava_edge.train.watch.track import track
+from llava_edge.train.watch.terminal_bars import track
 
 BACKGROUND = "background"  # the word for rows in no box
 SHARPNESS = 20.0  # of the softmax over cosines

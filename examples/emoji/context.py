@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Turn:
+class SceneTurn:
     """One question and its answer."""
 
     question: str

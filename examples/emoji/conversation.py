@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import permutations
 
-from context import Group, Turn, area, centre, groups, listing, pick, place, sentence
+from context import Group, SceneTurn, area, centre, groups, listing, pick, place, sentence
 from names import NUMBERS, Name, load_names
 from numpy.random import Generator
 from scenes import Scene, SceneObject
@@ -18,7 +18,7 @@ OBJECTS_QUESTIONS = (
 )
 
 
-def write_conversation(rng: Generator, scene: Scene) -> list[Turn]:
+def write_conversation(rng: Generator, scene: Scene) -> list[SceneTurn]:
     """Two to four turns, most of them opened by the question which objects there are."""
     askers = [ask_yes_no, *(_OTHERS[i] for i in rng.permutation(len(_OTHERS)))]
     if rng.random() < 0.3:
@@ -34,19 +34,19 @@ def write_conversation(rng: Generator, scene: Scene) -> list[Turn]:
     return turns
 
 
-def ask_objects(rng: Generator, scene: Scene) -> Turn:
+def ask_objects(rng: Generator, scene: Scene) -> SceneTurn:
     """Which objects are there?"""
-    return Turn(pick(rng, OBJECTS_QUESTIONS), sentence(listing(scene)))
+    return SceneTurn(pick(rng, OBJECTS_QUESTIONS), sentence(listing(scene)))
 
 
-def ask_yes_no(rng: Generator, scene: Scene) -> Turn:
+def ask_yes_no(rng: Generator, scene: Scene) -> SceneTurn:
     """Is this object there? Half of the questions ask for an absent one."""
     if rng.random() < 0.5:
         group = pick(rng, groups(scene))
         answer = f"Yes, there {group.verb} {group.indefinite}."
-        return Turn(yes_no_question(rng, group.name), answer)
+        return SceneTurn(yes_no_question(rng, group.name), answer)
     name = absent_name(rng, scene)
-    return Turn(yes_no_question(rng, name), f"No, there {name.verb} no {name.name}.")
+    return SceneTurn(yes_no_question(rng, name), f"No, there {name.verb} no {name.name}.")
 
 
 def yes_no_question(rng: Generator, name: Name) -> str:
@@ -72,7 +72,7 @@ def absent_name(rng: Generator, scene: Scene) -> Name:
     return pick(rng, candidates)
 
 
-def ask_count(rng: Generator, scene: Scene) -> Turn | None:
+def ask_count(rng: Generator, scene: Scene) -> SceneTurn | None:
     """How many of one object? Prefers objects that are there more than once."""
     countable = [group for group in groups(scene) if group.name.noun == "count"]
     if not countable:
@@ -87,10 +87,10 @@ def ask_count(rng: Generator, scene: Scene) -> Turn | None:
         f"Count the {plural}.",
         f"What is the number of {plural}?",
     )
-    return Turn(pick(rng, options), sentence(f"{NUMBERS[group.count]} {group.plain}"))
+    return SceneTurn(pick(rng, options), sentence(f"{NUMBERS[group.count]} {group.plain}"))
 
 
-def ask_total(rng: Generator, scene: Scene) -> Turn:
+def ask_total(rng: Generator, scene: Scene) -> SceneTurn:
     """How many objects altogether?"""
     options = (
         "How many objects are there?",
@@ -100,10 +100,10 @@ def ask_total(rng: Generator, scene: Scene) -> Turn:
         "What is the number of objects?",
     )
     total = len(scene.objects)
-    return Turn(pick(rng, options), sentence(f"{NUMBERS[total]} object{'s' * (total > 1)}"))
+    return SceneTurn(pick(rng, options), sentence(f"{NUMBERS[total]} object{'s' * (total > 1)}"))
 
 
-def ask_colour(rng: Generator, scene: Scene) -> Turn | None:
+def ask_colour(rng: Generator, scene: Scene) -> SceneTurn | None:
     """What colour, of an object that is there once and has one main colour?"""
     group = random_single(rng, scene, coloured=True)
     if group is None:
@@ -117,10 +117,10 @@ def ask_colour(rng: Generator, scene: Scene) -> Turn | None:
         f"Tell me the {word} of the {name}.",
         f"What {word} do you see on the {name}?",
     )
-    return Turn(pick(rng, options), f"The {name} {verb} {group.objects[0].colour}.")
+    return SceneTurn(pick(rng, options), f"The {name} {verb} {group.objects[0].colour}.")
 
 
-def ask_place(rng: Generator, scene: Scene) -> Turn | None:
+def ask_place(rng: Generator, scene: Scene) -> SceneTurn | None:
     """Where is an object that is there once?"""
     group = random_single(rng, scene)
     if group is None:
@@ -133,10 +133,10 @@ def ask_place(rng: Generator, scene: Scene) -> Turn | None:
         f"In which part of the picture {verb} the {name}?",
         f"Where do you see the {name}?",
     )
-    return Turn(pick(rng, options), f"The {name} {verb} {place(group.objects[0])}.")
+    return SceneTurn(pick(rng, options), f"The {name} {verb} {place(group.objects[0])}.")
 
 
-def ask_relation(rng: Generator, scene: Scene) -> Turn | None:
+def ask_relation(rng: Generator, scene: Scene) -> SceneTurn | None:
     """Left or right, above or below, where the difference is plain?"""
     pair = random_pair(rng, scene, far_apart)
     if pair is None:
@@ -156,10 +156,10 @@ def ask_relation(rng: Generator, scene: Scene) -> Turn | None:
         f"Which side of the {other} {verb} the {one} on?" if sideways else
         f"{verb.capitalize()} the {one} higher or lower than the {other}?",
     )  # fmt: skip
-    return Turn(pick(rng, options), f"The {one} {verb} {true} the {other}.")
+    return SceneTurn(pick(rng, options), f"The {one} {verb} {true} the {other}.")
 
 
-def ask_larger(rng: Generator, scene: Scene) -> Turn | None:
+def ask_larger(rng: Generator, scene: Scene) -> SceneTurn | None:
     """Which of two is larger, where the difference is plain?"""
     pair = random_pair(rng, scene, plainly_unequal)
     if pair is None:
@@ -174,10 +174,10 @@ def ask_larger(rng: Generator, scene: Scene) -> Turn | None:
         f"Which one is larger: the {one} or the {other}?",
         f"Compare the sizes of the {one} and the {other}.",
     )
-    return Turn(pick(rng, options), f"The {larger.name} {larger.verb} larger.")
+    return SceneTurn(pick(rng, options), f"The {larger.name} {larger.verb} larger.")
 
 
-def ask_background(rng: Generator, scene: Scene) -> Turn:
+def ask_background(rng: Generator, scene: Scene) -> SceneTurn:
     """What is behind the objects?"""
     options = (
         "What is the background?",
@@ -186,7 +186,7 @@ def ask_background(rng: Generator, scene: Scene) -> Turn:
         "Describe the background.",
         "What is behind the objects?",
     )
-    return Turn(pick(rng, options), sentence(scene.background))
+    return SceneTurn(pick(rng, options), sentence(scene.background))
 
 
 def random_single(rng: Generator, scene: Scene, coloured: bool = False) -> Group | None:
@@ -218,7 +218,7 @@ def plainly_unequal(first: SceneObject, second: SceneObject) -> bool:
     return max(area(first), area(second)) > 1.8 * min(area(first), area(second))
 
 
-_OTHERS: tuple[Callable[[Generator, Scene], Turn | None], ...] = (
+_OTHERS: tuple[Callable[[Generator, Scene], SceneTurn | None], ...] = (
     ask_count,
     ask_total,
     ask_colour,

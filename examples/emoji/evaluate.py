@@ -23,7 +23,7 @@ from metrics import (
 )
 from names import NUMBERS
 from PIL import Image
-from questions import FAMILIES, Case, Question, draw_cases
+from questions import FAMILIES, Case, SceneQuestion, draw_cases
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -38,7 +38,7 @@ BLANK = (128, 128, 128)
 MAX_TOKENS = {"objects": 64}  # other answers are one short sentence
 SHORT_ANSWER = 24
 
-Answers = list[tuple[Case, Question, str]]
+Answers = list[tuple[Case, SceneQuestion, str]]
 Report = dict[str, dict[str, dict[str, float | None]]]
 
 
@@ -134,7 +134,7 @@ def evaluate(bundle: Path, sheet: SpriteSheet, scenes: int) -> tuple[Report, lis
 
 
 def answer_line(
-    bundle: Path, family: str, picture: str, case: Case, question: Question, answer: str
+    bundle: Path, family: str, picture: str, case: Case, question: SceneQuestion, answer: str
 ) -> str:
     """One answer as a JSON line."""
     truth = question.truth or sorted(case.names)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-from context import Turn, symbolic_context
+from context import SceneTurn, symbolic_context
 from names import FLUENT_STYLES, TRAINING_STYLES, load_names
 from scenes import TRAINING, Scene, draw_scene, held_out_pairs
 from sprites import DEFAULT_SPRITES, SpriteSheet, load_sheet
@@ -26,7 +26,7 @@ from words import PROPORTIONS, write_brief, write_instruction
 JPEG_QUALITY = 92
 
 
-class Record(TypedDict):
+class SceneRecord(TypedDict):
     """A LLaVA record and our keys `objects` and `context`."""
 
     id: str
@@ -36,14 +36,14 @@ class Record(TypedDict):
     context: str
 
 
-def make_record(name: str, scene: Scene, turns: list[Turn]) -> Record:
+def make_record(name: str, scene: Scene, turns: list[SceneTurn]) -> SceneRecord:
     """A scene and its turns as a LLaVA record; the picture stands before the first question."""
     conversations = []
     for index, turn in enumerate(turns):
         question = f"<image>\n{turn.question}" if index == 0 else turn.question
         conversations.append({"from": "human", "value": question})
         conversations.append({"from": "gpt", "value": turn.answer})
-    return Record(
+    return SceneRecord(
         id=name,
         image=f"pictures/{name}.jpg",
         conversations=conversations,
@@ -52,7 +52,7 @@ def make_record(name: str, scene: Scene, turns: list[Turn]) -> Record:
     )
 
 
-def draw_record(out: Path, sprites: Path, seed: int, stage: int, index: int) -> Record:
+def draw_record(out: Path, sprites: Path, seed: int, stage: int, index: int) -> SceneRecord:
     """Draw one scene, write its picture, and return its record; depends on its numbers alone."""
     rng = np.random.default_rng([seed, stage, index])
     scene, picture = draw_scene(rng, _sheet(sprites), TRAINING)

@@ -23,7 +23,7 @@ Kind = Literal["objects", "present", "absent", "count", "colour", "place"]
 
 
 @dataclass(frozen=True)
-class Question:
+class SceneQuestion:
     """A question with its true answer: a phrase, or nothing where the kind says it all."""
 
     kind: Kind
@@ -37,7 +37,7 @@ class Case:
 
     scene: Scene
     picture: Image.Image
-    questions: tuple[Question, ...]
+    questions: tuple[SceneQuestion, ...]
 
     @property
     def names(self) -> set[str]:
@@ -60,14 +60,14 @@ def draw_cases(sheet: SpriteSheet, family: str, scenes: int, seed: int = 0) -> l
     ]
 
 
-def ask_all(rng: Generator, scene: Scene, popular: list[str]) -> tuple[Question, ...]:
+def ask_all(rng: Generator, scene: Scene, popular: list[str]) -> tuple[SceneQuestion, ...]:
     """All questions about one scene; the absent object is a popular one where any are given."""
     present = groups(scene)
     one = pick(rng, present)
     return (
-        Question("objects", "What objects are in the picture?"),
-        Question("present", is_there(one.name)),
-        Question("absent", is_there(absent(rng, scene, popular))),
+        SceneQuestion("objects", "What objects are in the picture?"),
+        SceneQuestion("present", is_there(one.name)),
+        SceneQuestion("absent", is_there(absent(rng, scene, popular))),
         *ask_extras(rng, present),
     )
 
@@ -84,22 +84,22 @@ def absent(rng: Generator, scene: Scene, popular: list[str]) -> Name:
     return load_names()[pick(rng, candidates)]
 
 
-def ask_extras(rng: Generator, present: list[Group]) -> list[Question]:
+def ask_extras(rng: Generator, present: list[Group]) -> list[SceneQuestion]:
     """Count, colour and place, each of an object for which the answer is definite."""
     questions = []
     countable = [group for group in present if group.name.noun == "count"]
     if countable:
         group = max(countable, key=lambda group: group.count)
         text = f"How many {group.name.plural} are there?"
-        questions.append(Question("count", text, NUMBERS[group.count]))
+        questions.append(SceneQuestion("count", text, NUMBERS[group.count]))
     single = [group for group in present if group.count == 1]
     coloured = [group for group in single if group.objects[0].colour]
     if coloured:
         group = pick(rng, coloured)
         text = f"What colour {group.verb} the {group.name.name}?"
-        questions.append(Question("colour", text, group.objects[0].colour or ""))
+        questions.append(SceneQuestion("colour", text, group.objects[0].colour or ""))
     if single:
         group = pick(rng, single)
         text = f"Where {group.verb} the {group.name.name}?"
-        questions.append(Question("place", text, place(group.objects[0])))
+        questions.append(SceneQuestion("place", text, place(group.objects[0])))
     return questions

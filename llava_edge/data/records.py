@@ -1,23 +1,21 @@
 """Records: LLaVA's JSON samples, each a conversation about pictures or about none."""
 
-import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from llava_edge.core.picture import TarMember
 from llava_edge.core.prompt import IMAGE, Message
-from llava_edge.data.json_stream import read_json_texts
-from llava_edge.data.shards import expand, read_members, read_shard_samples
+from llava_edge.data.json_stream import NotJson, decode, read_json_texts
+from llava_edge.data.picture_folder import PictureFile, PictureFolder
+from llava_edge.data.shards import expand, read_shard_samples
 from llava_edge.errors import RecordError
 
 ROLES: dict[str, Literal["user", "assistant"]] = {"human": "user", "gpt": "assistant"}
-
-PictureFile = Path | TarMember
+# What a JSON value of another form than a LLaVA sample raises where it is read as one.
+_NO_SAMPLE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,24 @@ class Record:
 
 
 @dataclass(frozen=True)
+class BadRecord:
+    """Stands for a record that cannot be used: the kind of problem, and what is said of it."""
+
+    problem: str
+    sentence: str  # goes on after where the record stands: "is not JSON; ..."
+
+
+@dataclass(frozen=True)
 class Entry:
-    """A record as its file has it, good or bad: its text, where it stands, and its pictures."""
+    """What a file holds at one place: a record, good or bad.
+
+    Pictures and characters of a bad record are counted too, as far as they can be read.
+    """
 
     file: Path
     number: int  # from 1, in the file
     line: int | None  # from 1; None in a shard
-    text: str
+    content: Record | BadRecord
     pictures: tuple[PictureFile, ...]
     characters: int  # of all turns
 
@@ -88,19 +97,25 @@ class Entry:
         line = "" if self.line is None else f", line {self.line}"
         return f"Record {self.number}{line} of {self.file}"
 
+    @property
+    def record(self) -> Record:
+        """The record; raises RecordError if it is bad. Its pictures are not looked for."""
+        if isinstance(self.content, BadRecord):
+            raise RecordError(f"{self.where} {self.content.sentence}", self.content.problem)
+        return self.content
+
 
 def load_records(data: Data) -> list[Record]:
     """Read the records of `data`, in order; raises RecordError for the first one that is bad."""
     records = []
-    for entry in read_entries(data):
-        record = to_record(entry)
-        require_pictures(record, entry.where)
-        records.append(record)
+    for entry, _ in read_entries(data):
+        require_pictures(entry.record, entry.where)
+        records.append(entry.record)
     return records
 
 
-def read_entries(data: Data) -> Iterator[Entry]:
-    """Stream what the files of `data` hold, in order, without judging it.
+def read_entries(data: Data) -> Iterator[tuple[Entry, str]]:
+    """Stream what the files of `data` hold, in order, each entry with its JSON text.
 
     Raises RecordError for a file that cannot be read, and where there are no records at all.
     """
@@ -110,28 +125,6 @@ def read_entries(data: Data) -> Iterator[Entry]:
         yield entry
     if not found:
         raise RecordError(f"{data.records[0]} holds no records; at least one is needed.")
-
-
-def to_record(entry: Entry) -> Record:
-    """The record that an entry says; raises RecordError where it is no whole LLaVA sample."""
-    try:
-        sample = json.loads(entry.text)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(
-            f"{entry.where} is not JSON ({error}); mend it or drop it.", "not JSON"
-        ) from error
-    try:
-        _names(sample)
-        messages = tuple(_message(turn) for turn in sample["conversations"])
-        boxes = tuple(_labelled_box(item) for item in sample.get("objects", ()))
-        record = Record(str(sample["id"]), entry.pictures, messages, boxes)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RecordError(
-            f"{entry.where} is not a LLaVA sample ({error!r}); it needs an id and "
-            "conversations of human and gpt turns with a value each."
-        ) from error
-    _check_turns(record, entry.where)
-    return record
 
 
 def require_pictures(record: Record, where: str) -> None:
@@ -145,59 +138,57 @@ def require_pictures(record: Record, where: str) -> None:
             )
 
 
-def picture_shards(images: Path) -> list[Path]:
-    """The .tar shards that hold the pictures; none where `images` is a folder of pictures."""
-    if not images.is_dir():
-        files = expand(images)
-        return files if all(path.suffix == ".tar" for path in files) else []
-    with os.scandir(images) as items:
-        only_shards = all(item.name.endswith(".tar") for item in items)
-    return sorted(images.iterdir()) if only_shards else []
+def _all_entries(data: Data) -> Iterator[tuple[Entry, str]]:
+    folder = PictureFolder(data.images)
+    for file in data.files:
+        for number, (text, line, sample, own) in enumerate(_samples(file), 1):
+            content = _content(sample, folder, own)
+            if isinstance(content, BadRecord):
+                counted = _counted(sample, folder, own)
+            else:
+                counted = content.images, sum(len(message.text) for message in content.messages)
+            yield Entry(file, number, line, content, *counted), text
 
 
-class _Pictures:
-    """Where the pictures that records name are: in a folder, or in shards once looked through."""
-
-    def __init__(self, images: Path) -> None:
-        self._images = images
-
-    def find(self, name: str) -> PictureFile:
-        """The picture; a path at which there is none where it is missing."""
-        return self._members.get(name.removeprefix("./")) or self._images / name
-
-    @cached_property
-    def _members(self) -> dict[str, TarMember]:
-        shards = picture_shards(self._images)
-        return {member.name: member for shard in shards for member in read_members(shard)}
+def _samples(file: Path) -> Iterator[tuple[str, int | None, Any, Sequence[TarMember]]]:
+    """Each sample's text, line and decoded value, and the pictures that a shard holds for it."""
+    if file.suffix == ".tar":
+        for sample in read_shard_samples(file):
+            yield sample.text, None, decode(sample.text), sample.pictures
+    else:
+        for found in read_json_texts(file):
+            yield found.text, found.line, found.value, ()
 
 
-def _all_entries(data: Data) -> Iterator[Entry]:
-    pictures = _Pictures(data.images)
-    for path in data.files:
-        if path.suffix == ".tar":
-            for number, sample in enumerate(read_shard_samples(path), 1):
-                yield _entry(path, number, None, sample.text, pictures, sample.pictures)
-        else:
-            for number, found in enumerate(read_json_texts(path), 1):
-                yield _entry(path, number, found.line, found.text, pictures)
-
-
-def _entry(
-    file: Path,
-    number: int,
-    line: int | None,
-    text: str,
-    pictures: _Pictures,
-    own: Sequence[TarMember] = (),
-) -> Entry:
-    """A bad sample has no pictures and no characters; it is `to_record` that says what is bad."""
+def _content(sample: Any, folder: PictureFolder, own: Sequence[TarMember]) -> Record | BadRecord:
+    """A sample's record, with the pictures that are its own or those that it names."""
+    if isinstance(sample, NotJson):
+        return BadRecord("not JSON", f"is not JSON ({sample.reason}); mend it or drop it.")
     try:
-        sample = json.loads(text)
+        names = _names(sample)
+        messages = tuple(_message(turn) for turn in sample["conversations"])
+        boxes = tuple(_labelled_box(item) for item in sample.get("objects", ()))
+        id = _words(str(sample["id"]))
+    except _NO_SAMPLE as error:
+        return BadRecord(
+            "not a LLaVA sample",
+            f"is not a LLaVA sample ({error!r}); it needs an id and conversations of human and gpt "
+            "turns with a value each.",
+        )
+    record = Record(id, tuple(own or map(folder.find, names)), messages, boxes)
+    return _problem_of_turns(record) or record
+
+
+def _counted(
+    sample: Any, folder: PictureFolder, own: Sequence[TarMember]
+) -> tuple[tuple[PictureFile, ...], int]:
+    """A bad sample's pictures and characters, or none where they cannot be read."""
+    try:
         characters = sum(len(turn["value"]) for turn in sample["conversations"])
-        found: Sequence[PictureFile] = own or [pictures.find(name) for name in _names(sample)]
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        return Entry(file, number, line, text, (), 0)
-    return Entry(file, number, line, text, tuple(found), characters)
+        names = _names(sample)
+    except _NO_SAMPLE:
+        return (), 0
+    return tuple(own or map(folder.find, names)), characters
 
 
 def _names(sample: dict[str, Any]) -> list[str]:
@@ -206,34 +197,40 @@ def _names(sample: dict[str, Any]) -> list[str]:
     names = named if isinstance(named, list) else [named]
     if not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"its image is {named!r}")
-    return names
+    return [_words(name) for name in names]
 
 
 def _message(turn: dict[str, str]) -> Message:
-    role: Literal["user", "assistant"] = ROLES[turn["from"]]
-    if role == "assistant" and IMAGE in turn["value"]:
+    role, text = ROLES[turn["from"]], turn["value"]
+    if role == "assistant" and IMAGE in text:
         raise ValueError(f"gpt says {IMAGE}")
-    turn["value"].encode()  # words, and no half of a surrogate pair
-    return Message(role, turn["value"])
+    return Message(role, _words(text))
 
 
 def _labelled_box(item: dict[str, Any]) -> LabelledBox:
     left, top, right, bottom = map(float, item["box"])
-    return LabelledBox(str(item["name"]), (left, top, right, bottom))
+    return LabelledBox(_words(str(item["name"])), (left, top, right, bottom))
 
 
-def _check_turns(record: Record, where: str) -> None:
+def _words(text: str) -> str:
+    """The text; raises ValueError for half a surrogate pair, which JSON can hold and UTF-8 not."""
+    if not text.isascii():
+        text.encode()
+    return text
+
+
+def _problem_of_turns(record: Record) -> BadRecord | None:
     roles = [message.role for message in record.messages]
     if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
-        raise RecordError(
-            f"{where} does not alternate between human and gpt, ending with gpt; "
-            "mend its turns or drop it.",
+        return BadRecord(
             "turns out of order",
+            "does not alternate between human and gpt, ending with gpt; mend its turns or drop it.",
         )
     places = sum(message.text.count(IMAGE) for message in record.messages)
     if places != len(record.images):
-        raise RecordError(
-            f"{where} names {len(record.images)} pictures and says {IMAGE} {places} times; "
-            "every picture wants it once.",
+        return BadRecord(
             f"{IMAGE} count",
+            f"names {len(record.images)} pictures and says {IMAGE} {places} times; every picture "
+            "needs it once.",
         )
+    return None

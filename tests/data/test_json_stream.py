@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llava_edge.data import json_stream
-from llava_edge.data.json_stream import read_json_texts
+from llava_edge.data.json_stream import NotJson, read_json_texts
 from llava_edge.errors import RecordError
 
 values = st.recursive(
@@ -33,7 +33,9 @@ def test_a_list_is_read_whatever_its_layout(
     path = tmp_path / "list.json"
     text = json.dumps(samples, indent=indent, ensure_ascii=escaped)
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
-    assert [json.loads(item.text) for item in read_json_texts(path)] == samples
+    found = list(read_json_texts(path))
+    assert [json.loads(item.text) for item in found] == samples
+    assert [item.value for item in found] == samples
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
@@ -52,6 +54,8 @@ def test_lines_are_samples_even_where_one_is_broken(tmp_path: Path) -> None:
     path.write_text('{"a": 1}\n\n{"b": \n{"c": 3}')
     found = [(item.line, item.text) for item in read_json_texts(path)]
     assert found == [(1, '{"a": 1}'), (3, '{"b":'), (4, '{"c": 3}')]
+    first, broken, last = (item.value for item in read_json_texts(path))
+    assert (first, last) == ({"a": 1}, {"c": 3}) and isinstance(broken, NotJson)
 
 
 BROKEN = {

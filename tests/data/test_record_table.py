@@ -83,10 +83,34 @@ def test_the_fingerprint_is_of_content_and_weights(source: RecordSource, tmp_pat
     assert opened(source).fingerprint != same
 
 
+def test_building_says_nothing_but_to_the_log(
+    source: RecordSource, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "llava_edge"):
+        opened(source)
+        opened(source)
+    assert [record.name for record in caplog.records] == ["llava_edge"]
+    assert str(source.records[0]) in caplog.text
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_table_is_built_once(source: RecordSource, monkeypatch: pytest.MonkeyPatch) -> None:
     first = opened(source)
     monkeypatch.setattr(table_module, "read_entries", None)  # whoever reads again fails
     assert opened(weighted(source, 3))[7 * 2] == first[0]
+
+
+def test_a_record_is_decoded_once(source: RecordSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [json.dumps(sample) for sample in json.loads(source.records[0].read_text())]
+    path = source.records[0].with_suffix(".jsonl")
+    path.write_text("\n".join(lines))
+    decoded: list[str] = []
+    decode = json.loads
+    monkeypatch.setattr(json, "loads", lambda text: decoded.append(text) or decode(text))
+    table = opened(RecordSource((path,), source.images))
+    for _ in range(2):
+        assert [table[position].id for position in range(len(table))]
+    assert [text for text in decoded if "conversations" in text] == lines
 
 
 def test_a_table_goes_to_another_process(source: RecordSource) -> None:
@@ -104,6 +128,22 @@ def test_a_bad_record_waits_until_it_is_asked_for(source: RecordSource) -> None:
     assert table[0] and table[2]
     with pytest.raises(RecordError, match=r"Record 2, line 2 of .*not JSON"):
         table[1]
+
+
+def test_a_bad_record_is_told_as_it_was_when_the_table_was_built(source: RecordSource) -> None:
+    samples = json.loads(source.records[0].read_text())
+    samples[1]["conversations"].pop()
+    samples[2] |= {"id": "half \ud83d"}
+    samples[3] |= {"image": "half \ud83d"}
+    samples[4] |= {"objects": [{"name": "cat", "box": [0, 0, 1, 10**400]}]}
+    source.records[0].write_text(json.dumps(samples))
+    table = opened(source)
+    assert table.characters[1] > 0 and table.pictures[1] == 1
+    for position, problem in ((1, "turns out of order"), *((n, "not a LLaVA") for n in (2, 3, 4))):
+        with pytest.raises(RecordError, match=rf"^Record {position + 1}, line 1 of ") as caught:
+            table[position]
+        assert caught.value.problem.startswith(problem)
+        assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
 def test_a_file_that_breaks_leaves_nothing(source: RecordSource) -> None:

@@ -31,7 +31,7 @@ from transformers import (
     SmolLM3Config,
 )
 
-from llava_edge.train.models.efficientnet_lite_model import EfficientNetLiteConfig
+from llava_edge.train.models.efficientnet_lite_model import EfficientNetLiteModelConfig
 
 VOCAB_SIZE = 293  # the tokenizer has fewer: real checkpoints pad their embedding tables too
 SPECIAL_TOKENS = {
@@ -160,7 +160,7 @@ def text_config(tiny: Tiny) -> Any:
 
 def vision_config(tiny: Tiny) -> Any:
     if tiny.tower == "efficientnet_lite":
-        return EfficientNetLiteConfig(
+        return EfficientNetLiteModelConfig(
             image_size=56,
             stem_channels=10,
             stages=tuple(tuple(stage) for stage in EFFICIENTNET_STAGES),

@@ -1,5 +1,7 @@
 """Recipes are found, read strictly and overridden; what is wrong is said in one sentence."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,6 +124,27 @@ def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
         load_recipe(tmp_path / "nowhere.toml")
     with pytest.raises(TrainingError, match=r"v2 nor .* paper, qlora, .*, v1\.5-lora"):
         load_recipe("v2")
+
+
+LIGHT = """
+import sys
+import llava_edge.train.recipe
+from llava_edge.errors import TrainingError
+for override in ("seed=one", "vision_tower=nowhere"):
+    try:
+        llava_edge.train.train(sys.argv[1], [override])
+    except TrainingError as error:
+        print(error)
+print({"torch", "transformers", "accelerate", "peft", "pyarrow", "rich"} & set(sys.modules))
+"""
+
+
+def test_a_wrong_recipe_is_refused_before_torch_is_loaded(written: Path) -> None:
+    command = [sys.executable, "-c", LIGHT, str(written)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True)
+    wrong, missing, loaded = output.stdout.splitlines()
+    assert "seed is 'one'" in wrong and "nowhere" in missing
+    assert loaded == "set()"
 
 
 @pytest.mark.parametrize("name", shipped_names())

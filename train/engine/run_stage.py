@@ -19,7 +19,7 @@ from llava_edge.train.engine.trainer import StageTrainer
 from llava_edge.train.inputs.dataset import RecordDataset
 from llava_edge.train.models.learner import AnswerLoss, Learner, compute_dtype
 from llava_edge.train.recipe import Recipe, Stage
-from llava_edge.train.watch.failures import Guard, explained, last_checkpoint
+from llava_edge.train.watch.failures import StopOnNan, last_checkpoint, translate_errors
 from llava_edge.train.watch.flops import peak_operations, training_cost
 from llava_edge.train.watch.journal import Journal
 from llava_edge.train.watch.terminal_display import Display, silence
@@ -76,9 +76,10 @@ def run_stage(
     _use_one_gpu(arguments, console)
     cost = training_cost(model.llava, train.image_size, cached=train.cached)
     peak = peak_operations(arguments.device, compute_dtype(recipe))
-    throughput, guard = Throughput(cost, peak, arguments.world_size), Guard(name, steps)
+    throughput = Throughput(cost, peak, arguments.world_size)
+    stop_on_nan = StopOnNan(name, steps)
     with (
-        explained(name, steps),
+        translate_errors(name, steps),
         closing(Journal(name, recipe.out)) as journal,
         closing(Display(name, console)) as display,
         disable_input_dtype_casting(model.llava),  # autocast casts the adapters instead
@@ -88,12 +89,12 @@ def run_stage(
             seed=recipe.seed,
             sharded=recipe.sharded(arguments.world_size),
             throughput=throughput,
-            guard=guard,
+            stop_on_nan=stop_on_nan,
             model=model,
             args=arguments,
             train_dataset=train,
             eval_dataset=held_out,
-            callbacks=[_RecipesIntervals(), throughput, guard, journal, display, *extra],
+            callbacks=[_RecipesIntervals(), throughput, stop_on_nan, journal, display, *extra],
         )
         silence(trainer)
         checkpoint = last_checkpoint(steps) if resume else None

@@ -1,4 +1,8 @@
-"""StageTrainer: transformers' Trainer with a rate per part, and our own batches and checkpoints."""
+"""StageTrainer: transformers' Trainer with a rate per part, and our own batches and checkpoints.
+
+What it overrides, private methods of Trainer among them, is as in transformers 5.23, and each says
+why; tests/train/engine/test_trainer.py fails where one of them is no longer what it was.
+"""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -19,7 +23,7 @@ from llava_edge.train.inputs.batches import Devices, StageBatches, in_order
 from llava_edge.train.inputs.dataset import RecordDataset, pack, pad
 from llava_edge.train.inputs.labels import IGNORE_INDEX
 from llava_edge.train.recipe import Stage
-from llava_edge.train.watch.failures import Guard, watch_for_stalls
+from llava_edge.train.watch.failures import StopOnNan, watch_for_stalls
 from llava_edge.train.watch.throughput import Throughput
 
 TRAINED = "trained.safetensors"  # of a Trainer's checkpoint: what learns in this stage, no more
@@ -38,23 +42,25 @@ class StageTrainer(Trainer):
         seed: int,
         sharded: bool,
         throughput: Throughput,
-        guard: Guard,
+        stop_on_nan: StopOnNan,
         **kwargs: Any,
     ) -> None:
         self._stage = stage
         self._seed = seed
         self._throughput = throughput
-        self._guard = guard
+        self._stop_on_nan = stop_on_nan
         self._sharded = sharded
         super().__init__(**kwargs)
         # Each weight is used once a forward; a cache would hold the casts of all until its end.
         self.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
-        self.is_distributed_loading_by_transformers = sharded  # not asked for: accelerate's wrapper
+        # Trainer then has accelerate wrap no model whose shards are our own.
+        self.is_distributed_loading_by_transformers = sharded
         if sharded:
             dtype = torch.bfloat16 if self.args.bf16 else torch.float32
             sharding.shard(self.model, _layers(self.model), self.args.device, dtype)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW with a group for each part that learns, since Trainer knows one learning rate."""
         llava = self.model.llava
         parts = (
             (llava.model.multi_modal_projector, self._stage.projector_lr),
@@ -74,6 +80,7 @@ class StageTrainer(Trainer):
         return self.optimizer
 
     def get_train_dataloader(self) -> DataLoader[Any]:
+        """Our own batches of the whole stage, since Trainer draws other ones for other devices."""
         devices = Devices(self.args.world_size, self.args.process_index)
         lengths, pictured = self.train_dataset.lengths()
         return self._loader(
@@ -83,21 +90,30 @@ class StageTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> Tensor:
+        """Trainer's step, with what the batch holds counted and its loss checked."""
         records, lengths = inputs.pop("records"), inputs.pop("lengths")
         images = sum(len(inputs[name]) for name in ("pixel_values", "features") if name in inputs)
         self._throughput.add(lengths, _learned(inputs), images)
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        self._guard.check_loss(loss, self.state.global_step + 1, records)
+        self._stop_on_nan.check_loss(loss, self.state.global_step + 1, records)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        # To Trainer a stage is one epoch.
+        """Trainer's report, with the epochs of the stage, which is one epoch to Trainer."""
         share, self.state.epoch = self.state.epoch, self.state.epoch * self._stage.epochs
         super().log(logs, start_time)
         self.state.epoch = share
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """The mean cross-entropy of all labelled tokens of the held-out records, as `eval_loss`."""
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """The mean cross-entropy of all labelled tokens of the held-out records, as `eval_loss`.
+
+        Trainer's own is a mean of batches' means, and asks the model for logits.
+        """
         devices = Devices(self.args.world_size, self.args.process_index)
         size = self._stage.split(devices.count)[0]
         loader = self._loader(self.eval_dataset, in_order(len(self.eval_dataset), size, devices))
@@ -134,6 +150,7 @@ class StageTrainer(Trainer):
         return loader
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Write what learns alone; Trainer would write the frozen weights at every checkpoint."""
         folder = Path(output_dir or self.args.output_dir)
         if not (self.args.should_save or self._sharded):
             return
@@ -143,6 +160,7 @@ class StageTrainer(Trainer):
             save_file(state, folder / TRAINED)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Read what `_save` wrote; raises TrainingError where the stage trains other parts."""
         saved = load_file(Path(resume_from_checkpoint) / TRAINED)
         own = dict(_trained(self.model))
         shapes = {name: tensor.shape for name, tensor in saved.items()}
@@ -159,6 +177,7 @@ class StageTrainer(Trainer):
                 parameter.copy_(saved[name])
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Gather what the processes hold of the optimizer; Trainer's own would write one part."""
         if not self._sharded:
             super()._save_optimizer_and_scheduler(output_dir)
             return
@@ -168,11 +187,12 @@ class StageTrainer(Trainer):
             torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
 
     def _save_rng_state(self, output_dir: str) -> None:
+        """Wait for every process: the state written next says that the checkpoint is whole."""
         super()._save_rng_state(output_dir)
-        # The state that is written next says that the checkpoint is whole, of every process.
         self.accelerator.wait_for_everyone()
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Read what `_save_optimizer_and_scheduler` wrote, whatever number of processes did."""
         if checkpoint is None or not self._sharded:
             super()._load_optimizer_and_scheduler(checkpoint)
             return
@@ -181,11 +201,12 @@ class StageTrainer(Trainer):
         self.lr_scheduler.load_state_dict(schedule)
 
     def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
-        if not self._sharded:  # whose shards go there, each to its own
+        """Leave shards where they are: each process put its own on its device."""
+        if not self._sharded:
             super()._move_model_to_device(model, device)
 
     def _defer_fsdp_gradient_reduction(self) -> AbstractContextManager[None]:
-        """Each micro-batch's gradients are shared out; those that wait would be whole, in fp32."""
+        """Share out the gradients of each micro-batch; waiting ones would be whole, in fp32."""
         return nullcontext()
 
 

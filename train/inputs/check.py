@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from llava_edge.core.picture import load_picture
+from llava_edge.data.picture_folder import PictureFile
 from llava_edge.data.record_table import RecordTable
-from llava_edge.data.records import PictureFile, require_pictures, to_record
+from llava_edge.data.records import require_pictures
 from llava_edge.errors import LargePictureError, PictureError, RecordError, TrainingError
 from llava_edge.train.inputs.encoder import Encoder
 from llava_edge.train.inputs.problems import TOO_LONG, Problems, RecordProblems, joined, keep, kept
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.watch.track import track
+from llava_edge.train.watch.terminal_bars import track
 
 FAULTS = "faults.json"
 SHARE = 256  # records that a process is given at once
@@ -83,7 +84,7 @@ class _Faults:
     def __call__(self, row: int) -> str | None:
         entry = self.table.entry(row)
         try:
-            record = to_record(entry)
+            record = entry.record
             require_pictures(record, entry.where)
         except RecordError as error:
             return error.problem

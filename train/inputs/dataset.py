@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from llava_edge.core.picture import load_picture, preprocess
+from llava_edge.data.picture_folder import PictureFile
 from llava_edge.data.record_table import RecordTable
-from llava_edge.data.records import PictureFile, Record
+from llava_edge.data.records import Record
 from llava_edge.errors import PictureError, RecordError
 from llava_edge.train.inputs.batches import Indexes
 from llava_edge.train.inputs.encoder import Encoder

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from llava_edge.core.bundle_config import ImageConfig
 from llava_edge.core.picture import load_picture, preprocess
+from llava_edge.data.picture_folder import PictureFile
 from llava_edge.data.record_table import RecordTable
-from llava_edge.data.records import PictureFile
 from llava_edge.errors import PictureError
 from llava_edge.train.inputs.batches import Devices, Indexes
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.watch.track import track
+from llava_edge.train.watch.terminal_bars import track
 
 BLOCK = 16  # pictures at once; always the same ones, so that rows are the same bits in every run
 ROWS, DONE = "rows.bin", "done.bin"

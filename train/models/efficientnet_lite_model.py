@@ -24,7 +24,7 @@ LITE0_STAGES = (  # kernel, stride, expand ratio, channels, repeats
 )
 
 
-class EfficientNetLiteConfig(PretrainedConfig):
+class EfficientNetLiteModelConfig(PretrainedConfig):
     """The shape of the tower; the defaults are EfficientNet-lite0's."""
 
     model_type = "efficientnet_lite"
@@ -101,12 +101,12 @@ class EfficientNetLiteModel(PreTrainedModel):
     16), four of whose pixels lie under each of the head map's.
     """
 
-    config_class = EfficientNetLiteConfig
+    config_class = EfficientNetLiteModelConfig
     base_model_prefix = "efficientnet_lite"
     main_input_name = "pixel_values"
     _no_split_modules = ("Block",)
 
-    def __init__(self, config: EfficientNetLiteConfig) -> None:
+    def __init__(self, config: EfficientNetLiteModelConfig) -> None:
         super().__init__(config)
         channels = config.stem_channels
         self.stem = ConvNorm(3, channels, 3, stride=2)
@@ -138,5 +138,5 @@ class EfficientNetLiteModel(PreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=rows, hidden_states=(rows,))
 
 
-AutoConfig.register("efficientnet_lite", EfficientNetLiteConfig)
-AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel)
+AutoConfig.register("efficientnet_lite", EfficientNetLiteModelConfig)
+AutoModel.register(EfficientNetLiteModelConfig, EfficientNetLiteModel)

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from rich.filesize import decimal
 
-from llava_edge.data.record_table import default_cache, open_table
 from llava_edge.errors import CheckpointError, TrainingError
 from llava_edge.hub.find_model import is_hub_name
 from llava_edge.train.inputs.batches import steps_of
@@ -15,8 +15,9 @@ from llava_edge.train.inputs.features import shown_again
 from llava_edge.train.planning import memory_estimate
 from llava_edge.train.planning.memory_estimate import Batch, ModelShape, StageMemory
 from llava_edge.train.planning.model_shape import model_shape
-from llava_edge.train.planning.scan import Scan, scan
+from llava_edge.train.planning.record_counts import RecordCounts, count_records
 from llava_edge.train.recipe import Recipe, Stage
+from llava_edge.train.recipe_tables import RecipeTables, open_tables
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class StagePlan:
     """One stage: what it sees in how many steps, and what a device needs for it."""
 
     stage: Stage
-    data: Scan | None  # None: not there yet
-    evaluation: Scan | None
+    data: RecordCounts | None  # None: not there yet
+    evaluation: RecordCounts | None
     split: tuple[int, int]  # records a device computes at once, times in a row
     tokens: int  # of the longest record
     labelled: int  # at most, of a record's
@@ -43,15 +44,30 @@ class Plan:
     devices: int
     shape: ModelShape | None
     stages: dict[str, StagePlan]
-    cache_bytes: int | None  # of disk, for the frozen tower's features
+    tables: RecipeTables
     needed: tuple[str, ...]  # what is not there yet
 
+    @cached_property
+    def cache_bytes(self) -> int | None:
+        """Of disk, for the frozen tower's features; None where that is not known yet.
 
-def make_plan(recipe: Recipe, devices: int = 1) -> Plan:
-    """Work out what a recipe will do; reads its records and the models' configurations.
+        Nothing is kept where no picture is shown again, or where they do not all fit.
+        """
+        recipe, tables = self.recipe, list(self.tables.train.values())
+        tables += [self.tables.warm_start] if self.tables.warm_start else []
+        if self.shape is None or len(tables) < len(recipe.stages) + bool(recipe.warm_start):
+            return None
+        pictures = shown_again([(table, np.arange(len(table))) for table in tables], recipe)
+        needed = memory_estimate.feature_bytes(self.shape.tower, len(pictures), _width(recipe))
+        return needed if needed <= recipe.feature_cache * 1e9 else 0
 
-    Raises TrainingError where a stage cannot be split over the devices or its records are longer
-    than the language model reads, and RecordError.
+
+def make_plan(recipe: Recipe, devices: int = 1, tables: RecipeTables | None = None) -> Plan:
+    """Work out what a recipe will do from the models' configurations and its records.
+
+    `tables` are the records where they are open already. Raises TrainingError where a stage cannot
+    be split over the devices or its records are longer than the language model reads, and
+    RecordError.
     """
     from_hub = [m for m in (recipe.vision_tower, recipe.language_model) if _is_of_hub(m)]
     needed = [*map(str, recipe.missing), *(f"{model} (of the hub)" for model in from_hub)]
@@ -59,14 +75,17 @@ def make_plan(recipe: Recipe, devices: int = 1) -> Plan:
         shape = model_shape(recipe)
     except CheckpointError:  # there is no such folder yet, or the hub does not answer
         shape = None
+    tables = tables or open_tables(recipe)
     image_tokens = shape.tower.image_tokens if shape else 0
     stages = {}
     for name, stage in recipe.stages.items():
-        data = scan(stage.data, image_tokens, recipe.max_tokens)
-        held_out = scan(stage.evaluation, image_tokens, recipe.max_tokens)
+        data, held_out = (
+            count_records(found[name], image_tokens, recipe.max_tokens) if name in found else None
+            for found in (tables.train, tables.held_out)
+        )
         stages[name] = _plan(recipe, stage, shape, devices, data, held_out)
         _check_positions(recipe, stages[name], shape)
-    return Plan(recipe, devices, shape, stages, _cache(recipe, shape), tuple(needed))
+    return Plan(recipe, devices, shape, stages, tables, tuple(needed))
 
 
 def memory_line(plan: Plan) -> str:
@@ -100,8 +119,8 @@ def _plan(
     stage: Stage,
     shape: ModelShape | None,
     devices: int,
-    data: Scan | None,
-    evaluation: Scan | None,
+    data: RecordCounts | None,
+    evaluation: RecordCounts | None,
 ) -> StagePlan:
     split = stage.split(devices)
     tokens = data.longest if data else recipe.max_tokens
@@ -130,18 +149,6 @@ def _check_positions(recipe: Recipe, plan: StagePlan, shape: ModelShape | None) 
             f"There are records of about {plan.tokens:,} tokens, but {recipe.language_model} reads "
             f"at most {positions:,}; set max_tokens to {positions} or less."
         )
-
-
-def _cache(recipe: Recipe, shape: ModelShape | None) -> int | None:
-    """Nothing is kept where no picture is shown again, or where they do not all fit."""
-    if shape is None or not all(file.exists() for source in recipe.data for file in source.files):
-        return None
-    sources = [stage.data for stage in recipe.stages.values()]
-    sources += [recipe.warm_start.data] if recipe.warm_start else []
-    tables = [open_table(each, default_cache(), recipe.seed) for each in sources]
-    pictures = shown_again([(table, np.arange(len(table))) for table in tables], recipe)
-    needed = memory_estimate.feature_bytes(shape.tower, len(pictures), _width(recipe))
-    return needed if needed <= recipe.feature_cache * 1e9 else 0
 
 
 def _width(recipe: Recipe) -> int:

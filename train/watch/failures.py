@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from llava_edge.errors import LlavaEdgeError, TrainingError
 
 STALLED = 600  # seconds without a batch
-BREAKS = (OSError, RuntimeError, MemoryError, SafetensorError)  # of which some are explained
+BREAKS = (OSError, RuntimeError, MemoryError, SafetensorError)  # of which some are translated
 
 # What torch and safetensors say, where an error has no kind of its own.
 FULL = (
@@ -32,7 +32,7 @@ NO_PEER = "closed by peer|reset by peer|Broken pipe|NCCL|ProcessGroup"
 NO_GPU = "CUDA error(?!: device-side assert)"  # which is a bug, and says where
 
 
-class Guard(TrainerCallback):
+class StopOnNan(TrainerCallback):
     """Stops a stage whose loss or gradient is nan or infinite before the optimizer applies it.
 
     `steps` is the folder of the stage's checkpoints.
@@ -71,7 +71,7 @@ class Guard(TrainerCallback):
 
 
 @contextmanager
-def explained(stage: str, steps: Path) -> Iterator[None]:
+def translate_errors(stage: str, steps: Path) -> Iterator[None]:
     """Turn what breaks while a stage runs into a TrainingError of one sentence.
 
     A full disk, memory that ran out, a data loader that stalls or whose worker died, a GPU or

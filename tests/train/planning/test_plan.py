@@ -9,13 +9,15 @@ import pytest
 from tiny_training import write_recipe
 from transformers import MambaConfig
 
+from llava_edge.data.record_table import RecordTable, open_table
 from llava_edge.data.records import RecordSource
 from llava_edge.errors import RecordError, TrainingError
+from llava_edge.train import recipe_tables as tables_module
 from llava_edge.train.inputs.batches import steps_of
 from llava_edge.train.models.learner import build
 from llava_edge.train.planning.plan import Plan, make_plan, memory_line
 from llava_edge.train.planning.plan_table import print_plan
-from llava_edge.train.planning.scan import scan
+from llava_edge.train.planning.record_counts import count_records
 from llava_edge.train.provenance import provenance
 from llava_edge.train.recipe import Stage, load_recipe
 from llava_edge.train.recipe_file import shipped_names
@@ -87,6 +89,28 @@ def test_records_steps_and_parameters_are_counted(
     assert memory_line(plan).startswith("Memory: about ")
 
 
+def test_a_stage_is_not_counted_before_all_of_its_files_are_there(written: Path) -> None:
+    late = "stage2.data=[{records=['{0}/records.json'], images='{0}/pictures'}, "
+    late += "{records=['none.json'], images='{0}/pictures'}]"
+    plan = make_plan(load_recipe(written, [late.replace("{0}", str(written.parent))]))
+    assert plan.stages["stage1"].data is not None and plan.stages["stage2"].data is None
+    assert plan.cache_bytes is None and plan.needed == ("none.json",)
+
+
+def test_what_stages_share_is_opened_once(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+
+    def counting(sources: object, *args: Any) -> RecordTable:
+        opened.append(sources)
+        return open_table(sources, *args)
+
+    monkeypatch.setattr(tables_module, "open_table", counting)
+    recipe = load_recipe(written)
+    tables = tables_module.open_tables(recipe)
+    assert make_plan(recipe, tables=tables).cache_bytes
+    assert tables.train["stage1"] is tables.train["stage2"] and len(opened) == 1
+
+
 def test_the_longest_record_bounds_the_memory(written: Path) -> None:
     free = make_plan(load_recipe(written)).stages["stage2"]
     cut = make_plan(load_recipe(written, ["max_tokens=9"])).stages["stage2"]
@@ -151,11 +175,10 @@ def test_lengths_follow_the_records(tmp_path: Path) -> None:
 
     (tmp_path / "a.json").write_text(json.dumps([sample(39, "p.png"), sample(79, None)]))
     sources = [RecordSource((tmp_path / "a.json",), tmp_path, weight=0.5)]
-    found = scan(sources, image_tokens=50, max_tokens=1000)
-    assert found is not None
+    table = open_table(sources, tmp_path / "cache", seed=0)
+    found = count_records(table, image_tokens=50, max_tokens=1000)
     assert (found.records, found.seen, found.pictures) == (2, 1, 1)
     assert (found.longest, found.words) == (61, 21)
-    assert scan([*sources, RecordSource((tmp_path / "none.json",), tmp_path)], 50, 1000) is None
 
 
 def test_provenance_is_json_with_every_default(written: Path) -> None:

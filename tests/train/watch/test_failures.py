@@ -18,7 +18,7 @@ from watched import run_stage
 from llava_edge.errors import PictureError, TrainingError
 from llava_edge.train.engine import trainer
 from llava_edge.train.inputs.dataset import Example, RecordDataset
-from llava_edge.train.watch.failures import explained, last_checkpoint
+from llava_edge.train.watch.failures import last_checkpoint, translate_errors
 from llava_edge.train.watch.journal import read_log
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -135,16 +135,16 @@ def test_a_workers_own_sentence_stays_one(tmp_path: Path) -> None:
 
 def test_memory_that_runs_out_says_what_to_lower(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="device_batch_size, gradient_checkpointing"):
-        with explained("stage2", tmp_path):
+        with translate_errors("stage2", tmp_path):
             torch.empty(1 << 60, dtype=torch.uint8)
     with pytest.raises(TrainingError, match="device_batch_size"):
-        with explained("stage2", tmp_path):
+        with translate_errors("stage2", tmp_path):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 
 
 def test_a_lost_gpu_is_said(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"GPU failed in stage2 \(CUDA error: unspecified"):
-        with explained("stage2", tmp_path):
+        with translate_errors("stage2", tmp_path):
             raise torch.AcceleratorError("CUDA error: unspecified launch failure\nmore\nlines")
 
 
@@ -164,7 +164,7 @@ def test_a_lost_process_is_said(tmp_path: Path) -> None:
     try:
         dist.init_process_group("gloo", init_method=f"file://{file}", rank=0, world_size=2)
         with pytest.raises(TrainingError, match="Another process of stage1 is gone"):
-            with explained("stage1", tmp_path):
+            with translate_errors("stage1", tmp_path):
                 dist.barrier()
                 peer.wait()
                 dist.all_reduce(torch.ones(3))
@@ -183,7 +183,7 @@ def test_a_lost_process_is_said(tmp_path: Path) -> None:
     ids=str,
 )
 def test_a_bug_stays_a_bug(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, explained("stage1", tmp_path):
+    with pytest.raises(type(error)) as caught, translate_errors("stage1", tmp_path):
         raise error
     assert caught.value is error
 

@@ -1,6 +1,7 @@
-"""A bar for a long loop: on stderr, and on a terminal alone."""
+"""What a terminal shows of long work before a stage, on stderr; a file or a pipe is spared it."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from rich.console import Console
@@ -14,3 +15,8 @@ def track(items: Sequence[T], words: str) -> Iterator[T]:
     console = Console(stderr=True)
     shown = console.is_terminal and len(items) > 0
     yield from rich_track(items, words, console=console, disable=not shown)
+
+
+def reading_records() -> AbstractContextManager[object]:
+    """Show, until it ends, that files of records are read."""
+    return Console(stderr=True).status("Reading records")
