@@ -263,7 +263,7 @@ def test_export_and_its_missing_extra(tiny_checkpoint: Path, tmp_path: Path) -> 
     assert f"--bundle {tmp_path / 'out'}" in result.stdout
     assert run("export", tiny_checkpoint, tmp_path / "out").returncode != 0
     # As if the extra was not installed: its library cannot be found.
-    code = "import sys; sys.modules['onnx_ir'] = None; from llava_edge.cli.main import main; main()"
+    code = "import sys; sys.modules['onnx_ir'] = None; from llava_edge.cli.entry import main; main()"
     command = [sys.executable, "-c", code, "export", tiny_checkpoint, tmp_path / "other"]
     missing = subprocess.run(command, capture_output=True, text=True)
     assert "pip install '.[export]'" in refusal(missing)
@@ -272,7 +272,7 @@ def test_export_and_its_missing_extra(tiny_checkpoint: Path, tmp_path: Path) -> 
 def test_no_onnxruntime(tiny_bundle: Path) -> None:
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
-        "from llava_edge.cli.main import main\nmain()"
+        "from llava_edge.cli.entry import main\nmain()"
     )
     command = [sys.executable, "-c", code, "chat", "--prompt", "Hi", "--bundle", tiny_bundle]
     missing = subprocess.run(command, capture_output=True, text=True)
@@ -280,7 +280,7 @@ def test_no_onnxruntime(tiny_bundle: Path) -> None:
 
 
 def test_a_closed_pipe_ends_quietly(tiny_bundle: Path) -> None:
-    code = "from llava_edge.cli.main import main; main()"
+    code = "from llava_edge.cli.entry import main; main()"
     arguments = ["chat", "--prompt", "Hi", "--bundle", str(tiny_bundle), "--temperature", "2"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -295,7 +295,7 @@ def test_a_closed_pipe_ends_quietly(tiny_bundle: Path) -> None:
 def test_help_and_version() -> None:
     assert run("--version").stdout.strip().endswith(__version__)
     code = (
-        "import sys; from llava_edge.cli.main import main\ntry: main()\nexcept SystemExit: pass\n"
+        "import sys; from llava_edge.cli.entry import main\ntry: main()\nexcept SystemExit: pass\n"
     )
     command = [sys.executable, "-c", code + "print('onnxruntime' in sys.modules)", "chat", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
