@@ -1,4 +1,6 @@
-"""`llava-edge bench latency`: how long each stage of an answer takes, and how much memory.
+"""How long each stage of an answer takes, and how much memory.
+
+    llava-edge bench latency BUNDLE --image photo.jpg
 
 A warm-up run is left out, and each run goes through all stages, so that what disturbs the machine
 disturbs them alike. Loading is measured in a process of its own, onnxruntime's import included; its
@@ -105,9 +107,9 @@ def read_latency(path: Path) -> Latency:
         ) from error
 
 
-def as_json(found: Latency) -> str:
+def as_json(latency: Latency) -> str:
     """One line for programs."""
-    return json.dumps(asdict(found))
+    return json.dumps(asdict(latency))
 
 
 def _contexts(wanted: Sequence[int] | None, tokens: int, model: Llava) -> Sequence[int]:

@@ -10,7 +10,6 @@ from llava_edge.core.arrays import Floats
 from llava_edge.errors import LlavaEdgeError
 
 FILE_TYPES = {"Q4_0": 2, "Q4_K_M": 15, "Q8_0": 7}  # llama.cpp's numbers for them
-KINDS = ("Q4_K_M", "Q4_0")  # that bundles are compared with
 
 
 def library() -> Any:

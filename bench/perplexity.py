@@ -20,7 +20,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from llava_edge.bench.llama_cpp import KINDS, LlamaCpp, quantize
+from llava_edge.bench.llama_cpp import LlamaCpp, quantize
 from llava_edge.core.arrays import Floats
 from llava_edge.core.command import run_command
 from llava_edge.core.prompt import Text, render
@@ -157,25 +157,22 @@ def _score_llama_cpp(model: LlamaCpp, sample: Sample, picture: Floats | None) ->
 
 def main(
     bundles: Annotated[list[Path], typer.Argument(help="Bundles, an unquantized one first.")],
-    records: Annotated[Path | None, typer.Option(help="LLaVA records that are asked.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of the records' pictures.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many records are asked at most.")] = 100,
+    records: Annotated[Path | None, typer.Option(help="LLaVA records with answers.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The folder of their pictures.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The most records that are asked.")] = 100,
     gguf: Annotated[
-        Path | None, typer.Option(help="GGUF file of the same weights in float32, for llama.cpp.")
+        Path | None, typer.Option(help="The same weights in float32, for llama.cpp.")
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Format to which llama.cpp quantizes it. May be given several times.",
-            show_default=", ".join(KINDS),
-        ),
+        typer.Option(help="What llama.cpp makes of it.", show_default="Q4_K_M, Q4_0"),
     ] = None,
 ) -> None:
     """Print a table of perplexities, and last one JSON line."""
     data = Data((records,), images or records.parent, limit) if records else None
     found = []
     print(f"{'':28} {'MB':>7} {'text':>17} {'answers':>17}")
-    for one in compare(bundles, data, gguf, kind or KINDS):
+    for one in compare(bundles, data, gguf, kind or ["Q4_K_M", "Q4_0"]):
         found.append(asdict(one))
         answers = "" if one.answers is None else _cell(one.answers, one.answers_increase)
         print(f"{one.name:28} {one.megabytes:7.1f} {_cell(one.text, one.text_increase)} {answers}")

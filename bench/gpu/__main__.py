@@ -24,32 +24,27 @@ from llava_edge.runtime.devices.onnx_session import prepare
 
 def main(
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the campaign; a campaign that is in it goes on.")
+        Path | None, typer.Option(help="The campaign's folder, in which it goes on.")
     ] = None,
     size: Annotated[
-        Literal["full", "tiny"], typer.Option(help="Size of the models: 7B and 2B, or tiny ones.")
+        Literal["full", "tiny"], typer.Option(help="Of the models: 7B and 2B, or tiny ones.")
     ] = "full",
     device: Annotated[
-        Literal["cuda", "cpu"], typer.Option(help="Where the graphs run. cpu needs --size tiny.")
+        Literal["cuda", "cpu"], typer.Option(help="cpu runs the GPU's graphs there, if tiny.")
     ] = "cuda",
-    seconds: Annotated[int, typer.Option(min=1, help="When this call ends at the latest.")] = 540,
+    seconds: Annotated[int, typer.Option(min=1, help="After which this call has ended.")] = 540,
     parts: Annotated[
-        str | None, typer.Option(help="Parts to run, with commas.", show_default="all")
+        str | None, typer.Option(help="Some of them, with commas.", show_default="all")
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Bundle for cpu and gpu that is compared as well.")
+        Path | None, typer.Option(help="A bundle for cpu and gpu to compare as well.")
     ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Checkpoint that this bundle was exported from.")
-    ] = None,
-    base: Annotated[
-        Path | None,
-        typer.Option(help="Language model that an adapter or a projector was trained on."),
-    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="What it was exported from.")] = None,
+    base: Annotated[Path | None, typer.Option(help="As for export.")] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Run the parts again that failed or left something out.")
+        bool, typer.Option("--again", help="Run what failed or left something out once more.")
     ] = False,
-    list_: Annotated[bool, typer.Option("--list", help="Print what each part asks.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Say what the parts ask.")] = False,
 ) -> None:
     """Ask a machine with a GPU everything, in parts; the same command goes on after a stop."""
     chosen = choose(parts)

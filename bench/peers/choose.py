@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from llava_edge.bench.llama_cpp import KINDS, quantize
+from llava_edge.bench.llama_cpp import quantize
 from llava_edge.bench.peers.candidate import PeerSettings
 from llava_edge.bench.peers.genai_folder import can_be_written, write_genai_folder
 from llava_edge.core.bundle import read_bundle
@@ -16,6 +16,7 @@ INSTALL = {  # a library by which a peer is known to be there, and what brings i
     "transformers": ("torch", "'llava-edge[verify]'"),
     "onnxruntime-genai": ("onnxruntime_genai", "onnxruntime-genai"),
 }
+KINDS = ("Q4_K_M", "Q4_0")  # of llama.cpp's files
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def latency(
         str | None,
         typer.Option(
             help="How many tokens come before those that are decoded: numbers with commas.",
-            show_default=f"of {','.join(map(str, CONTEXTS))} those that fit",
+            show_default=f"those of {','.join(map(str, CONTEXTS))} that fit",
         ),
     ] = default_of(measure, "contexts"),
     device: DeviceOption = default_of(measure, "device"),

@@ -85,19 +85,19 @@ def chat(
     ] = DEFAULTS.temperature,
     top_k: Annotated[
         int,
-        typer.Option(help="Draw from this many of the likeliest tokens only. 0 draws from all."),
+        typer.Option(help="Draw only from this many of the likeliest tokens. 0 draws from all."),
     ] = DEFAULTS.top_k,
     top_p: Annotated[
         float,
         typer.Option(
-            help="Draw from the likeliest tokens only that have this probability together."
+            help="Draw only from the likeliest tokens whose probabilities add up to this."
         ),
     ] = DEFAULTS.top_p,
     min_p: Annotated[
         float,
         typer.Option(
-            help="Draw from tokens only that are at least this probable, as a share of what the "
-            "likeliest token is."
+            help="Draw only from tokens whose probability is at least this share of the likeliest "
+            "token's."
         ),
     ] = DEFAULTS.min_p,
     seed: Annotated[

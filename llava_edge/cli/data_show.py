@@ -25,7 +25,7 @@ def show(
         int, typer.Option(help="Position of the record among them, counted from 0.")
     ] = 0,
 ) -> None:
-    """Print one record as the model sees it; what the loss counts is coloured or in brackets."""
+    """Print one record as the model sees it; the loss counts what is in colour or in brackets."""
     with needed_by("`llava-edge data`", "train"):
         from llava_edge.train.inputs.show import show
     print_record(show(recipe, stage, index), Console(highlight=False, markup=False, soft_wrap=True))

@@ -61,7 +61,9 @@ def export(
     ] = DEFAULT.embedding_bits,
     mixed: Annotated[
         bool,
-        typer.Option("--mixed", help="Keep 8 bits in the layers to which 4 bits do most harm."),
+        typer.Option(
+            "--mixed", help="Measure which layers lose most at 4 bits, and keep 8 bits there."
+        ),
     ] = False,
     mixed_share: Annotated[
         float,
@@ -73,7 +75,7 @@ def export(
         Tower, typer.Option(help="How the vision tower and the projector are stored.")
     ] = DEFAULT.tower,
     devices: Annotated[
-        str, typer.Option(help="Devices that the bundle shall run on, with commas between them.")
+        str, typer.Option(help="Devices to write graphs for, with commas between them.")
     ] = ",".join(get_args(DeviceName)),
     symmetric: Annotated[
         bool | None,

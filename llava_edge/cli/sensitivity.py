@@ -37,7 +37,7 @@ def sensitivity(
     records: RecordsOption = None,
     images: ImagesOption = None,
 ) -> None:
-    """Measure what 4 bits cost in each linear layer, for --mixed."""
+    """Measure what 4 bits cost in each linear layer, for `export --mixed`."""
     with needed_by("`llava-edge sensitivity`", "verify"):
         from llava_edge.export.sensitivity import sensitivity
     found = sensitivity(
