@@ -5,7 +5,7 @@ QUESTION = $(BIN)/llava-edge chat --bundle "$(DEMO_BUNDLE)" --image examples/emo
 
 DEMO_BUNDLE = $$($(BIN)/python -c 'from llava_edge.core.bundle import demo_bundle; print(demo_bundle())')
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types docs clean
 
 demo: .venv/demo
 	base=$$($(BIN)/python examples/emoji/base.py --path) && \
@@ -29,6 +29,10 @@ types: .venv/test
 	rm -rf build/typed build/lib
 	$(BIN)/pip install --quiet --no-deps --target build/typed .
 	$(BIN)/mypy
+
+# The references of the command line and of the Python API are written from the code.
+docs: .venv/test
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf .venv build

@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from llava_edge.cli.main import run
+from llava_edge.core.command import run_command
 from llava_edge.errors import UsageError
 
 
@@ -51,4 +51,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    run_command(lambda: typer.run(main))

@@ -9,7 +9,6 @@ not seen it.
 """
 
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from llava_edge.bench.answer_stages import AnswerPlan, StageKind, StageTime, run
 from llava_edge.bench.machine_info import Machine, describe_machine, gpu_memory
 from llava_edge.bench.machine_limits import Limits, measure_limits
 from llava_edge.bench.roofline import Roofline, roofline
-from llava_edge.bench.runtime_calls import open_bundle
+from llava_edge.bench.runtime_calls import PROMPT, open_bundle
 from llava_edge.bench.summary import Summary, summarize
 from llava_edge.core.machine import peak_memory
 from llava_edge.core.strict import parse
@@ -58,17 +57,21 @@ class Latency:
     gpu_memory: int | None
 
 
-def measure(
+def latency(
     bundle: Path | None,
     images: Sequence[Path],
-    prompt: str,
+    prompt: str = PROMPT,
     *,
-    tokens: int,
-    runs: int,
+    tokens: int = 32,
+    runs: int = 5,
     contexts: Sequence[int] | None = None,
     device: str = "auto",
 ) -> Latency:
-    """Measure all stages, run by run; raises UsageError, and what loading and asking do."""
+    """Measure all stages of answering `prompt` about the pictures, run by run.
+
+    `tokens` are decoded at each of `contexts`, which are as many tokens before them. Raises
+    UsageError where no picture is given or a context does not fit, and what loading and asking do.
+    """
     if not images:
         raise UsageError("No picture is given to ask about; name one with --image.")
     model = open_bundle(bundle, device)
@@ -137,10 +140,3 @@ def summed_up(samples: Iterable[StageTime], roof: Roofline | None) -> Iterable[T
         kind, amount = same[0].kind, same[0].amount
         least = roof.least(kind, amount) if roof else None
         yield TimedStage(name, kind, amount, summarize([one.seconds for one in same]), least)
-
-
-if __name__ == "__main__":
-    from llava_edge.cli.bench import app
-    from llava_edge.cli.main import run
-
-    run(lambda: app(["latency", *sys.argv[1:]]))

@@ -21,8 +21,8 @@ import numpy as np
 import typer
 
 from llava_edge.bench.llama_cpp import LlamaCpp, quantize
-from llava_edge.cli.main import run
 from llava_edge.core.arrays import Floats
+from llava_edge.core.command import run_command
 from llava_edge.core.prompt import Text, render
 from llava_edge.data.records import Data, load_records
 from llava_edge.runtime.model import load
@@ -184,4 +184,4 @@ def _cell(value: float, increase: float | None) -> str:
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    run_command(lambda: typer.run(main))

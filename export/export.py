@@ -153,7 +153,6 @@ def _verify(
     records: Sequence[Record] | None,
     check: Check,
 ) -> BundleConfig:
-    from llava_edge.cli.inspect import print_quality
     from llava_edge.export.verify import compare
 
     try:
@@ -165,7 +164,6 @@ def _verify(
         return config
     config = replace(config, quality=replace(quality, accepted=check.accept))
     rewrite_bundle_json(folder, config)
-    print_quality(config)
     refuse_broken(config)
     return config
 

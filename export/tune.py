@@ -70,6 +70,6 @@ def _sensitivity(
         if (found.scheme, found.block_size) == (precision.scheme, precision.blocks):
             return found
     with needed_by("--mixed", "verify"):
-        from llava_edge.export.sensitivity import measure
+        from llava_edge.export.layer_divergence import measure
     measured: Sensitivity = measure(checkpoint, precision, records)
     return measured

@@ -18,6 +18,7 @@ from llava_edge.errors import (
 )
 from llava_edge.runtime.answer import Piece, Timings
 from llava_edge.runtime.chat import Chat
+from llava_edge.runtime.inspect import Inspection, inspect
 from llava_edge.runtime.model import Llava, load
 from llava_edge.runtime.options import Options
 from llava_edge.runtime.sampling import TokenLogprob
@@ -32,6 +33,7 @@ __all__ = [
     "CheckpointError",
     "DeviceError",
     "ImageEmbeddings",
+    "Inspection",
     "Llava",
     "LlavaEdgeError",
     "Options",
@@ -47,5 +49,6 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "__version__",
+    "inspect",
     "load",
 ]

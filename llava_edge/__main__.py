@@ -1,6 +1,6 @@
 """`python -m llava_edge` is the command line."""
 
-from llava_edge.cli.main import main
+from llava_edge.cli.entry import main
 
 if __name__ == "__main__":
     main()

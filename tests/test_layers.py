@@ -32,7 +32,7 @@ LIBRARIES = {
     "data": {*RUNTIME_LIBRARIES, "pyarrow"},
     "cli": {*RUNTIME_LIBRARIES, "rich", "typer"},
 }
-JUDGES = {"calibrate", "reference", "reference_config", "sensitivity"}
+JUDGES = {"calibrate", "layer_divergence", "reference", "reference_config"}
 NEVER_AT_RUN_TIME = (
     "torch",
     "transformers",

@@ -47,11 +47,11 @@ class TrainingComparison:
     """What is trained, and how often: `rounds` of so many steps, after one that warms up."""
 
     recipe: str
-    overrides: tuple[str, ...]
-    stage: str | None  # by default the recipe's last
-    records: int
-    rounds: int
-    steps: int
+    overrides: tuple[str, ...] = ()
+    stage: str | None = None  # by default the recipe's last
+    records: int = 320
+    rounds: int = 5
+    steps: int = 2
 
 
 def compare_training(plan: TrainingComparison) -> TrainingResults:

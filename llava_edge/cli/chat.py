@@ -1,96 +1,159 @@
-"""`llava-edge chat`: its flags, which are the fields of Options and what load takes."""
+"""`llava-edge chat`: its flags are the fields of Options and what `load` takes."""
 
 import math
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args, get_type_hints
 
 import typer
 
+from llava_edge.cli.option_types import DeviceOption, default_of
+from llava_edge.cli.option_values import pairs, text_of
 from llava_edge.errors import UsageError
+from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
+from llava_edge.runtime.model import load
+from llava_edge.runtime.options import DEFAULTS, Options
 
-
-class WhenFull(StrEnum):
-    """What happens when a conversation fills the context."""
-
-    error = "error"
-    shift = "shift"
+WHEN_FULL = get_args(get_type_hints(Options)["when_full"])
 
 
 def chat(
     bundle: Annotated[
-        Path | None, typer.Option(help="The bundle's folder.", show_default="the demo's")
+        Path | None,
+        typer.Option(
+            help="Folder of the bundle.", show_default="$LLAVA_EDGE_BUNDLE, or else the demo bundle"
+        ),
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(help="A picture to talk about; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="Picture to talk about. May be given several times."),
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="Ask this, print the answer and end.")] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Ask this, print the answer and end, instead of a conversation."),
+    ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON line with text and timings.")
+        bool,
+        typer.Option("--json", help="With --prompt: print answer and timings as one line of JSON."),
     ] = False,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, webgpu, tensorrt-rtx or openvino.")
-    ] = "auto",
+    device: DeviceOption = default_of(load, "device"),
     context: Annotated[
-        int | None, typer.Option(help="The longest conversation, in tokens.")
+        int | None,
+        typer.Option(
+            help="Longest conversation, in tokens.",
+            show_default=f"{DEFAULT_CONTEXT:,}, or less if model or memory allow only that",
+        ),
     ] = None,
     gpu_memory: Annotated[
-        float | None, typer.Option(help="The most to take on a GPU, in GB.", show_default="all")
+        float | None,
+        typer.Option(
+            help="Most memory to take on a GPU, in gigabytes.", show_default="all that is free"
+        ),
     ] = None,
     when_full: Annotated[
-        WhenFull, typer.Option(help="A full context is an error, or the oldest turns are dropped.")
-    ] = WhenFull.error,
+        str,
+        typer.Option(
+            metavar="|".join(WHEN_FULL),
+            help="What happens when the conversation fills the context: the answer ends with an "
+            "error, or the conversation shifts: its oldest turns are forgotten.",
+        ),
+    ] = DEFAULTS.when_full,
     image_tokens: Annotated[
-        int | None, typer.Option(help="Keep only so many of each picture's tokens.")
+        int | None,
+        typer.Option(
+            help="Keep only this many image tokens of each picture. Fewer are faster and show less "
+            "detail.",
+            show_default="all",
+        ),
     ] = None,
-    max_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.")] = 512,
-    timeout: Annotated[float | None, typer.Option(help="The longest answer, in seconds.")] = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = default_of(
+        Options, "max_tokens"
+    ),
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="Longest time for an answer, in seconds. What was said by then is kept."),
+    ] = DEFAULTS.timeout,
     stop: Annotated[
-        list[str] | None, typer.Option(help="End an answer before these words; may be repeated.")
+        list[str] | None,
+        typer.Option(help="End the answer before this text. May be given several times."),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.0,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            help="How far the answer may stray from the likeliest tokens. 0 always takes the "
+            "likeliest one."
+        ),
+    ] = DEFAULTS.temperature,
     top_k: Annotated[
-        int, typer.Option(help="Draw among this many of the likeliest tokens; 0: all.")
-    ] = 0,
+        int,
+        typer.Option(help="Draw only from this many of the likeliest tokens. 0 draws from all."),
+    ] = DEFAULTS.top_k,
     top_p: Annotated[
-        float, typer.Option(help="Draw among the likeliest tokens of this probability.")
-    ] = 1.0,
+        float,
+        typer.Option(
+            help="Draw only from the likeliest tokens whose probabilities add up to this."
+        ),
+    ] = DEFAULTS.top_p,
     min_p: Annotated[
-        float, typer.Option(help="Draw among tokens this probable beside the likeliest.")
-    ] = 0.0,
-    seed: Annotated[int | None, typer.Option(help="Makes drawn answers repeatable.")] = None,
+        float,
+        typer.Option(
+            help="Draw only from tokens whose probability is at least this share of the likeliest "
+            "token's."
+        ),
+    ] = DEFAULTS.min_p,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed draws the same answer again.")
+    ] = DEFAULTS.seed,
     repetition_penalty: Annotated[
-        float, typer.Option(help="Above 1, what was written is less likely to come again.")
-    ] = 1.0,
+        float,
+        typer.Option(
+            help="Above 1: tokens that are in the prompt or the answer already become less likely."
+        ),
+    ] = DEFAULTS.repetition_penalty,
     frequency_penalty: Annotated[
-        float, typer.Option(help="Taken off for each time that a token was answered.")
-    ] = 0.0,
+        float,
+        typer.Option(
+            help="Taken off a token's logit for each time that it is in the answer already."
+        ),
+    ] = DEFAULTS.frequency_penalty,
     presence_penalty: Annotated[
-        float, typer.Option(help="Taken off once where a token was answered.")
-    ] = 0.0,
+        float,
+        typer.Option(help="Taken off a token's logit once if it is in the answer already."),
+    ] = DEFAULTS.presence_penalty,
     logit_bias: Annotated[
-        list[str] | None, typer.Option(help="ID=VALUE is added to a token's logit; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="ID=VALUE: add VALUE to the logit of the token with this id. May be given several "
+            "times."
+        ),
     ] = None,
     logprobs: Annotated[
-        int | None, typer.Option(help="With --json: log probabilities, and of so many likeliest.")
-    ] = None,
+        int | None,
+        typer.Option(
+            help="With --json: print the log probability of every token, and of this many of the "
+            "likeliest tokens beside it."
+        ),
+    ] = DEFAULTS.logprobs,
     schema: Annotated[
-        Path | None, typer.Option(help="A file with the JSON schema that the answer keeps to.")
+        Path | None, typer.Option(help="File with a JSON schema that the answer must follow.")
     ] = None,
     regex: Annotated[
-        str | None, typer.Option(help="A regular expression that the whole answer matches.")
-    ] = None,
+        str | None, typer.Option(help="Regular expression that the whole answer must match.")
+    ] = DEFAULTS.regex,
     choice: Annotated[
-        list[str] | None, typer.Option(help="The answer is one of these; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Answer that is allowed. Give the option once for each of them."),
     ] = None,
     speculate: Annotated[
-        bool, typer.Option("--speculate", help="Guess what was written before: prompt lookup.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--speculate",
+            help="Guess the next tokens from what was written before, and check several at once. "
+            "This is faster where an answer repeats its prompt.",
+        ),
+    ] = DEFAULTS.speculate,
 ) -> None:
     """Talk about pictures at the terminal."""
     from llava_edge.cli import terminal
-    from llava_edge.runtime.model import load
-    from llava_edge.runtime.options import Options
 
     if prompt is None and (json or logprobs is not None):
         raise UsageError("--json and --logprobs are for one answer; say with --prompt what to ask.")
@@ -106,13 +169,13 @@ def chat(
         repetition_penalty=repetition_penalty,
         frequency_penalty=frequency_penalty,
         presence_penalty=presence_penalty,
-        logit_bias={_id(name): value for name, value in pairs("logit-bias", logit_bias).items()},
+        logit_bias=_biases(logit_bias),
         logprobs=logprobs,
-        schema=_text("schema", schema),
+        schema=text_of("schema", schema),
         regex=regex,
         choices=tuple(choice or ()),
         image_tokens=image_tokens,
-        when_full=when_full.value,
+        when_full=when_full,  # type: ignore[arg-type]  # checked there
         speculate=speculate,
     )
     if gpu_memory is not None and not 0 < gpu_memory < math.inf:
@@ -125,18 +188,8 @@ def chat(
         terminal.answer_once(model, prompt, image or [], options, as_json=json)
 
 
-def pairs(option: str, given: list[str] | None, example: str = "42=-100") -> dict[str, float]:
-    """NAME=VALUE pairs; raises UsageError."""
-    pairs = {}
-    for pair in given or ():
-        name, _, value = pair.partition("=")
-        try:
-            pairs[name] = float(value)
-        except ValueError:
-            raise UsageError(
-                f'--{option} is "{pair}", but NAME=VALUE was expected, such as {example}.'
-            ) from None
-    return pairs
+def _biases(given: list[str] | None) -> dict[int, float]:
+    return {_id(name): value for name, value in pairs("logit-bias", given, "42=-100").items()}
 
 
 def _id(name: str) -> int:
@@ -146,11 +199,3 @@ def _id(name: str) -> int:
         raise UsageError(
             f'--logit-bias names the token "{name}", but the number of one was expected.'
         ) from None
-
-
-def _text(option: str, path: Path | None) -> str | None:
-    """A text file that an option names."""
-    try:
-        return None if path is None else path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--{option} {path} cannot be read ({error}); name a text file.") from None

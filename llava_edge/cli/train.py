@@ -1,11 +1,11 @@
-"""`llava-edge train` and `merge`: they read flags, import late and call one function."""
+"""`llava-edge train`."""
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from llava_edge.cli.option_types import RecipeArgument, SetOption
 from llava_edge.core.extras import needed_by
 from llava_edge.errors import UsageError
 
@@ -19,34 +19,55 @@ def _list_recipes(wanted: bool) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped recipe.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="KEY=VALUE over the recipe's own, such as stage2.epochs=2; may be repeated.",
-        ),
-    ] = None,
+    recipe: RecipeArgument,
+    overrides: SetOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print steps, parameters and memory; train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the steps, parameters and memory of the run; train nothing."
+        ),
     ] = False,
     devices: Annotated[
-        int | None, typer.Option(min=1, help="How many a dry run counts with.", show_default="1")
+        int | None,
+        typer.Option(
+            min=1, help="Number of devices that --dry-run reckons with.", show_default="1"
+        ),
     ] = None,
     fits: Annotated[
         bool,
-        typer.Option("--fits", help="Print what fits on cards of several sizes; train nothing."),
+        typer.Option(
+            "--fits",
+            help="Print how many records fit at once on cards of several sizes; train nothing.",
+        ),
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Begin anew over an old run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was stopped.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin anew, and delete what an old run has left.")
+    ] = False,
     _list: Annotated[
         bool,
         typer.Option(
-            "--list", help="Print the shipped recipes.", callback=_list_recipes, is_eager=True
+            "--list",
+            help="Print the names of the recipes that come with llava-edge.",
+            callback=_list_recipes,
+            is_eager=True,
         ),
     ] = False,
 ) -> None:
     """Train projector and language model in two stages."""
+    _check_together(dry_run=dry_run, devices=devices, fits=fits, resume=resume, force=force)
+    if dry_run or fits:
+        _print_plan(recipe, overrides or [], devices or 1, fits=fits)
+    else:
+        _train(recipe, overrides or [], resume=resume, force=force)
+
+
+def _check_together(
+    *, dry_run: bool, devices: int | None, fits: bool, resume: bool, force: bool
+) -> None:
+    """Refuse options that contradict one another."""
     if devices is not None and not dry_run:
         raise UsageError(
             "--devices goes with --dry-run; to train on several, begin with "
@@ -58,15 +79,14 @@ def train(
         )
     if dry_run and fits:
         raise UsageError("--dry-run plans one run and --fits several; give one of them.")
-    if dry_run:
-        return _plan_training(recipe, overrides or [], devices or 1)
-    if fits:
-        return _print_fits(recipe, overrides or [])
+
+
+def _train(recipe: str, overrides: list[str], *, resume: bool, force: bool) -> None:
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
     try:
         from llava_edge.train.train import train as run
 
-        out = run(recipe, overrides or [], resume=resume, force=force)
+        out = run(recipe, overrides, resume=resume, force=force)
     except KeyboardInterrupt:
         if first:
             typer.echo("Stopped; --resume goes on from the last checkpoint.", err=True)
@@ -75,34 +95,14 @@ def train(
         typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
 
 
-def merge(
-    adapter: Annotated[Path, typer.Argument(help="The adapter folder of a run.")],
-    out: Annotated[Path, typer.Argument(help="The checkpoint's folder, which must not exist yet.")],
-    base: Annotated[
-        Path | None,
-        typer.Option(
-            help="The language model's folder.", show_default="the one it was trained from"
-        ),
-    ] = None,
-) -> None:
-    """Put an adapter into its language model: a whole LLaVA checkpoint."""
-    with needed_by("`llava-edge merge`", "train"):
-        from llava_edge.train.checkpoints import merge as merging
-    merging.merge(adapter, out, base)
-    typer.echo(f"The checkpoint is in {out}; export it with: llava-edge export {out} BUNDLE")
-
-
-def _plan_training(recipe: str, overrides: list[str], devices: int) -> None:
-    with needed_by("`llava-edge train`", "train"):
-        from llava_edge.train.planning.plan import make_plan
-        from llava_edge.train.planning.plan_table import print_plan
-        from llava_edge.train.recipe import load_recipe
-    print_plan(make_plan(load_recipe(recipe, overrides), devices))
-
-
-def _print_fits(recipe: str, overrides: list[str]) -> None:
+def _print_plan(recipe: str, overrides: list[str], devices: int, *, fits: bool) -> None:
     with needed_by("`llava-edge train`", "train"):
         from llava_edge.train.planning.fits import print_fits
         from llava_edge.train.planning.plan import make_plan
+        from llava_edge.train.planning.plan_table import print_plan
         from llava_edge.train.recipe import load_recipe
-    print_fits(make_plan(load_recipe(recipe, overrides)))
+    plan = make_plan(load_recipe(recipe, overrides), devices)
+    if fits:
+        print_fits(plan)
+    else:
+        print_plan(plan)

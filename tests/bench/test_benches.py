@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import refusal
 from sessions import EXACT
 from tiny import Tiny, text_config, tokenizer, write_demo, write_llava
 from tiny_gguf import write_gguf
@@ -105,3 +106,8 @@ def test_the_last_line_is_for_programs(tiny_bundle: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     (found,) = json.loads(done.stdout.splitlines()[-1])
     assert found["name"] == tiny_bundle.name and found["text"] > 1
+
+
+def test_a_script_ends_on_an_error_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "llava_edge.bench.perplexity", str(tmp_path)]
+    assert "is not a bundle" in refusal(subprocess.run(command, capture_output=True, text=True))

@@ -10,7 +10,8 @@ import pytest
 
 from llava_edge.bench import answer_stages
 from llava_edge.bench.compare_latency import compare, warning
-from llava_edge.bench.latency import Latency, as_json, measure, read_latency
+from llava_edge.bench.latency import Latency, as_json, read_latency
+from llava_edge.bench.latency import latency as measure
 from llava_edge.bench.latency_plot import plot_latency
 from llava_edge.bench.runtime_calls import TokenReader, pixels
 from llava_edge.bench.summary import ratio_by_rounds, ratio_of_summaries, summarize
@@ -48,7 +49,7 @@ def test_every_picture_is_encoded(model: Llava, photo_file: Path) -> None:
     assert len(set(files)) == 5
     first, second = (pixels(model, file) for file in files[:2])
     assert first.shape == (1, 3, 33, 33) and (first != second).any()
-    plan = answer_stages.Plan([photo_file], "What is this?", 2, [])
+    plan = answer_stages.AnswerPlan([photo_file], "What is this?", 2, [])
     before = len(model.vision._remembered._kept)
     list(answer_stages.run_through(model, plan, 0))
     assert len(model.vision._remembered._kept) == before + 4
@@ -84,7 +85,7 @@ def test_files_are_compared_stage_by_stage(latency: Latency) -> None:
         replace(stage, seconds=summarize([stage.seconds.median / 2] * 3))
         for stage in latency.stages[1:]
     ]
-    changes = list(compare(latency, replace(latency, answer_stages=tuple(halved))))
+    changes = list(compare(latency, replace(latency, stages=tuple(halved))))
     assert [change.name for change in changes] == [stage.name for stage in halved]
     assert all(change.ratio.median == pytest.approx(0.5) for change in changes)
     assert warning(latency, latency) is None
@@ -112,10 +113,10 @@ def test_summaries() -> None:
 def test_the_last_line_is_json(tiny_bundle: Path, photo_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.json"
     options = ["--image", photo_file, "--runs", 1, "--tokens", 2, "--contexts", 9]
-    command = [sys.executable, "-m", "llava_edge.bench.latency", tiny_bundle, *options]
-    result = run(*command, "--json-out", out)
+    command = [sys.executable, "-m", "llava_edge", "bench", "latency"]
+    result = run(*command, tiny_bundle, *options, "--json-out", out)
     assert json.loads(result.splitlines()[-1]) == json.loads(out.read_text())
-    compared = run(*command[:2], "llava_edge", "bench", "latency", "--compare", out, out)
+    compared = run(*command, "--compare", out, out)
     assert {change["ratio"]["median"] for change in json.loads(compared.splitlines()[-1])} <= {1}
 
 

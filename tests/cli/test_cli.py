@@ -6,6 +6,8 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from command_line import refusal, run
 
 from llava_edge import Options, __version__, load
 from llava_edge.cli import terminal
+from llava_edge.cli.chat import chat
 from llava_edge.core.bundle import read_bundle
+from llava_edge.runtime.options import DEFAULTS
 
 QUESTION = "What is in the picture?"
 
@@ -263,16 +267,36 @@ def test_export_and_its_missing_extra(tiny_checkpoint: Path, tmp_path: Path) -> 
     assert f"--bundle {tmp_path / 'out'}" in result.stdout
     assert run("export", tiny_checkpoint, tmp_path / "out").returncode != 0
     # As if the extra was not installed: its library cannot be found.
-    code = "import sys; sys.modules['onnx_ir'] = None; from llava_edge.cli.main import main; main()"
+    code = (
+        "import sys; sys.modules['onnx_ir'] = None; from llava_edge.cli.entry import main; main()"
+    )
     command = [sys.executable, "-c", code, "export", tiny_checkpoint, tmp_path / "other"]
     missing = subprocess.run(command, capture_output=True, text=True)
     assert "pip install '.[export]'" in refusal(missing)
 
 
+@pytest.mark.parametrize("library", ["typer", "rich"])
+def test_no_command_line(library: str) -> None:
+    code = (
+        f"import sys; sys.modules['{library}'] = None\n"
+        "from llava_edge.cli.entry import main\nmain()"
+    )
+    for verb in ("--help", "chat"):
+        missing = subprocess.run([sys.executable, "-c", code, verb], capture_output=True, text=True)
+        assert "pip install '.[cli]'" in refusal(missing)
+
+
+def test_chat_has_an_option_for_each_of_an_answer() -> None:
+    given = signature(chat).parameters
+    for field in fields(Options):
+        default = given["choice" if field.name == "choices" else field.name].default
+        assert default == getattr(DEFAULTS, field.name) or default is None, field.name
+
+
 def test_no_onnxruntime(tiny_bundle: Path) -> None:
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
-        "from llava_edge.cli.main import main\nmain()"
+        "from llava_edge.cli.entry import main\nmain()"
     )
     command = [sys.executable, "-c", code, "chat", "--prompt", "Hi", "--bundle", tiny_bundle]
     missing = subprocess.run(command, capture_output=True, text=True)
@@ -280,7 +304,7 @@ def test_no_onnxruntime(tiny_bundle: Path) -> None:
 
 
 def test_a_closed_pipe_ends_quietly(tiny_bundle: Path) -> None:
-    code = "from llava_edge.cli.main import main; main()"
+    code = "from llava_edge.cli.entry import main; main()"
     arguments = ["chat", "--prompt", "Hi", "--bundle", str(tiny_bundle), "--temperature", "2"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -295,7 +319,7 @@ def test_a_closed_pipe_ends_quietly(tiny_bundle: Path) -> None:
 def test_help_and_version() -> None:
     assert run("--version").stdout.strip().endswith(__version__)
     code = (
-        "import sys; from llava_edge.cli.main import main\ntry: main()\nexcept SystemExit: pass\n"
+        "import sys; from llava_edge.cli.entry import main\ntry: main()\nexcept SystemExit: pass\n"
     )
     command = [sys.executable, "-c", code + "print('onnxruntime' in sys.modules)", "chat", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -9,10 +9,10 @@ from rich.console import Console
 from tiny_training import write_recipe, write_records
 from typer.testing import CliRunner, Result
 
+from llava_edge.cli.data_show import print_record
 from llava_edge.cli.main import app
 from llava_edge.errors import LlavaEdgeError, RecordError, TrainingError, UsageError
 from llava_edge.train.inputs.show import show
-from llava_edge.train.recipe import load_recipe
 
 
 def run(*arguments: object) -> Result:
@@ -69,10 +69,10 @@ def test_a_record_as_the_model_sees_it(recipe: Path) -> None:
     assert "36 image tokens" in words
 
 
-def test_what_is_learned_is_in_colour_on_a_terminal(recipe: Path, tmp_path: Path) -> None:
+def test_what_is_learned_is_in_colour_on_a_terminal(recipe: Path) -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, color_system="standard", markup=False)
-    show(load_recipe(recipe), "stage2", 6, tmp_path, console)
+    print_record(show(recipe, "stage2", 6), console)
     assert "\x1b[1;32mGood day, à côté.<|im_end|>\x1b[0m" in out.getvalue()
     assert "[[" not in out.getvalue()
 

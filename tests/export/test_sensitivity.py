@@ -12,13 +12,14 @@ from tiny import Tiny, write_llava
 
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export import sensitivity
+from llava_edge.export import layer_divergence
 from llava_edge.export.export import export
+from llava_edge.export.layer_divergence import measure
 from llava_edge.export.layouts.checkpoint import Checkpoint, open_checkpoint
 from llava_edge.export.quantization.precision import Precision, dequantized
 from llava_edge.export.reference import Reference
 from llava_edge.export.samples import text_samples
-from llava_edge.export.sensitivity import measure
+from llava_edge.export.sensitivity import sensitivity
 from llava_edge.export.sensitivity_file import (
     FILE,
     Sensitivity,
@@ -55,6 +56,16 @@ def measured(checkpoint: Checkpoint) -> Sensitivity:
     return measure(checkpoint, Precision())
 
 
+def test_the_verb_writes_what_it_measured(
+    folder: Path, tmp_path: Path, measured: Sensitivity
+) -> None:
+    found = sensitivity(folder, tmp_path / FILE)
+    assert read_sensitivity(tmp_path / FILE) == found
+    assert found.divergence == pytest.approx(measured.divergence, rel=1e-3)
+    with pytest.raises(UsageError, match="its folder is missing"):
+        sensitivity(folder, tmp_path / "nowhere" / FILE)
+
+
 def test_the_worst_layer_is_found(measured: Sensitivity) -> None:
     assert len(measured.divergence) == 2 * 4
     assert max(measured.divergence, key=measured.divergence.__getitem__) == SPOILED
@@ -69,12 +80,12 @@ def test_it_is_the_divergence_of_the_whole_model(
     """Layers that are run one by one from the middle are the model run as a whole."""
     write_llava(tmp_path, tiny)
     checkpoint = open_checkpoint(tmp_path)
-    monkeypatch.setattr(sensitivity, "RECORDS", 1)
-    monkeypatch.setattr(sensitivity, "conversation_samples", lambda *_: [])
+    monkeypatch.setattr(layer_divergence, "RECORDS", 1)
+    monkeypatch.setattr(layer_divergence, "conversation_samples", lambda *_: [])
     found = measure(checkpoint, Precision()).divergence["layers.1.mlp.down_proj"]
 
     reference = Reference(checkpoint)
-    samples = text_samples(Tokenizer(checkpoint.tokenizer))[: sensitivity.TEXTS]
+    samples = text_samples(Tokenizer(checkpoint.tokenizer))[: layer_divergence.TEXTS]
     before = [logs(reference, sample) for sample in samples]
     weight = reference.model.model.language_model.layers[1].mlp.down_proj.weight
     rounded = dequantized(Precision().linear("down", weight.detach().numpy()))

@@ -1,23 +1,20 @@
-"""A record as the model sees it: its tokens as text, and which of them the loss counts."""
+"""`llava-edge data show`: a record as the model sees it, and what of it the loss counts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
 from tokenizers import Tokenizer as HfTokenizer
 
-from llava_edge.data.record_table import open_table
+from llava_edge.data.record_table import default_cache, open_table
+from llava_edge.data.records import Record
 from llava_edge.errors import UsageError
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 from llava_edge.train.inputs.encoder import Encoder
 from llava_edge.train.inputs.labels import IGNORE_INDEX, Encoding
 from llava_edge.train.models.encoding import read_encoding
-from llava_edge.train.recipe import Recipe
-
-LEARNED = "bold green"
+from llava_edge.train.recipe import load_recipe, resolve_models
 
 
 @dataclass(frozen=True)
@@ -29,29 +26,43 @@ class Run:
     image_tokens: int = 0
 
 
-def show(recipe: Recipe, stage: str, index: int, cache: Path, console: Console) -> None:
-    """Print position `index` of a stage's records; raises UsageError where it has no such one."""
-    if stage not in recipe.stages:
-        raise UsageError(f"The recipe has {' and '.join(recipe.stages)}, but no {stage}.")
-    table = open_table(recipe.stages[stage].data, cache, recipe.seed)
+@dataclass(frozen=True)
+class ShownRecord:
+    """A record, where it stands, and what a stage makes of it; `cut` is by max_tokens."""
+
+    where: str
+    record: Record
+    runs: tuple[Run, ...]
+    tokens: int
+    image_tokens: int
+    learned: int  # tokens that the loss counts
+    cut: int  # tokens
+
+
+def show(recipe: Path | str, stage: str | None = None, index: int = 0) -> ShownRecord:
+    """Position `index` of a stage's records, by default the last stage's, as the model sees it.
+
+    Raises UsageError where there is no such position or stage, TrainingError for a bad recipe.
+    """
+    resolved = resolve_models(load_recipe(recipe), weights=False)
+    stage = stage or list(resolved.stages)[-1]
+    if stage not in resolved.stages:
+        raise UsageError(f"The recipe has {' and '.join(resolved.stages)}, but no {stage}.")
+    table = open_table(resolved.stages[stage].data, default_cache(), resolved.seed)
     if not 0 <= index < len(table):
         raise UsageError(f"--index is {index}, but {stage} has records 0 to {len(table) - 1:,}.")
-    encoder = Encoder.of_stage(read_encoding(recipe), recipe, recipe.stages[stage])
-    tokenizer = read_tokenizer_file(Path(recipe.language_model))
+    encoder = Encoder.of_stage(read_encoding(resolved), resolved, resolved.stages[stage])
+    tokenizer = read_tokenizer_file(Path(resolved.language_model))
     record = table[index]
     ids, labels = encoder(record, index)
-    cut = len(encoder.whole(record, index)[0]) - len(ids)
-    console.print(f"{table.where(index)}: {record.id}")
-    for picture in record.images:
-        console.print(f"Picture: {picture}")
-    console.print(
-        _marked(runs(ids, labels, encoder.encoding, tokenizer), colour=console.is_terminal)
-    )
-    learned = sum(id != IGNORE_INDEX for id in labels)
-    image = ids.count(encoder.encoding.image_token_id)
-    console.print(
-        f"{len(ids):,} tokens: {image:,} image tokens, {learned:,} counted in the loss"
-        + (f"; {cut:,} more are cut off by max_tokens" if cut else "")
+    return ShownRecord(
+        where=table.where(index),
+        record=record,
+        runs=tuple(runs(ids, labels, encoder.encoding, tokenizer)),
+        tokens=len(ids),
+        image_tokens=ids.count(encoder.encoding.image_token_id),
+        learned=sum(id != IGNORE_INDEX for id in labels),
+        cut=len(encoder.whole(record, index)[0]) - len(ids),
     )
 
 
@@ -78,16 +89,3 @@ def _words(ids: Sequence[int], counted: Sequence[bool], tokenizer: HfTokenizer) 
         text = tokenizer.decode(list(ids[:end]), skip_special_tokens=False)
         yield Run(text[len(before) :], learned)
         before = text
-
-
-def _marked(found: Iterator[Run], *, colour: bool) -> Text:
-    """Learned words in colour, or between [[ and ]] where there is none."""
-    text = Text()
-    for run in found:
-        if run.image_tokens:
-            text.append(f"<image x {run.image_tokens}>", "cyan" if colour else "")
-        elif run.learned:
-            text.append(run.text if colour else f"[[{run.text}]]", LEARNED if colour else "")
-        else:
-            text.append(run.text)
-    return text

@@ -1,0 +1,57 @@
+"""`llava-edge data show`."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from llava_edge.core.extras import needed_by
+
+if TYPE_CHECKING:
+    from llava_edge.train.inputs.show import Run, ShownRecord
+
+LEARNED = "bold green"
+
+
+def show(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, a TOML file.")],
+    stage: Annotated[
+        str | None, typer.Option(help="Stage whose records are meant.", show_default="the last one")
+    ] = None,
+    index: Annotated[
+        int, typer.Option(help="Position of the record among them, counted from 0.")
+    ] = 0,
+) -> None:
+    """Print one record as the model sees it; the loss counts what is in colour or in brackets."""
+    with needed_by("`llava-edge data`", "train"):
+        from llava_edge.train.inputs.show import show
+    print_record(show(recipe, stage, index), Console(highlight=False, markup=False, soft_wrap=True))
+
+
+def print_record(shown: "ShownRecord", console: Console) -> None:
+    """Print a record as it is shown."""
+    console.print(f"{shown.where}: {shown.record.id}")
+    for picture in shown.record.images:
+        console.print(f"Picture: {picture}")
+    console.print(_marked(shown.runs, colour=console.is_terminal))
+    console.print(
+        f"{shown.tokens:,} tokens: {shown.image_tokens:,} image tokens, "
+        f"{shown.learned:,} counted in the loss"
+        + (f"; {shown.cut:,} more are cut off by max_tokens" if shown.cut else "")
+    )
+
+
+def _marked(runs: "Iterable[Run]", *, colour: bool) -> Text:
+    """Learned words in colour, or between [[ and ]] where there is none."""
+    text = Text()
+    for run in runs:
+        if run.image_tokens:
+            text.append(f"<image x {run.image_tokens}>", "cyan" if colour else "")
+        elif run.learned:
+            text.append(run.text if colour else f"[[{run.text}]]", LEARNED if colour else "")
+        else:
+            text.append(run.text)
+    return text

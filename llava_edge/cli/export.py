@@ -1,0 +1,157 @@
+"""`llava-edge export`."""
+
+import time
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from llava_edge.cli.option_types import (
+    AcceptOption,
+    BaseOption,
+    CheckpointArgument,
+    ImagesOption,
+    LimitOption,
+    RecordsOption,
+    VisionTowerOption,
+)
+from llava_edge.cli.option_values import graphs_for, limits, records_of
+from llava_edge.cli.quality_table import print_quality
+from llava_edge.core.bundle_config import BundleConfig, DeviceName
+from llava_edge.core.extras import needed_by
+from llava_edge.core.machine import peak_memory
+from llava_edge.errors import QualityError
+from llava_edge.export.quantization.precision import BLOCK_SIZES, DEFAULT, Method, Precision, Tower
+
+
+def export(
+    checkpoint: CheckpointArgument,
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder to write the bundle to. Unless --force is given, it must not exist yet."
+        ),
+    ],
+    base: BaseOption = None,
+    vision_tower: VisionTowerOption = None,
+    quantize: Annotated[
+        Method,
+        typer.Option(
+            help="Method that stores the weights of the language model's linear layers in 4 bits; "
+            "none leaves them as they are."
+        ),
+    ] = DEFAULT.method,
+    block_size: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Number of weights that share a scale: {', '.join(map(str, BLOCK_SIZES))}.",
+            show_default=f"{DEFAULT.blocks}, or {Precision('nf4').blocks} for nf4",
+        ),
+    ] = DEFAULT.block_size,
+    head_bits: Annotated[
+        int | None,
+        typer.Option(
+            help="Bits of a weight in the language model's head, its last layer: 4, 8 or 16.",
+            show_default="8",
+        ),
+    ] = DEFAULT.head_bits,
+    embedding_bits: Annotated[
+        int | None,
+        typer.Option(help="Bits of a weight in the embedding table: 4, 8 or 16.", show_default="8"),
+    ] = DEFAULT.embedding_bits,
+    mixed: Annotated[
+        bool,
+        typer.Option(
+            "--mixed", help="Measure which layers lose most at 4 bits, and keep 8 bits there."
+        ),
+    ] = False,
+    mixed_share: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Largest share of the weights that --mixed may keep 8 bits for."
+        ),
+    ] = 0.25,
+    tower: Annotated[
+        Tower, typer.Option(help="How the vision tower and the projector are stored.")
+    ] = DEFAULT.tower,
+    devices: Annotated[
+        str, typer.Option(help="Devices to write graphs for, with commas between them.")
+    ] = ",".join(get_args(DeviceName)),
+    symmetric: Annotated[
+        bool | None,
+        typer.Option(
+            "--symmetric/--zero-points",
+            help="Quantize without zero points, which NVIDIA GPUs compute fastest, or with them.",
+            show_default="symmetric if gpu is among the devices",
+        ),
+    ] = DEFAULT.symmetric,
+    gpu_cache_bits: Annotated[
+        int,
+        typer.Option(
+            help="Bits of a number in the KV cache of a GPU: 16, or 8 for twice the context."
+        ),
+    ] = DEFAULT.gpu_cache_bits,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the prompt format, such as vicuna_v1.", show_default="the checkpoint's"
+        ),
+    ] = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Compare the bundle with the checkpoint, and keep it only if it is close enough.",
+            show_default="compare if torch is installed and memory allows it",
+        ),
+    ] = None,
+    records: RecordsOption = None,
+    images: ImagesOption = None,
+    limit: LimitOption = None,
+    accept: AcceptOption = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the bundle that is in the folder already.")
+    ] = False,
+) -> None:
+    """Turn a LLaVA checkpoint into a bundle."""
+    with needed_by("`llava-edge export`", "export"):
+        from llava_edge.export.export import Check, export
+    start = time.perf_counter()
+    precision = Precision(
+        method=quantize,
+        block_size=block_size,
+        head_bits=head_bits,  # type: ignore[arg-type]  # checked there
+        embedding_bits=embedding_bits,  # type: ignore[arg-type]
+        tower=tower,
+        symmetric=symmetric,
+        gpu_cache_bits=gpu_cache_bits,  # type: ignore[arg-type]
+    )
+    try:
+        config = export(
+            checkpoint,
+            out,
+            base=base,
+            vision_tower=vision_tower,
+            precision=precision,
+            mixed_share=mixed_share if mixed else None,
+            devices=graphs_for(devices),
+            prompt=prompt,
+            data=records_of(records, images),
+            check=Check(verify, limits(limit), accept),
+            force=force,
+        )
+    except QualityError as error:
+        print_quality(getattr(error, "config", None))
+        raise
+    print_quality(config)
+    typer.echo(f"{_size(config)} in {time.perf_counter() - start:.0f} s{_memory()}")
+    typer.echo(f"The bundle is in {out}; talk to it with: llava-edge chat --bundle {out}")
+
+
+def _size(config: BundleConfig) -> str:
+    return f"{sum(file.size for file in config.files.values()) / 1e6:,.0f} MB"
+
+
+def _memory() -> str:
+    peak = peak_memory()
+    return f", at most {peak / 1e6:,.0f} MB of memory" if peak else ""

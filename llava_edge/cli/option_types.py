@@ -1,0 +1,97 @@
+"""Options and arguments that several verbs share, and where their defaults come from."""
+
+from collections.abc import Callable
+from inspect import signature
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from llava_edge.runtime.devices.device import NAMES
+
+
+def default_of(function: Callable[..., object], name: str) -> Any:
+    """The default that a function gives a parameter, so that it is written there alone."""
+    return signature(function).parameters[name].default
+
+
+BundleArgument: TypeAlias = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Folder of the bundle.", show_default="$LLAVA_EDGE_BUNDLE, or else the demo bundle"
+    ),
+]
+CheckpointArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        help="Folder of a LLaVA checkpoint, or its name on the Hugging Face Hub (org/name)."
+    ),
+]
+RecipeArgument: TypeAlias = Annotated[
+    str, typer.Argument(help="Recipe: a TOML file, or the name of one that comes with llava-edge.")
+]
+JsonOption: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print the result as one line of JSON.")
+]
+DeviceOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help=f"Device that computes, one of {', '.join(NAMES)}. auto takes a GPU if one computes "
+        "the bundle correctly, and the CPU otherwise."
+    ),
+]
+BaseOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Language model that an adapter or a projector was trained on: a folder, a GGUF file, "
+        "or a name on the Hub (org/name)."
+    ),
+]
+VisionTowerOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Vision tower to use where the checkpoint only names one: a folder, or a name on the "
+        "Hub (org/name)."
+    ),
+]
+RecordsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="LLaVA records to measure on, instead of pictures that are drawn for it."),
+]
+ImagesOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that holds the records' pictures.", show_default="the folder of the records"
+    ),
+]
+LimitOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=VALUE: allow this much difference from the checkpoint instead of the usual "
+        "limit, for example kl_mean=0.1. May be given several times."
+    ),
+]
+AcceptOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--accept", help="Keep a bundle that breaks a limit, and record that in bundle.json."
+    ),
+]
+ImageOption: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(help="Picture to ask about. May be given several times."),
+]
+QuestionOption: TypeAlias = Annotated[
+    str, typer.Option("--prompt", help="Question about the picture.")
+]
+SetOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="KEY=VALUE: change a value of the recipe, for example stage2.epochs=2. May be given "
+        "several times.",
+    ),
+]
+OutOption: TypeAlias = Annotated[
+    Path | None, typer.Option(help="File for all that was measured, as JSON.")
+]

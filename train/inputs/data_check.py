@@ -1,0 +1,50 @@
+"""`llava-edge data check`: everything that a recipe or a file of records names is read once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llava_edge.data.record_table import RecordTable, default_cache, open_table
+from llava_edge.data.records import RecordSource
+from llava_edge.train.inputs.check import check
+from llava_edge.train.inputs.encoder import Encoder
+from llava_edge.train.inputs.problems import RecordProblems
+from llava_edge.train.models.encoding import read_encoding
+from llava_edge.train.recipe import load_recipe, resolve_models
+from llava_edge.train.recipe_file import shipped_names
+
+
+@dataclass(frozen=True)
+class CheckedData:
+    """Distinct records, and what is wrong with which of them."""
+
+    table: RecordTable
+    found: RecordProblems
+
+
+def data_check(target: Path, images: Path | None = None, workers: int | None = None) -> CheckedData:
+    """Read all records and pictures once and find what is wrong with them.
+
+    `target` is a recipe (a TOML file or a shipped name), for which tokens are counted too, or a
+    file or pattern of records, whose pictures are in `images`, by default beside it. `workers` is
+    the number of processes, by default one for each core. Raises TrainingError for a bad recipe,
+    RecordError for a file that cannot be read.
+    """
+    encoder = None
+    if _is_recipe(target):
+        sources, encoder = _of_recipe(target)
+    else:
+        sources = [RecordSource((target,), images or target.parent)]
+    table = open_table(sources, default_cache(), 0).distinct()
+    return CheckedData(table, check(table, encoder, workers))
+
+
+def _is_recipe(target: Path) -> bool:
+    return target.suffix == ".toml" or (not target.exists() and str(target) in shipped_names())
+
+
+def _of_recipe(target: Path) -> tuple[list[RecordSource], Encoder]:
+    """What a recipe reads, each source once, and how its last stage, with the longest, encodes."""
+    recipe = resolve_models(load_recipe(target), weights=False)
+    sources = {(source.records, source.images, source.limit): source for source in recipe.data}
+    last = list(recipe.stages.values())[-1]
+    return list(sources.values()), Encoder.of_stage(read_encoding(recipe), recipe, last)
