@@ -1,0 +1,67 @@
+"""The guides: their links lead somewhere, and their programs run."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from places import ROOT
+
+from llava_edge.export.export import export
+
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/emoji/**/*.md")]
+PROGRAMS = ("README.md", "docs/answers.md", "docs/desktop.md", "docs/getting-started.md")
+FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+
+
+def anchors(document: Path) -> set[str]:
+    """What `#...` may name: the headings, spelt as GitHub does."""
+    text = FENCED.sub("", document.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(document: Path) -> None:
+    text = FENCED.sub("", document.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        name, _, anchor = link.partition("#")
+        target = (document.parent / name).resolve() if name else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.fixture(scope="module")
+def roomy_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose context holds several answers, since a random model never ends one."""
+    folder = tmp_path_factory.mktemp("roomy")
+    shutil.copytree(tiny_checkpoint, folder / "checkpoint")
+    path = folder / "checkpoint" / "config.json"
+    config = json.loads(path.read_text())
+    config["text_config"]["max_position_embeddings"] = 4096
+    path.write_text(json.dumps(config))
+    export(folder / "checkpoint", folder / "bundle")
+    return folder / "bundle"
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_run(
+    name: str,
+    roomy_bundle: Path,
+    photo_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLAVA_EDGE_BUNDLE", str(roomy_bundle))
+    monkeypatch.setattr(sys, "argv", ["ask.py", "photo.jpg"])
+    (tmp_path / "bundle").symlink_to(roomy_bundle)
+    for picture in ("photo.jpg", "other.jpg", "first.jpg", "second.jpg"):
+        shutil.copy(photo_file, tmp_path / picture)
+    names = {"__name__": "guide", "__file__": str(tmp_path / "ask.py")}
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S)
+    assert programs
+    for number, program in enumerate(programs):
+        exec(compile(program, f"{name}, program {number}", "exec"), names)
