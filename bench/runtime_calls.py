@@ -1,5 +1,6 @@
-"""The calls of the runtime that benchmarks make, in one place."""
+"""The runtime's calls that benchmarks make, and pictures that it has not seen yet."""
 
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,21 +45,33 @@ def pixels(model: Llava, picture: bytes) -> Floats:
     return cut(decoded, image, tiles) if tiles else preprocess(decoded, image)[None]
 
 
+def unseen(path: Path, number: int) -> bytes:
+    """The file of a picture with a box painted on it, whose colour the number chooses."""
+    picture = load_picture(path)
+    width, height = picture.size
+    colour = (37 * number % 256, 90 + number // 256 % 128, 160)
+    picture.paste(colour, (width // 4, height // 4, width * 3 // 4, height * 3 // 4))
+    file = io.BytesIO()
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    picture.save(file, "JPEG" if is_jpeg else "PNG", quality=95)
+    return file.getvalue()
+
+
 class TokenReader:
     """The language model alone: it reads ids and says which is the likeliest next."""
 
     def __init__(self, model: Llava) -> None:
-        self._context = PrefixCache(model.decoder)
+        self._cache = PrefixCache(model.decoder)
 
     def forget(self) -> None:
         """Begin with an empty KV cache."""
-        self._context.cut(0)
+        self._cache.cut(0)
 
     def read(self, ids: list[int]) -> int:
         """Append ids to the KV cache, in chunks as a prompt is; the likeliest id after them."""
-        context = self._context
+        cache = self._cache
         if len(ids) == 1:
-            return context.top(ids[0]).id
-        for _ in context.prefill([*context.items, *ids]):
+            return cache.top(ids[0]).id
+        for _ in cache.prefill([*cache.items, *ids]):
             pass
-        return int(context.logits.argmax())
+        return int(cache.logits.argmax())
