@@ -10,8 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from llava_edge.bench.runtime_calls import TokenReader, ask, pixels, timed
-from llava_edge.bench.unseen_pictures import unseen
+from llava_edge.bench.runtime_calls import TokenReader, ask, pixels, timed, unseen
 from llava_edge.errors import LlavaEdgeError
 from llava_edge.runtime.model import Llava
 

@@ -50,7 +50,7 @@ def measure(checkpoint: Path, options: list[str]) -> ExportCost:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: python -m llava_edge.bench.export_cost CHECKPOINT [OPTION ...]")
     try:
         cost = asdict(measure(Path(sys.argv[1]), sys.argv[2:]))

@@ -289,6 +289,6 @@ def _main(out: Path, shape: str = "7b") -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) not in (2, 3) or sys.argv[1].startswith("-"):  # --help is no folder
         sys.exit("usage: python -m llava_edge.bench.random_checkpoint OUT [SHAPE]")
     _main(Path(sys.argv[1]), *sys.argv[2:])

@@ -1,5 +1,6 @@
-"""The calls of the runtime that benchmarks make, in one place."""
+"""The runtime's calls that benchmarks make, and pictures that it has not seen yet."""
 
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,18 @@ def pixels(model: Llava, picture: bytes) -> Floats:
     tiles, image = model.config.vision.tiles, model.config.vision.image
     decoded = load_picture(picture)
     return cut(decoded, image, tiles) if tiles else preprocess(decoded, image)[None]
+
+
+def unseen(path: Path, number: int) -> bytes:
+    """The file of a picture with a box painted on it, whose colour the number chooses."""
+    picture = load_picture(path)
+    width, height = picture.size
+    colour = (37 * number % 256, 90 + number // 256 % 128, 160)
+    picture.paste(colour, (width // 4, height // 4, width * 3 // 4, height * 3 // 4))
+    file = io.BytesIO()
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    picture.save(file, "JPEG" if is_jpeg else "PNG", quality=95)
+    return file.getvalue()
 
 
 class TokenReader:

@@ -1,19 +1,20 @@
 """What is measured, where and with what: all that the parts of a campaign share."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from llava_edge.bench.gpu.findings import PartOutcome, read_outcome
-from llava_edge.bench.gpu.imitated import IMITATED
 from llava_edge.bench.random_checkpoint import SHAPES, LlavaShape
 from llava_edge.core.files import write_atomically
 from llava_edge.core.strict import parse
 from llava_edge.errors import UsageError
-from llava_edge.runtime.devices.device import CUDA, Device
+from llava_edge.runtime.devices.device import CPU, CUDA, Device
 
 TINY_SHAPES = {"7b": "tiny", "2b": "tiny-shared"}  # which stand for the others
+# No GPU: the CPU runs a GPU's graph, and all else goes as on a GPU.
+IMITATED = replace(CPU, name="imitated", graph="gpu", separate=True, records=True)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llava_edge.bench.gpu.decode import EAGER, RECORDED
+from llava_edge.bench.gpu.decoder_speed import EAGER, RECORDED
 from llava_edge.bench.gpu.findings import Finding, PartOutcome
 from llava_edge.core.extras import needed_by
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from llava_edge.bench.gpu.campaign import Campaign
+from llava_edge.bench.gpu.campaign import IMITATED, Campaign
 from llava_edge.bench.gpu.findings import Finding
-from llava_edge.bench.gpu.imitated import IMITATED
 from llava_edge.bench.gpu.models import (
     bundle_of,
     checkpoint_of,

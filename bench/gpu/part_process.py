@@ -39,7 +39,7 @@ def main() -> None:
 
     write(outcome)
     try:
-        for found in _function(part.call)(campaign, *part.given):
+        for found in find_function(part.call)(campaign, *part.given):
             outcome = write(outcome.plus(found))
         write(replace(outcome, state="done"))
     except Exception as error:
@@ -54,7 +54,8 @@ def _reason(error: Exception) -> str:
     return said if isinstance(error, LlavaEdgeError) else f"{type(error).__name__}: {said}"
 
 
-def _function(call: str) -> Measure:
+def find_function(call: str) -> Measure:
+    """The function that a part's `call`, MODULE:FUNCTION, names."""
     module, _, name = call.partition(":")
     function: Measure = getattr(import_module(module), name)
     return function

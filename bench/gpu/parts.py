@@ -12,14 +12,23 @@ TINY = 10  # a part at tiny size takes at most a so-many-th of its time at full 
 SHORTEST = 5  # seconds
 SMALL = ("tiny", "tiny-shared")  # shapes that are made by the parts that ask about them
 EXACT = ("tiny-none",)  # a bundle that parity-tiny makes, of 16 bits
-ASKS = {  # by kind: the module, and what it asks
-    "decode": ("decode", "a token after others, with and without a CUDA graph"),
-    "kernels": ("kernels", "which kernels products and attention took"),
-    "memory": ("memory_stages", "the GPU's memory after each stage"),
-    "peers": ("beside_peers", "transformers in fp16 and NF4, and llama.cpp, in turns with ours"),
-    "pictures": ("pictures", "the tower, and the first token about a new and a known picture"),
-    "prefill": ("prefill", "prompts of several lengths"),
-    "symmetry": ("symmetry", "weights without zero points beside weights with them"),
+ASKS = {  # by kind: the function, and what it asks
+    "decode": (
+        "decoder_speed:measure_decode",
+        "a token after others, with and without a CUDA graph",
+    ),
+    "kernels": ("kernels:measure", "which kernels products and attention took"),
+    "memory": ("memory_stages:measure", "the GPU's memory after each stage"),
+    "peers": (
+        "beside_peers:measure",
+        "transformers in fp16 and NF4, and llama.cpp, in turns with ours",
+    ),
+    "pictures": (
+        "picture_prompts:measure",
+        "the tower, and the first token about a new and a known picture",
+    ),
+    "prefill": ("decoder_speed:measure_prefill", "prompts of several lengths"),
+    "symmetry": ("symmetry:measure", "weights without zero points beside weights with them"),
 }
 
 
@@ -68,16 +77,18 @@ def all_parts() -> list[CampaignPart]:
     given = "the bundle given with --bundle beside other devices and its checkpoint"
     demo = "stage 2 of the demo beside a plain Trainer"
     return [
-        CampaignPart("limits", "how fast the GPU copies and multiplies", _call("ceilings"), (), 30),
+        CampaignPart(
+            "limits", "how fast the GPU copies and multiplies", _call("ceilings:measure"), (), 30
+        ),
         *(_of_shape("kernels", name, seconds=30) for name in SMALL),
         *(_parity(name) for name in SMALL),
         _export("7b", 120),
         _of_shape("decode", "7b", seconds=90),
         _of_shape("kernels", "7b", seconds=60),
         CampaignPart(
-            "parity-original", original, _call("parity", "measure_original"), ("tiny",), 60, EXACT
+            "parity-original", original, _call("parity:measure_original"), ("tiny",), 60, EXACT
         ),
-        CampaignPart("parity-given", given, _call("parity", "measure_given"), (), 90),
+        CampaignPart("parity-given", given, _call("parity:measure_given"), (), 90),
         _of_shape("prefill", "7b", seconds=45),
         _of_shape("pictures", "7b", seconds=60),
         _export(f"7b{ASYMMETRIC}", 120),
@@ -90,7 +101,7 @@ def all_parts() -> list[CampaignPart]:
         _of_shape("prefill", "2b", seconds=45),
         _of_shape("pictures", "2b", seconds=60),
         *(part for recipe in ("v1.5-lora", "qlora") for part in _training(recipe)),
-        CampaignPart("training-demo", demo, _call("beside_trainer", "measure_demo"), (), 150),
+        CampaignPart("training-demo", demo, _call("beside_trainer:measure_demo"), (), 150),
     ]
 
 
@@ -116,38 +127,43 @@ def left_for_later(campaign: Campaign, parts: Sequence[CampaignPart]) -> list[Ca
     ]
 
 
-def _call(module: str, function: str = "measure") -> str:
-    return f"{PACKAGE}.{module}:{function}"
+def _call(function: str) -> str:
+    """Of a MODULE:FUNCTION of this package."""
+    return f"{PACKAGE}.{function}"
 
 
 def _of_shape(kind: str, name: str, *, seconds: int) -> CampaignPart:
     """A kind of ASKS, of a shape whose bundle another part makes, unless it is a small one."""
-    module, asks = ASKS[kind]
+    function, asks = ASKS[kind]
     needs = () if name in SMALL else (name,)
-    return CampaignPart(f"{kind}-{name}", f"{asks}, {name}", _call(module), (name,), seconds, needs)
+    return CampaignPart(
+        f"{kind}-{name}", f"{asks}, {name}", _call(function), (name,), seconds, needs
+    )
 
 
 def _parity(name: str) -> CampaignPart:
     asks = f"the GPU's logits beside the CPU's, and with and without a CUDA graph, {name}"
     makes = (f"{name}-none",)
-    return CampaignPart(f"parity-{name}", asks, _call("parity"), (name,), 30, makes=makes)
+    return CampaignPart(f"parity-{name}", asks, _call("parity:measure"), (name,), 30, makes=makes)
 
 
 def _export(name: str, seconds: int) -> CampaignPart:
     asks = f"what random weights and their export cost, {name}"
-    return CampaignPart(f"export-{name}", asks, _call("models"), (name,), seconds, makes=(name,))
+    return CampaignPart(
+        f"export-{name}", asks, _call("models:measure"), (name,), seconds, makes=(name,)
+    )
 
 
 def _in_less_memory(name: str, size: str) -> CampaignPart:
     asks = f"what a GPU of {size} GB would do, {name}"
-    call = _call("memory_stages", "measure_limited")
+    call = _call("memory_stages:measure_limited")
     return CampaignPart(f"memory-{size}gb", asks, call, (name, size), 60, (name,))
 
 
 def _training(recipe: str) -> list[CampaignPart]:
-    stage, module, given = f"{recipe}'s stage 2 at the 7B shape", "beside_trainer", (recipe, "7b")
+    stage, given = f"{recipe}'s stage 2 at the 7B shape", (recipe, "7b")
     beside, kernels = f"{stage} beside a plain Trainer", f"which kernels a step of {stage} took"
     return [
-        CampaignPart(f"training-{recipe}", beside, _call(module), given, 240),
-        CampaignPart(f"kernels-{recipe}", kernels, _call(module, "trace"), given, 90),
+        CampaignPart(f"training-{recipe}", beside, _call("beside_trainer:measure"), given, 240),
+        CampaignPart(f"kernels-{recipe}", kernels, _call("beside_trainer:trace"), given, 90),
     ]

@@ -12,9 +12,8 @@ from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut, timing, timings
 from llava_edge.bench.gpu.models import open_model, roofline_of
 from llava_edge.bench.roofline import Roofline
-from llava_edge.bench.runtime_calls import PROMPT, pixels, timed
+from llava_edge.bench.runtime_calls import PROMPT, pixels, timed, unseen
 from llava_edge.bench.summary import summarize
-from llava_edge.bench.unseen_pictures import unseen
 from llava_edge.core.arrays import Floats
 from llava_edge.runtime.model import Llava
 

@@ -21,10 +21,9 @@ from rich.progress import track
 
 from llava_edge.bench.machine_info import describe_machine, library_version
 from llava_edge.bench.peers.candidate import PeerSettings
-from llava_edge.bench.peers.client import Worker
+from llava_edge.bench.peers.peer_process import Worker, start_llava_edge, start_peer
 from llava_edge.bench.peers.peer_results import OURS, WITHOUT_TOWER, PeerResults, Sizes, ratios
 from llava_edge.bench.peers.question import PeerQuestion, make_question
-from llava_edge.bench.peers.starts import start_llava_edge, start_peer
 from llava_edge.errors import LlavaEdgeError, UsageError
 from llava_edge.runtime.model import Llava
 

@@ -16,15 +16,15 @@ import pytest
 from places import SUPPORT
 
 from llava_edge.bench.gpu.beside_trainer import training_findings
-from llava_edge.bench.gpu.campaign import Campaign, open_folder
+from llava_edge.bench.gpu.campaign import IMITATED, Campaign, open_folder
 from llava_edge.bench.gpu.campaign_report import CampaignReport, as_table, report
 from llava_edge.bench.gpu.ceilings import COPY, PRODUCT
-from llava_edge.bench.gpu.decode import EAGER, RECORDED
+from llava_edge.bench.gpu.decoder_speed import EAGER, RECORDED
 from llava_edge.bench.gpu.findings import Finding, PartOutcome, read_outcome
 from llava_edge.bench.gpu.goals import goals
-from llava_edge.bench.gpu.imitated import IMITATED
 from llava_edge.bench.gpu.memory_stages import held
 from llava_edge.bench.gpu.models import open_on
+from llava_edge.bench.gpu.part_process import find_function
 from llava_edge.bench.gpu.parts import PACKAGE, CampaignPart, all_parts, choose, left_for_later
 from llava_edge.bench.gpu.random_gguf import write_random_gguf
 from llava_edge.bench.gpu.run_parts import ENDING, run_parts
@@ -44,7 +44,7 @@ from llava_edge.core.strict import parse
 from llava_edge.errors import DeviceError, UsageError
 from llava_edge.runtime.devices.device import CPU
 
-# Beside a plain Trainer is test_bench_training.py's; qlora goes the way of the other recipe.
+# Training beside a plain Trainer is test_training.py's; qlora goes the way of the other recipe.
 ELSEWHERE = ("training-v1.5-lora", "training-qlora", "kernels-qlora")
 
 
@@ -78,6 +78,11 @@ def outcome(folder: Path, part: str) -> PartOutcome:
     found = read_outcome(folder / "parts" / f"{part}.json")
     assert found is not None
     return found
+
+
+def test_every_part_names_a_function() -> None:
+    for one in all_parts():
+        assert callable(find_function(one.call))
 
 
 def test_every_part_ends_and_finds_something(folder: Path) -> None:
@@ -288,10 +293,10 @@ def test_a_campaign_that_is_killed_takes_its_part_along(campaign: Campaign) -> N
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path\n"
-        "from test_bench_gpu import Campaign, go, part\n"
+        "from test_gpu import Campaign, go, part\n"
         "go(Campaign(Path(sys.argv[1]), 'tiny', 'cpu'), part('hang'))\n"
     )
-    words = [sys.executable, "-c", code, str(campaign.folder), str(SUPPORT)]
+    words = [sys.executable, "-c", code, str(campaign.folder), str(Path(__file__).parent)]
     with subprocess.Popen(words) as process:
         while not (campaign.folder / "pid").exists():
             assert process.poll() is None

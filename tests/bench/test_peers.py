@@ -22,7 +22,6 @@ from llava_edge.bench.peers import choose
 from llava_edge.bench.peers import compare_peers as comparison
 from llava_edge.bench.peers.candidate import PeerSettings, open_candidate
 from llava_edge.bench.peers.choose import Weights, choose_peers
-from llava_edge.bench.peers.client import Worker
 from llava_edge.bench.peers.compare_peers import (
     PeerComparison,
     compare_peers,
@@ -30,6 +29,7 @@ from llava_edge.bench.peers.compare_peers import (
     rotated,
 )
 from llava_edge.bench.peers.genai_folder import write_genai_folder
+from llava_edge.bench.peers.peer_process import Worker
 from llava_edge.bench.peers.peer_results import PeerResults, Sizes, ratios
 from llava_edge.bench.peers.peer_worker import question, speed
 from llava_edge.bench.peers.peers_table import peers_table

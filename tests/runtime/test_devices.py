@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from llava_edge import DeviceError, Llava, LlavaEdgeError, Options, load
-from llava_edge.bench.gpu.imitated import IMITATED
+from llava_edge.bench.gpu.campaign import IMITATED
 from llava_edge.core.bundle import read_bundle
 from llava_edge.errors import BundleError, UsageError
 from llava_edge.runtime.device_choice import choose, trial

@@ -1,13 +1,27 @@
-"""From nothing to the first word: what starting a whole process takes."""
+"""A candidate's process: how it is asked, and how long it takes from its start to a first word."""
 
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 from llava_edge.bench.peers.candidate import PeerSettings
-from llava_edge.bench.peers.client import Worker
 from llava_edge.bench.peers.question import PeerQuestion
+from llava_edge.bench.worker_process import WorkerProcess
 from llava_edge.errors import LlavaEdgeError
+
+
+class Worker(WorkerProcess):
+    """A candidate in a process of its own, which is asked one of peer_worker.REQUESTS."""
+
+    def __init__(self, settings: PeerSettings) -> None:
+        self.settings = settings
+        super().__init__(
+            settings.name,
+            "llava_edge.bench.peers.peer_worker",
+            asdict(settings),
+            "leave it out with --peers",
+        )
 
 
 def start_peer(settings: PeerSettings, question: PeerQuestion) -> float:
