@@ -5,7 +5,7 @@ QUESTION = $(BIN)/llava-edge chat --bundle "$(DEMO_BUNDLE)" --image examples/emo
 
 DEMO_BUNDLE = $$($(BIN)/python -c 'from llava_edge.core.bundle import demo_bundle; print(demo_bundle())')
 
-.PHONY: demo test lint types docs clean
+.PHONY: demo test compat lint types docs clean
 
 demo: .venv/demo
 	base=$$($(BIN)/python examples/emoji/base.py --path) && \
@@ -17,8 +17,12 @@ demo: .venv/demo
 	@echo "Ask about a picture of your own:"
 	@echo "    $(BIN)/llava-edge chat --image PICTURE"
 
-test: .venv/test build/transformers-4.57
+test: .venv/test
 	$(BIN)/pytest
+
+# Checkpoints of older libraries; these are installed to build/compat on first use.
+compat: .venv/test
+	$(BIN)/pytest tests/compat
 
 lint: .venv/test
 	$(BIN)/ruff check .
@@ -49,11 +53,4 @@ clean:
 .venv/test: .venv/demo
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[calibrate,train,dev]'
-	touch $@
-
-# Checkpoints must load in transformers 4 too, which lies beside the environment, not in it.
-build/transformers-4.57: .venv/test
-	rm -rf $@
-	$(BIN)/pip install --quiet --no-deps --target $@ \
-	    transformers==4.57.1 'huggingface_hub<1' 'tokenizers>=0.22,<=0.23.0'
 	touch $@

@@ -1,6 +1,6 @@
 """Run with any transformers: writes tiny random LLaVAs and what they compute.
 
-    python write_huggingface.py FOLDER
+    python write_huggingface.py FOLDER [--pickled]
 
 A folder for each kind, with expected.npz: pixels, image embeddings and logits for a prompt.
 """
@@ -117,18 +117,19 @@ def expect(model, folder):
     )
 
 
-def main(folder):
+def write(folder, *, pickled=False):
     torch.manual_seed(0)
     for name, vision, text, options, saving in kinds():
         model = build(vision, text, options)
         randomize(model)
         model.save_pretrained(folder / name, **saving)
         expect(model, folder / name)
-        if name == "clip-llama" and "--pickled" in sys.argv:
+        if name == "clip-llama" and pickled:
             model.save_pretrained(
                 folder / "pickled", safe_serialization=False, max_shard_size="200KB"
             )
             expect(model, folder / "pickled")
 
 
-main(Path(sys.argv[1]))
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), pickled="--pickled" in sys.argv)

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 from decoder_judge import Judge, prompt_rows
-from overlays import Overlay
-from products import multiply
 from safetensors.torch import load_file, save_file
 from sessions import Sessions
 from tiny import Tiny, write_llava
@@ -31,47 +29,8 @@ GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm"}
 
 
-@pytest.fixture(scope="module")
-def written(packers: Overlay, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packed")
-    packers.run("write_packed.py", folder)
-    return folder
-
-
 def lazy(array: np.ndarray[Any, Any]) -> LazyTensor:
     return LazyTensor(array.shape, lambda: array)
-
-
-@pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("group", [16, 32, 128, -1])
-def test_what_autogptq_packed(written: Path, bits: int, group: int) -> None:
-    assert_same_product(
-        written / f"gptq-{bits}-{group}.npz", {**GPTQ, "bits": bits, "group_size": group}
-    )
-
-
-@pytest.mark.parametrize("group", [32, 128])
-def test_what_autoawq_packed(written: Path, group: int) -> None:
-    assert_same_product(written / f"awq-4-{group}.npz", {**AWQ, "group_size": group})
-
-
-def assert_same_product(path: Path, config: dict[str, object]) -> None:
-    with np.load(path) as content:
-        arrays = dict(content)
-    rows, expected = arrays.pop("rows"), arrays.pop("expected")
-    arrays["scales"] = arrays["scales"].astype(np.float16)
-    packed = read_packed_format(
-        path.parent, Section({"quantization_config": config}, "config.json")
-    )
-    assert packed is not None
-    tensors = {f"layer.{name}": lazy(array) for name, array in arrays.items()}
-    weight = unpack(tensors, packed, path.parent)["layer.weight"]
-    assert weight.blocks is not None
-    blocks = weight.blocks()
-    assert blocks.scales.dtype == np.float16
-    tolerance = 1e-4 if packed.method == "gptq" else 3e-3  # AutoAWQ's expectation is in float16
-    np.testing.assert_allclose(multiply(rows, blocks), expected, atol=tolerance)
-    np.testing.assert_allclose(rows @ weight.read().T, expected, atol=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +64,7 @@ def test_what_auto_round_packed(module: str, packing: str, lowest: int, bits: in
 
 
 def pack(blocks: Blocks, offset: int = 1) -> dict[str, torch.Tensor]:
-    """As GPTQ checkpoints hold them; test_what_autogptq_packed says that this is their format."""
+    """As GPTQ checkpoints hold them; compat/test_packers.py says that this is their format."""
     integers = unpack_bits(blocks.data, blocks.bits).reshape(blocks.rows, -1)[:, : blocks.columns]
     count = blocks.scales.shape[1]
     assert blocks.zero_points is not None

@@ -1,6 +1,6 @@
 """Run with any transformers: what checkpoints' LLaVAs compute, and how their weights were found.
 
-    python load_with_other_transformers.py FOLDER...
+    python load_with_transformers.py FOLDER...
 
 A folder holds `checkpoint/` and `inputs.npz`; `out.json` is written beside them.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from overlays import Overlay
+from overlay import Overlay
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sessions import EXACT, Sessions
@@ -18,6 +18,7 @@ from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.export import export
 from llava_edge.export.layouts.checkpoint import open_checkpoint
 
+WRITE = Path(__file__).parent / "write_original.py"
 BEFORE, AFTER = [1, 7, 30], [100, 9, 280]  # as in write_original.py
 PICTURES = ["wide", "tall", "small"]
 FORMS = ["linear", "mlp3", "anyres", "stage1", "lora"]
@@ -31,7 +32,7 @@ def written(
     photo.crop((0, 0, 200, 90)).save(folder / "wide.png")
     photo.crop((0, 0, 70, 210)).save(folder / "tall.png")
     photo.resize((17, 17)).save(folder / "small.png")
-    original_llava.run("write_original.py", folder)
+    original_llava.run(WRITE, folder)
     for name in ("linear", "mlp3", "anyres", "vicuna"):  # the others have their base's
         tokenizer("vicuna_v1").save(str(folder / name / "tokenizer.json"))
     return folder
