@@ -79,17 +79,13 @@ def _download(name: str, *, weights: bool) -> Path:
         if not is_unreachable(error):
             raise
         return _fetched_before(name, error, weights=weights)
-    files = [sibling.rfilename for sibling in siblings]
-    return Path(hub.snapshot_download(name, **_chosen(files, weights=weights)))
+    return _snapshot(name, [sibling.rfilename for sibling in siblings], weights=weights)
 
 
 def _fetched_before(name: str, silence: Exception, *, weights: bool) -> Path:
     """The model in the hub's cache, as the hub gave no answer."""
-    import huggingface_hub as hub
-
     try:
-        chosen = _chosen([], weights=weights)
-        return Path(hub.snapshot_download(name, **chosen, local_files_only=True))
+        return _snapshot(name, [], weights=weights, here_alone=True)
     except FileNotFoundError:
         raise CheckpointError(
             f"{name} is no folder here and was not fetched before, and the Hugging Face hub does "
@@ -115,12 +111,17 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def _chosen(files: list[str], *, weights: bool) -> dict[str, list[str]]:
-    """Which of the model's files are fetched, as snapshot_download's arguments."""
-    return {
-        "allow_patterns": [*_SMALL, *(_weights(files) if weights else [])],
-        "ignore_patterns": ["consolidated*"],  # Mistral's own copy of the same weights
-    }
+def _snapshot(name: str, files: list[str], *, weights: bool, here_alone: bool = False) -> Path:
+    import huggingface_hub as hub
+
+    return Path(
+        hub.snapshot_download(
+            name,
+            allow_patterns=[*_SMALL, *(_weights(files) if weights else [])],
+            ignore_patterns=["consolidated*"],  # Mistral's own copy of the same weights
+            local_files_only=here_alone,
+        )
+    )
 
 
 def _weights(files: list[str]) -> list[str]:
