@@ -1,6 +1,5 @@
 """What ran a benchmark: processor, memory, accelerator and versions."""
 
-import os
 import platform
 import shutil
 import subprocess
@@ -9,6 +8,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
+
+from llava_edge.core.machine import usable_cores
 from llava_edge.core.version import __version__
 from llava_edge.runtime.devices.device import CPU, Device
 
@@ -42,7 +44,7 @@ def describe_machine(device: Device) -> Machine:
     return Machine(
         cpu=_cpu(),
         threads=threads(device),
-        memory=_memory(),
+        memory=psutil.virtual_memory().total,
         gpu=_nvidia("name") if device.provider != CPU.provider else None,
         provider=device.provider,
         system=platform.platform(terse=True),
@@ -64,7 +66,7 @@ def instructions() -> str | None:
 
 def threads(device: Device) -> int:
     """How many threads compute; onnxruntime's own choice is the number of cores."""
-    return device.threads or os.cpu_count() or 1
+    return device.threads or usable_cores()
 
 
 def gpu_memory(device: Device) -> int | None:
@@ -92,13 +94,6 @@ def _cpu() -> str:
         return platform.processor()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
-
-
-def _memory() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # Windows
-        return None
 
 
 def _nvidia(field: str) -> str | None:

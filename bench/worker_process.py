@@ -2,15 +2,14 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
-from llava_edge.errors import LlavaEdgeError
+import psutil
 
-CAN_STOP = hasattr(signal, "SIGSTOP")  # not on Windows
+from llava_edge.errors import LlavaEdgeError
 
 
 class WorkerProcess:
@@ -23,7 +22,7 @@ class WorkerProcess:
     def __init__(self, name: str, module: str, settings: object, advice: str) -> None:
         self.name = name
         self._advice = advice
-        self._process = subprocess.Popen(
+        self._process = psutil.Popen(
             [sys.executable, "-m", module, json.dumps(settings, default=str)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -34,33 +33,26 @@ class WorkerProcess:
 
     def ask(self, request: str, **arguments: Any) -> dict[str, float]:
         """Send a request; raises LlavaEdgeError where the process fails."""
-        assert self._process.stdin is not None
-        self._signal("SIGCONT")
+        self._process.resume()
         self._process.stdin.write(json.dumps((request, arguments)) + "\n")
         self._process.stdin.flush()
         return self._receive()
 
     def close(self) -> None:
         """End the process."""
-        self._signal("SIGCONT")
-        self._process.kill()
+        with suppress(psutil.NoSuchProcess):  # which has ended by itself
+            self._process.kill()
         self._process.communicate()
 
     def _receive(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         found: dict[str, Any] = json.loads(line) if line else {"error": "its process has died"}
         if "error" in found:
             self.close()
             reason = found["error"].rstrip(".")
             raise LlavaEdgeError(f"{self.name} failed ({reason}); {self._advice}.")
-        self._signal("SIGSTOP")
+        self._process.suspend()
         return found
-
-    def _signal(self, name: str) -> None:
-        if CAN_STOP:
-            with suppress(ProcessLookupError):
-                os.kill(self._process.pid, getattr(signal, name))
 
 
 def take_stdout() -> TextIO:

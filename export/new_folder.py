@@ -4,10 +4,11 @@ import errno
 import glob
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from llava_edge.core.bundle import BUNDLE_JSON
 from llava_edge.errors import BundleError
@@ -71,15 +72,7 @@ def _remove_remains(out: Path) -> None:
 def _is_running(process: int) -> bool:
     if process == os.getpid():  # left by a run in a container, where all have the same number
         return False
-    if sys.platform == "win32":  # where asking would stop the process
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    return psutil.pid_exists(process)
 
 
 def _replace(out: Path, temporary: Path) -> None:

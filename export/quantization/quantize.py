@@ -1,12 +1,12 @@
 """A weight matrix becomes blocks of integers, by one of the schemes, on all cores."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llava_edge.core.arrays import Floats
+from llava_edge.core.machine import usable_cores
 from llava_edge.export.quantization.blocks import Bits, Blocks, from_integers
 from llava_edge.export.quantization.schemes import SCHEMES, Scheme
 
@@ -39,7 +39,7 @@ def quantize(
         zero_points[part] = found.zero_point.reshape(-1, blocks)
 
     step = max(1, CHUNK // (blocks * block_size))
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(usable_cores()) as threads:
         list(threads.map(work, range(0, rows, step)))
     if not np.isfinite(scales).all():
         raise OverflowError(f"weights up to {np.abs(matrix).max():.3g} need scales beyond float16")

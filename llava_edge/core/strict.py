@@ -88,7 +88,7 @@ def _parts(kind: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
     """The parts of an object or a list: what each adds to the place, its type and its value."""
     kind = _bare(kind)
     origin, arguments = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
         yield from ((f".{key}", _types(kind)[key], part) for key, part in value.items())
     elif origin is dict and isinstance(value, dict):
         yield from ((f".{key}", arguments[1], part) for key, part in value.items())

@@ -1,12 +1,16 @@
 """A model by name: a folder on this machine, or one that is fetched from the Hugging Face hub."""
 
+import errno
 import re
+import socket
+from json import JSONDecodeError
 from pathlib import Path
 
 from llava_edge.errors import CheckpointError
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SMALL = ["*.json", "*.jinja", "tokenizer.model", "mm_projector.bin", "non_lora_trainables.bin"]
+_NO_NETWORK = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH)
 
 
 def is_hub_name(name: str) -> bool:
@@ -37,22 +41,17 @@ def find_model(name: str | Path, option: str = "", *, weights: bool = True) -> P
 
 
 def _fetch(name: str, *, weights: bool) -> Path:
-    import huggingface_hub as hub
     from huggingface_hub import errors
 
-    offline = False
+    failures = (  # but no fault of a program, such as a TypeError
+        OSError,  # of the disk, and all that requests raises
+        getattr(errors, "HTTPError", OSError),  # all that httpx raises
+        getattr(errors, "XetDownloadError", RuntimeError),  # all that hf_xet raises
+        JSONDecodeError,
+        errors.HFValidationError,
+    )
     try:
-        files = _files(name)
-        offline = files is None
-        patterns = [*_SMALL, *(_weights(files or []) if weights else [])]
-        return Path(
-            hub.snapshot_download(
-                name,
-                allow_patterns=patterns,
-                ignore_patterns=["consolidated*"],  # Mistral's own copy of the same weights
-                local_files_only=offline,
-            )
-        )
+        return _download(name, weights=weights)
     except errors.GatedRepoError:
         raise CheckpointError(
             f"{name} is only given to those who accepted its terms; do so at huggingface.co/{name} "
@@ -63,29 +62,66 @@ def _fetch(name: str, *, weights: bool) -> Path:
             f"There is neither a folder {name} nor such a model on the Hugging Face hub; check the "
             "name, and for a private model run `hf auth login`."
         ) from None
-    except Exception as error:  # of the library below, which is another in each release
-        reason = " ".join(str(error).split()).rstrip(".")
-        if offline:  # the library then speaks of its own switches
-            reason = "which does not answer, and nothing was fetched before"
+    except failures as error:
+        way_out = "check the connection" if is_unreachable(error) else "mend that"
         raise CheckpointError(
-            f"{name} is no folder here and could not be fetched from the Hugging Face hub "
-            f"({reason}); check the connection and run the same command again, it goes on where it "
-            "stopped."
-        ) from None
+            f"{name} could not be fetched from the Hugging Face hub ({_reason(error)}); {way_out} "
+            "and run the same command again, it goes on where it stopped."
+        ) from error
 
 
-def _files(name: str) -> list[str] | None:
-    """The model's files; None where the hub does not answer."""
+def _download(name: str, *, weights: bool) -> Path:
     import huggingface_hub as hub
-    from huggingface_hub import errors
 
     try:
         siblings = hub.HfApi().model_info(name).siblings or []
-    except errors.RepositoryNotFoundError:  # or one that asks to accept its terms
-        raise
-    except Exception:  # as above
-        return None
-    return [sibling.rfilename for sibling in siblings]
+    except Exception as error:
+        if not is_unreachable(error):
+            raise
+        return _fetched_before(name, error, weights=weights)
+    return _snapshot(name, [sibling.rfilename for sibling in siblings], weights=weights)
+
+
+def _fetched_before(name: str, silence: Exception, *, weights: bool) -> Path:
+    """The model in the hub's cache, as the hub gave no answer."""
+    try:
+        return _snapshot(name, [], weights=weights, here_alone=True)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{name} is no folder here and was not fetched before, and the Hugging Face hub does "
+            f"not answer ({_reason(silence)}); check the connection and run the same command again."
+        ) from silence
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether the hub gave no answer, by what lies beneath the error of the library for HTTP."""
+    if (response := getattr(error, "response", None)) is not None:
+        return bool(response.status_code >= 500)
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, ConnectionError | TimeoutError | socket.gaierror):
+            return True
+        if isinstance(below, OSError) and below.errno in _NO_NETWORK:
+            return True
+        below = below.__cause__ or below.__context__
+    return False
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _snapshot(name: str, files: list[str], *, weights: bool, here_alone: bool = False) -> Path:
+    import huggingface_hub as hub
+
+    return Path(
+        hub.snapshot_download(
+            name,
+            allow_patterns=[*_SMALL, *(_weights(files) if weights else [])],
+            ignore_patterns=["consolidated*"],  # Mistral's own copy of the same weights
+            local_files_only=here_alone,
+        )
+    )
 
 
 def _weights(files: list[str]) -> list[str]:

@@ -1,9 +1,12 @@
 """A model by name comes from the hub, for which a server of our own stands that speaks alike."""
 
+import errno
 import hashlib
 import json
 import os
 import re
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ import pytest
 from tiny import write_llava
 
 from llava_edge.errors import CheckpointError
-from llava_edge.hub.find_model import find_model, hub_name
+from llava_edge.hub.find_model import find_model, hub_name, is_unreachable
 
 NAME = "somebody/tiny-llava"
 CHUNK = 10 * 2**20  # bytes: what the client writes at once, and so what it goes on from
@@ -43,6 +46,10 @@ class Hub(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path.startswith("/api/models/somebody/gated"):
             return self._refuse(403, "GatedRepo")
+        if path.startswith("/api/models/somebody/down"):
+            return self._refuse(503, "Overloaded")
+        if path.startswith("/api/models/somebody/garbled"):
+            return self._json("<html>", as_it_is=True)
         if path.startswith(f"/api/models/{NAME}/tree/"):
             return self._json(self._tree())
         if path.startswith(f"/api/models/{NAME}"):
@@ -61,8 +68,8 @@ class Hub(BaseHTTPRequestHandler):
         kind = {"type": "file", "oid": COMMIT}
         return [{**kind, "path": path.name, "size": path.stat().st_size} for path in files]
 
-    def _json(self, content: object) -> None:
-        data = json.dumps(content).encode()
+    def _json(self, content: object, *, as_it_is: bool = False) -> None:
+        data = (str(content) if as_it_is else json.dumps(content)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -112,7 +119,9 @@ def hub(tmp_path: Path) -> Iterator[tuple[str, type[Hub]]]:
     server.server_close()
 
 
-def find(endpoint: str, cache: Path, name: str = NAME) -> subprocess.CompletedProcess[str]:
+def find(
+    endpoint: str, cache: Path, name: str = NAME, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """In a process of its own, since the hub's client reads its settings when it is imported."""
     program = (
         "import sys; from llava_edge.errors import CheckpointError\n"
@@ -131,7 +140,7 @@ def find(endpoint: str, cache: Path, name: str = NAME) -> subprocess.CompletedPr
     }
     return subprocess.run(
         [sys.executable, "-c", program, name],
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, **variables},
         capture_output=True,
         text=True,
     )
@@ -191,6 +200,73 @@ def test_what_cannot_be_fetched(
     done = find(endpoint or hub[0], tmp_path / "cache", name)
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["somebody/down", "somebody/garbled"])
+def test_a_hub_in_disorder_is_told(hub: tuple[str, type[Hub]], tmp_path: Path, name: str) -> None:
+    done = find(hub[0], tmp_path / "cache", name)
+    reason = {"somebody/down": "503", "somebody/garbled": "Expecting value"}[name]
+    assert done.returncode == 1
+    assert reason in done.stderr.splitlines()[-1]
+
+
+def test_a_broken_encryption_is_not_told_as_silence(
+    hub: tuple[str, type[Hub]], tmp_path: Path
+) -> None:
+    find(hub[0], tmp_path / "cache")
+    done = find(hub[0].replace("http:", "https:"), tmp_path / "cache")
+    assert done.returncode == 1
+    assert "SSL" in done.stderr.splitlines()[-1] and "connection" not in done.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_told(hub: tuple[str, type[Hub]], tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file, and no folder")
+    done = find(hub[0], tmp_path / "cache")
+    assert done.returncode == 1
+    told = done.stderr.splitlines()[-1]
+    assert "Not a directory" in told and "mend that" in told and "connection" not in told
+
+
+def test_the_switch_for_no_network_is_named(hub: tuple[str, type[Hub]], tmp_path: Path) -> None:
+    done = find(hub[0], tmp_path / "cache", HF_HUB_OFFLINE="1")
+    assert done.returncode == 1 and "HF_HUB_OFFLINE" in done.stderr.splitlines()[-1]
+    fetched = find(hub[0], tmp_path / "cache")
+    assert find(hub[0], tmp_path / "cache", HF_HUB_OFFLINE="1").stdout == fetched.stdout
+
+
+def test_a_fault_of_a_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        find_model(NAME)
+
+
+@pytest.mark.parametrize(
+    ("below", "unreachable"),
+    [
+        (ConnectionRefusedError(), True),
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (socket.gaierror(), True),
+        (OSError(errno.ENETUNREACH, ""), True),
+        (ssl.SSLCertVerificationError(), False),
+        (PermissionError(), False),
+        (OSError(errno.ENOSPC, ""), False),
+        (ValueError(), False),
+    ],
+    ids=repr,
+)
+def test_silence_is_known_by_what_lies_below(below: Exception, unreachable: bool) -> None:
+    """As the libraries for HTTP wrap it, each in its own errors."""
+    try:
+        try:
+            raise below
+        except Exception as error:
+            raise RuntimeError("of the library") from error
+    except RuntimeError as error:
+        assert is_unreachable(error) == unreachable
 
 
 def test_a_folder_is_a_folder(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What is wrong with records: all are read once, pictures included, by several processes."""
 
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from llava_edge.core.machine import usable_cores
 from llava_edge.core.picture import load_picture
 from llava_edge.data.picture_folder import PictureFile
 from llava_edge.data.record_table import RecordTable
@@ -133,7 +133,7 @@ def _find(inspection: _Inspection, words: str, workers: int | None) -> Problems:
     """Ask for each row's problem, by so many processes, as many as there are cores by default."""
     rows = len(inspection.table)
     shares = [range(start, min(start + SHARE, rows)) for start in range(0, rows, SHARE)]
-    workers = min(workers or os.cpu_count() or 1, len(shares))
+    workers = min(workers or usable_cores(), len(shares))
     problems: Problems = {}
     answers = _inspected(inspection, shares, workers)
     for _, found in zip(track(shares, words), answers, strict=True):
