@@ -14,21 +14,35 @@ def install_command(extra: str) -> str:
 
 @contextmanager
 def needed_by(what: str, extra: str) -> Iterator[None]:
-    """Turn a missing library into a LlavaEdgeError that says which extra to install.
-
-    A module that is missing within a library or within this package is another fault, and stays.
-    """
+    """Turn a library that is missing or does not load into a LlavaEdgeError with the way out."""
     try:
         yield
-    except ModuleNotFoundError as error:
-        if error.name is None or _is_installed(error.name.partition(".")[0]):
+    except ImportError as error:
+        _pass_interrupt_on(error)
+        name = error.name or "a library"
+        library = name.partition(".")[0]
+        if library == "llava_edge":  # a fault of our own
             raise
+        if isinstance(error, ModuleNotFoundError) and error.name and not _is_installed(library):
+            raise LlavaEdgeError(
+                f"{what} needs {name}, which is not installed; "
+                f"run `{install_command(extra)}` in a clone of llava-edge."
+            ) from error
         raise LlavaEdgeError(
-            f"{what} needs {error.name}, which is not installed; "
-            f"run `{install_command(extra)}` in a clone of llava-edge."
+            f"{what} needs {library}, which is installed but does not load ({error}); "
+            "install what is missing."
         ) from error
 
 
 def _is_installed(library: str) -> bool:
     spec = find_spec(library)
     return spec is not None and spec.origin is not None  # else a name that several share: google
+
+
+def _pass_interrupt_on(error: BaseException) -> None:
+    """Compiled libraries turn a Ctrl-C while they are loaded into an ImportError."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause
+        cause = cause.__cause__ or cause.__context__
