@@ -14,20 +14,24 @@ def install_command(extra: str) -> str:
 
 @contextmanager
 def needed_by(what: str, extra: str) -> Iterator[None]:
-    """Turn a library that is missing or does not load into a LlavaEdgeError with the way out."""
+    """Turn a library that is missing or does not load into a LlavaEdgeError with the way out.
+
+    A module that is missing within a library or within this package is another fault, and stays.
+    """
     try:
         yield
+    except ModuleNotFoundError as error:
+        if error.name is None or _is_installed(error.name.partition(".")[0]):
+            raise
+        raise LlavaEdgeError(
+            f"{what} needs {error.name}, which is not installed; "
+            f"run `{install_command(extra)}` in a clone of llava-edge."
+        ) from error
     except ImportError as error:
         _pass_interrupt_on(error)
-        name = error.name or "a library"
-        library = name.partition(".")[0]
-        if library == "llava_edge":  # a fault of our own
+        library = (error.name or "a library").partition(".")[0]
+        if library == "llava_edge":
             raise
-        if isinstance(error, ModuleNotFoundError) and error.name and not _is_installed(library):
-            raise LlavaEdgeError(
-                f"{what} needs {name}, which is not installed; "
-                f"run `{install_command(extra)}` in a clone of llava-edge."
-            ) from error
         raise LlavaEdgeError(
             f"{what} needs {library}, which is installed but does not load ({error}); "
             "install what is missing."
