@@ -21,8 +21,6 @@ from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.progress_bars import step_bar
 from llava_edge.export.reference_config import transformers_config
 
-UNKNOWN = 8 * 2**30  # bytes of memory, where the system does not say how many are free
-
 
 class Reference:
     """A LLaVA in torch, on a GPU where there is one."""
@@ -92,7 +90,7 @@ def _placed(checkpoint: Checkpoint) -> tuple[str, torch.dtype]:
     free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
     device = "cuda" if 2.5 * weights < free else "cpu"
     if device == "cpu":
-        free = available_memory() or UNKNOWN
+        free = available_memory()
     return device, torch.float32 if 5 * weights < free else torch.bfloat16
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from llava_edge.core.files import write_atomically
 from llava_edge.errors import TrainingError
 from llava_edge.train.provenance import RUN, provenance
 from llava_edge.train.recipe import Recipe
@@ -90,9 +91,7 @@ def remember(recipe: Recipe, fingerprints: Mapping[str, str], *, resume: bool) -
             f"The run in {recipe.out} began with {change}; take the change back, or begin anew "
             "with --force."
         )
-    partial = path.with_name(RUN + ".partial")
-    partial.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, json.dumps(now, indent=2) + "\n")
 
 
 def _changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The bundle folder: read strictly, written so that it is whole or not there."""
+"""The bundle folder: read strictly, and written whole or not at all."""
 
 import json
 import os
@@ -37,7 +37,10 @@ def bundle_files(devices: Iterable[DeviceName]) -> tuple[str, ...]:
 
 
 def find_bundle(bundle: Path | str | None = None) -> Path:
-    """The bundle named, else `$LLAVA_EDGE_BUNDLE`, else the demo's; absent, a BundleError."""
+    """The folder `bundle`, or that of `$LLAVA_EDGE_BUNDLE`, or that of the demo.
+
+    Raises BundleError where it holds no bundle.
+    """
     if bundle is None:
         bundle = os.environ.get(ENVIRONMENT_VARIABLE) or None
     folder = Path(bundle).expanduser() if bundle is not None else demo_bundle()
@@ -66,7 +69,7 @@ def read_bundle(folder: Path) -> BundleConfig:
     if wrong := set(config.files) ^ set(bundle_files(config.devices)):
         raise _damaged(
             folder,
-            f"its {BUNDLE_JSON} does not list just the bundle's files ({', '.join(sorted(wrong))})",
+            f"in {BUNDLE_JSON} the list of files is wrong ({', '.join(sorted(wrong))})",
         )
     for name, record in config.files.items():
         path = folder / name
@@ -78,16 +81,16 @@ def read_bundle(folder: Path) -> BundleConfig:
 
 
 def verify_checksums(folder: Path, config: BundleConfig) -> None:
-    """Hash every file; raises BundleError at the first that was altered."""
+    """Hash every file; raises BundleError for the first that was altered."""
     for name, record in config.files.items():
         if sha256_of(folder / name) != record.sha256:
             raise _damaged(folder, f"{name} was altered (its sha256 differs)")
 
 
 def verify_once(folder: Path, config: BundleConfig) -> None:
-    """Like verify_checksums, but large files that were hashed before and not touched are skipped.
+    """Like verify_checksums, but a large file that did not change is hashed the first time only.
 
-    What was hashed is remembered by path, size and time of change in the user's cache folder.
+    Which ones were hashed is remembered, by path, size and time of change, in the cache folder.
     """
     stamps = _read_stamps()
     large = {name for name, record in config.files.items() if record.size > ALWAYS_HASHED}
@@ -100,25 +103,26 @@ def verify_once(folder: Path, config: BundleConfig) -> None:
 
 
 def write_bundle_json(folder: Path, config: BundleConfig) -> BundleConfig:
-    """Record size and sha256 of the folder's files in `config.files`, then write `bundle.json`.
+    """Write size and sha256 of the folder's files with `config` into `bundle.json`, and return it.
 
-    Written last and at one stroke, it is what makes the folder a bundle. Returns what was written.
+    This makes the folder a bundle, so it is done last. Raises BundleError for a number that is not
+    finite, since JSON has none.
     """
     files = {name: _record(folder / name) for name in bundle_files(config.devices)}
     return rewrite_bundle_json(folder, replace(config, files=files))
 
 
 def rewrite_bundle_json(folder: Path, config: BundleConfig) -> BundleConfig:
-    """Write `bundle.json` at one stroke; returns what was written.
+    """Write `bundle.json`, whole or not at all, and return what was written.
 
-    Raises BundleError for a number that is not finite, which JSON does not know.
+    Raises BundleError for a number that is not finite, since JSON has none.
     """
     try:
         text = json.dumps(asdict(config), indent=2, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
         raise BundleError(
-            f"The bundle {folder} computes numbers that are not finite; export it anew with more "
-            "bits."
+            f"The bundle {folder} computes numbers that are not finite; export it again with "
+            "more bits."
         ) from error
     write_atomically(folder / BUNDLE_JSON, text + "\n")
     return config
@@ -151,9 +155,7 @@ def _check_version(folder: Path, data: object) -> None:
 
 
 def _damaged(folder: Path, problem: str) -> BundleError:
-    return BundleError(
-        f"The bundle {folder} is damaged: {problem}; copy it again or export it anew."
-    )
+    return BundleError(f"The bundle {folder} is damaged: {problem}; copy or export it again.")
 
 
 def _record(path: Path) -> FileRecord:

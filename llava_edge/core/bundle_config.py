@@ -9,7 +9,7 @@ from llava_edge.core.strict import PositiveFloat
 
 FORMAT_VERSION = 3
 
-Count = Annotated[int, Meta(ge=1, lt=2**31, description="a whole number from 1 to 2,147,483,647")]
+Length = Annotated[int, Meta(ge=1, lt=2**31, description="a whole number from 1 to 2,147,483,647")]
 Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a number of bytes")]
 DeviceName = Literal["cpu", "gpu"]
 QuantizedBefore = Literal["gptq", "awq"]  # by whoever made the checkpoint
@@ -24,11 +24,11 @@ class ImageConfig:
     the mean colour. "stretch" resizes whatever shape it has (SigLIP's own).
     """
 
-    size: Count
+    size: Length
     mean: tuple[float, float, float]
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     mode: Literal["square", "pad", "stretch"]
-    shortest_edge: Count | None = None  # None: `size`
+    shortest_edge: Length | None = None  # None: `size`
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ class TensorRef:
 class TilesConfig:
     """LLaVA-NeXT's "anyres": a picture is also cut into tiles at the best of a few sizes."""
 
-    grid_pinpoints: tuple[
-        tuple[Count, Count], ...
-    ]  # (height, width), multiples of the tower's size
+    grid_pinpoints: tuple[tuple[Length, Length], ...]  # (height, width), multiples of the tower's
     newline: TensorRef  # the row [D] float32 that ends each line of image tokens
 
 
@@ -56,7 +54,7 @@ class VisionConfig:
 
     model_type: str  # as in the checkpoint's vision_config
     image: ImageConfig
-    image_tokens: Count
+    image_tokens: Length
     tiles: TilesConfig | None = None  # None: a picture is one tile
 
 
@@ -98,7 +96,7 @@ class EmbeddingConfig:
     """
 
     bits: Literal[4, 8, 16, 32]
-    block_size: Count
+    block_size: Length
     data: TensorRef
     scales: TensorRef | None
     zero_points: TensorRef | None
@@ -108,13 +106,13 @@ class EmbeddingConfig:
 class DecoderConfig:
     """The shapes of the decoder graph and of its KV cache [1, num_kv_heads, length, head_dim]."""
 
-    hidden_size: Count
-    num_layers: Count
-    num_heads: Count
-    num_kv_heads: Count
-    head_dim: Count
-    vocab_size: Count
-    context_length: Count
+    hidden_size: Length
+    num_layers: Length
+    num_heads: Length
+    num_kv_heads: Length
+    head_dim: Length
+    vocab_size: Length
+    context_length: Length
     embedding: EmbeddingConfig
     gpu_cache_bits: Literal[8, 16] = 16  # of each number in the KV cache of a GPU's graph
 
@@ -176,7 +174,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """Count in bytes and sha256 of a file in the bundle."""
+    """Size in bytes and sha256 of a file in the bundle."""
 
     size: Bytes
     sha256: str

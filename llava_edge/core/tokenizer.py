@@ -35,7 +35,7 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: Path) -> "Tokenizer":
-        """Read a `tokenizer.json`; raises BundleError where it is none."""
+        """Read a `tokenizer.json`; raises BundleError where it is broken."""
         try:
             return cls(_Tokenizer.from_file(str(path)))
         except Exception as error:  # tokenizers raises nothing narrower

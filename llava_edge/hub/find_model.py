@@ -27,9 +27,9 @@ def hub_name(folder: Path) -> str | None:
 def find_model(name: str | Path, option: str = "", *, weights: bool = True) -> Path:
     """The folder or file of that name, or else the hub's `org/name`, fetched with a progress bar.
 
-    What was fetched before is not fetched again, and a download that broke off goes on. `option` is
-    how the caller can be told of another place; without `weights` only small files are fetched.
-    Raises CheckpointError.
+    What was fetched before is not fetched again, and a download that stopped goes on. `option` is
+    the option that an error names; without `weights` only small files are fetched. Raises
+    CheckpointError.
     """
     path = Path(name).expanduser()
     if path.exists():
@@ -54,19 +54,19 @@ def _fetch(name: str, *, weights: bool) -> Path:
         return _download(name, weights=weights)
     except errors.GatedRepoError:
         raise CheckpointError(
-            f"{name} is only given to those who accepted its terms; do so at huggingface.co/{name} "
-            "and run `hf auth login`."
+            f"{name} can only be fetched by those who accepted its terms; accept them at "
+            f"huggingface.co/{name} and run `hf auth login`."
         ) from None
     except errors.RepositoryNotFoundError:
         raise CheckpointError(
             f"There is neither a folder {name} nor such a model on the Hugging Face hub; check the "
-            "name, and for a private model run `hf auth login`."
+            "name, and run `hf auth login` if the model is private."
         ) from None
     except failures as error:
-        way_out = "check the connection" if is_unreachable(error) else "mend that"
+        way_out = "check the connection" if is_unreachable(error) else "correct that"
         raise CheckpointError(
             f"{name} could not be fetched from the Hugging Face hub ({_reason(error)}); {way_out} "
-            "and run the same command again, it goes on where it stopped."
+            "and run the same command again, which goes on where it stopped."
         ) from error
 
 
@@ -88,8 +88,8 @@ def _fetched_before(name: str, silence: Exception, *, weights: bool) -> Path:
         return _snapshot(name, [], weights=weights, here_alone=True)
     except FileNotFoundError:
         raise CheckpointError(
-            f"{name} is no folder here and was not fetched before, and the Hugging Face hub does "
-            f"not answer ({_reason(silence)}); check the connection and run the same command again."
+            f"{name} is not on this machine, and the Hugging Face hub does not answer "
+            f"({_reason(silence)}); check the connection and run the same command again."
         ) from silence
 
 

@@ -13,7 +13,7 @@ _BPE = 2  # sentencepiece's number for it
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether the folder holds one that can be read."""
+    """Whether the folder holds one of FILES."""
     return any((folder / name).exists() for name in FILES)
 
 
@@ -45,8 +45,8 @@ def _sentencepiece(path: Path) -> Tokenizer:
     proto.ParseFromString(path.read_bytes())
     if proto.trainer_spec.model_type != _BPE:
         raise CheckpointError(
-            f"{path} is no BPE model, the only kind that is read; write a tokenizer.json by "
-            "loading the tokenizer with transformers' AutoTokenizer and saving it."
+            f"{path} is not a BPE model, the only kind that can be read; write a tokenizer.json by "
+            "loading the tokenizer with transformers' AutoTokenizer and saving it there."
         )
     pieces = [BpePiece(piece.piece, piece.score, piece.type) for piece in proto.pieces]
     tokenizer = build_tokenizer(pieces, add_prefix_space=proto.normalizer_spec.add_dummy_prefix)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def weights_sum(file: Path) -> str:
-    """The sha256 of a file; of an `index.json`, that of the files that it names, end to end.
+    """The sha256 of a file, or of all files that an `index.json` names, one after the other.
 
     Raises OSError where one is missing.
     """

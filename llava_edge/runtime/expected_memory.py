@@ -88,7 +88,7 @@ def fitting_context(
 
 
 def free_memory(device: Device, limit: int | None = None) -> int | None:
-    """Bytes that a device can take, at most `limit` on a GPU; None where the system is silent."""
+    """Bytes that a device can take, at most `limit` on a GPU; None where its driver is silent."""
     if not device.separate:
         return available_memory()
     found = gpu_memory() if device.name == CUDA.name else None

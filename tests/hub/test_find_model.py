@@ -224,7 +224,7 @@ def test_a_cache_that_cannot_be_written_is_told(hub: tuple[str, type[Hub]], tmp_
     done = find(hub[0], tmp_path / "cache")
     assert done.returncode == 1
     told = done.stderr.splitlines()[-1]
-    assert "Not a directory" in told and "mend that" in told and "connection" not in told
+    assert "Not a directory" in told and "correct that" in told and "connection" not in told
 
 
 def test_the_switch_for_no_network_is_named(hub: tuple[str, type[Hub]], tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_other_sentencepiece_models_are_refused(tmp_path: Path) -> None:
         SentencePieceTrainer.train(
             sentence_iterator=iter(tiny.SENTENCES), model_writer=file, vocab_size=50, minloglevel=2
         )
-    with pytest.raises(CheckpointError, match="is no BPE model"):
+    with pytest.raises(CheckpointError, match="is not a BPE model"):
         read_tokenizer_file(tmp_path)
 
 

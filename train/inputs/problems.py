@@ -1,7 +1,6 @@
 """What is wrong with a table's records, as it is counted and as it is kept beside them."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -9,6 +8,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from llava_edge.core.files import write_atomically
 from llava_edge.data.record_table import RecordTable
 
 TOO_LONG = "too long"  # which training cuts off, so such a record is usable all the same
@@ -48,10 +48,8 @@ def keep(problems: Mapping[str, list[int]], table: RecordTable, file: str) -> No
             problem: [row - part.start for row in rows if part.start <= row < part.stop]
             for problem, rows in problems.items()
         }
-        temporary = part.folder / f"{file}.{os.getpid()}"
         found = {problem: rows for problem, rows in own.items() if rows}
-        temporary.write_text(json.dumps(found), encoding="utf-8")
-        temporary.replace(part.folder / file)
+        write_atomically(part.folder / file, json.dumps(found))
 
 
 def kept(table: RecordTable, file: str) -> Problems | None:

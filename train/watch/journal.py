@@ -10,6 +10,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback
 
+from llava_edge.core.files import write_atomically
 from llava_edge.train.watch.loss_plot import plot_losses
 
 LOG, PLOT, TENSORBOARD = "log.jsonl", "losses.png", "tensorboard"  # of a run's folder
@@ -86,9 +87,7 @@ class Journal(TrainerCallback):
             for row in read_log(self._out / LOG)
             if row["stage"] != self._stage or row["step"] <= step
         ]
-        partial = self._out / (LOG + ".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        partial.replace(self._out / LOG)
+        write_atomically(self._out / LOG, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

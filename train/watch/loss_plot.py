@@ -1,8 +1,11 @@
 """The plot of a run's losses, one panel a stage."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from llava_edge.core.files import write_atomically
 
 SMOOTHING = 0.9  # of the running mean drawn over the raw losses
 
@@ -30,12 +33,9 @@ def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         )
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend()
-    partial = path.with_name(path.name + ".partial")
-    try:
-        figure.savefig(partial, dpi=150, format="png")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=150, format="png")
+    write_atomically(path, picture.getvalue())
 
 
 def _curve(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
