@@ -24,7 +24,7 @@ from llava_edge.runtime.turn import Image, Images, Turn, checked_image, images_o
 from llava_edge.runtime.vision_encoder import ImageEmbeddings, VisionEncoder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedBundle:
     """What Llava and its chats share: the bundle's parts on a device, and how an answer begins."""
 

@@ -85,7 +85,7 @@ def load(
     return model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Llava:
     """A loaded bundle, as `load` returns it.
 

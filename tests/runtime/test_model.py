@@ -264,7 +264,7 @@ def test_the_context_is_made_to_fit_the_memory(
     assert model.notes[0].startswith("The context is 120 tokens, since 0.1 GB")
     assert "about 120 tokens of the 200" in load(tiny_bundle, context=200).notes[0]
     free(99)
-    with pytest.raises(LlavaEdgeError, match=r"takes about 0\.1 GB .* are free; end other"):
+    with pytest.raises(LlavaEdgeError, match=r"takes about 0\.1 GB, .* are free; end other"):
         load(tiny_bundle)
 
 
