@@ -84,7 +84,7 @@ def verify(
     config = read_bundle(folder)
     if "cpu" not in config.devices:
         raise UsageError(
-            f"{folder} has graphs for gpu alone, but it is the CPU's that are compared; "
+            f"{folder} has graphs for gpu only, but those for cpu are compared; "
             "export it with --devices cpu,gpu."
         )
     verify_once(folder, config)
@@ -97,7 +97,7 @@ def verify(
         return rewrite_bundle_json(folder, config)
     except OSError as error:
         raise BundleError(
-            f"What was measured could not be written into {folder} ({error}); make that possible."
+            f"What was measured could not be written into {folder} ({error}); make it writable."
         ) from error
 
 
@@ -155,7 +155,7 @@ def _check_sizes(folder: Path, config: BundleConfig, checkpoint: Checkpoint) -> 
 
 
 def _outcomes(side: Side, samples: Sequence[Sample], about: str, context: int) -> Iterator[Outcome]:
-    """What a side makes of the samples, without those that are longer than the context."""
+    """What a side makes of the samples; those longer than the context are left out."""
     for sample in step_bar(about, samples):
         picture = None if sample.picture is None else side.encode(sample.picture)
         targets = sample.targets(0 if picture is None else len(picture))
@@ -218,7 +218,7 @@ def _perplexity(losses: Iterable[Floats]) -> float:
 
 
 def _cosines(a: Floats, b: Floats) -> Floats:
-    """Of the rows of two matrices."""
+    """The cosines between the rows of two matrices."""
     cosines: Floats = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
     return cosines
 

@@ -18,7 +18,7 @@ from llava_edge.core.extras import needed_by
 from llava_edge.core.machine import peak_memory
 from llava_edge.core.version import __version__
 from llava_edge.data.records import Data, load_records
-from llava_edge.errors import LlavaEdgeError, UsageError
+from llava_edge.errors import LlavaEdgeError, QualityError, UsageError
 
 app = typer.Typer(
     name="llava-edge",
@@ -185,8 +185,12 @@ def export(
 ) -> None:
     """Turn a LLaVA checkpoint into a bundle."""
     with needed_by("`llava-edge export`", "export"):
-        from llava_edge.export import export
+        from llava_edge.export.bundle_check import Check
+        from llava_edge.export.export import export as run_export
+        from llava_edge.export.progress_bars import show_progress
         from llava_edge.export.quantization.precision import Precision
+    from llava_edge.cli.inspect import print_quality
+
     start = time.perf_counter()
     precision = Precision(
         method=quantize.value,
@@ -197,19 +201,25 @@ def export(
         symmetric=symmetric,
         gpu_cache_bits=gpu_cache_bits,  # type: ignore[arg-type]
     )
-    config = export.export(
-        checkpoint,
-        out,
-        base=base,
-        vision_tower=vision_tower,
-        precision=precision,
-        mixed_share=mixed_share if mixed else None,
-        devices=_devices(devices),
-        prompt=prompt,
-        data=_data(records, images),
-        check=export.Check(verify, _limits(limit), accept),
-        force=force,
-    )
+    try:
+        with show_progress():
+            config = run_export(
+                checkpoint,
+                out,
+                base=base,
+                vision_tower=vision_tower,
+                precision=precision,
+                mixed_share=mixed_share if mixed else None,
+                devices=_devices(devices),
+                prompt=prompt,
+                data=_data(records, images),
+                check=Check(verify, _limits(limit), accept),
+                force=force,
+            )
+    except QualityError as error:
+        print_quality(error.config)
+        raise
+    print_quality(config)
     size = sum(file.size for file in config.files.values()) / 1e6
     peak = peak_memory()
     memory = f", at most {peak / 1e6:,.0f} MB of memory" if peak else ""
@@ -235,17 +245,19 @@ def verify(
     with needed_by("`llava-edge verify`", "verify"):
         from llava_edge.export.verify import verify as compare
     from llava_edge.cli.inspect import print_quality
+    from llava_edge.export.progress_bars import show_progress
     from llava_edge.export.quality_limits import refuse_broken
 
-    config = compare(
-        bundle,
-        against,
-        base=base,
-        vision_tower=vision_tower,
-        data=_data(records, images),
-        limits=_limits(limit),
-        accept=accept,
-    )
+    with show_progress():
+        config = compare(
+            bundle,
+            against,
+            base=base,
+            vision_tower=vision_tower,
+            data=_data(records, images),
+            limits=_limits(limit),
+            accept=accept,
+        )
     if json and config.quality is not None:
         typer.echo(dumps(asdict(config.quality)))
     else:
@@ -269,6 +281,7 @@ def sensitivity(
     """Measure what 4 bits cost in each linear layer, for --mixed."""
     with needed_by("`llava-edge sensitivity`", "verify"):
         from llava_edge.export.layouts.checkpoint import open_checkpoint
+        from llava_edge.export.progress_bars import show_progress
         from llava_edge.export.quantization.precision import Precision
         from llava_edge.export.sensitivity import measure
         from llava_edge.export.sensitivity_file import write_sensitivity
@@ -279,7 +292,8 @@ def sensitivity(
     precision = Precision(method=quantize.value, block_size=block_size)
     opened = open_checkpoint(checkpoint, base=base, vision_tower=vision_tower)
     check_tunable(opened, precision, mixed=True)
-    found = measure(opened, precision, data and load_records(data))
+    with show_progress():
+        found = measure(opened, precision, data and load_records(data))
     write_sensitivity(out, found)
     for name, divergence in sorted(found.divergence.items(), key=lambda item: -item[1])[:10]:
         typer.echo(f"{divergence:.5f}  {name}")
