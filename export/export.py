@@ -34,11 +34,6 @@ def export(
 ) -> BundleConfig:
     """Export a LLaVA checkpoint as a bundle and return what its bundle.json says.
 
-        from llava_edge.export import export
-
-        config = export("path/to/checkpoint", "bundle", devices=("cpu",))
-        print(config.quantization.bits_per_weight)
-
     The bundle is written under a temporary name beside `out` and renamed when it is finished, so
     it is there whole or not at all. Nothing is printed: notes go to the logger `llava_edge`.
 
@@ -65,6 +60,12 @@ def export(
         QualityError: The bundle is too far from the checkpoint; the error's `config` says how far.
         RecordError: A record of `data` is broken.
         UsageError: The arguments contradict each other or the checkpoint.
+
+    Example:
+        >>> from llava_edge.export import export
+        >>> config = export("path/to/checkpoint", "bundle", devices=("cpu",))
+        >>> config.quantization.bits_per_weight
+        4.5
     """
     out = Path(out).resolve()
     check_target(out, force=force)
