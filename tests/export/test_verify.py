@@ -24,11 +24,12 @@ from llava_edge.errors import BundleError, DeviceError, OriginalError, QualityEr
 from llava_edge.export import verify as verification
 from llava_edge.export.export import Check, export
 from llava_edge.export.progress_bars import show_progress
+from llava_edge.export.quality_figures import Outcome, difference, measure_quality
 from llava_edge.export.quality_limits import EXACT as EXACT_LIMITS
 from llava_edge.export.quality_limits import QUANTIZED, choose_limits, refuse_broken
 from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.reference import Reference
-from llava_edge.export.verify import Outcome, verify
+from llava_edge.export.verify import verify
 from llava_edge.runtime.scoring import Scorer, Targets
 
 BUNDLE_CHECK = import_module("llava_edge.export.bundle_check")
@@ -240,8 +241,8 @@ def test_the_figures_are_what_they_are_called() -> None:
     a, b = random.normal(size=(2, 50, 7))
     expected = [outcome(a, True), outcome(b, False)]
     found = [outcome(b, True), outcome(b, False)]
-    differences = [verification._difference(*pair) for pair in zip(expected, found, strict=True)]
-    quality = verification._quality(differences, QUANTIZED)
+    differences = [difference(*pair) for pair in zip(expected, found, strict=True)]
+    quality = measure_quality(differences, QUANTIZED)
     p, q = (torch.tensor(x).log_softmax(-1) for x in (a, b))
     kl = torch.nn.functional.kl_div(q, p, log_target=True, reduction="none").sum(1)
     both = torch.cat([kl, torch.zeros(50)])

@@ -128,7 +128,7 @@ class Code:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"a": Code()}, "tensors alone"),
+        ({"a": Code()}, "more than tensors"),
         ([torch.ones(2)], "a dictionary of tensors was expected"),
         ({"a": torch.ones(2, dtype=torch.float64)}, r"a \(torch.float64\)"),
         ({"a": 3}, r"a \(int\)"),
