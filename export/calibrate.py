@@ -5,7 +5,8 @@ rows of pictures and text as the runtime feeds them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +29,7 @@ from llava_edge.export.formats.weight_files import open_weights
 from llava_edge.export.graphs.decoder_graph import linear_layers
 from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.layouts.tensor_names import respell
+from llava_edge.export.progress_bars import bars_are_drawn
 from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.reference import Reference
 from llava_edge.export.samples import conversation_samples, text_samples
@@ -44,10 +46,10 @@ ITERATIONS = 200  # for each layer
 def calibrated(
     checkpoint: Checkpoint, precision: Precision, records: Sequence[Record] | None, scratch: Path
 ) -> Iterator[dict[str, LazyTensor]]:
-    """The checkpoint's tensors, those of the decoder's 4-bit layers tuned.
+    """The checkpoint's tensors, with those of the decoder's 4-bit layers tuned.
 
-    `records` are learned from, instead of drawn pictures that the original describes. What is tuned
-    lies in a folder in `scratch`, which is gone afterwards.
+    It learns from `records`, or else from drawn pictures that the original describes. The tuned
+    tensors lie in a folder in `scratch` until the end.
     """
     logger.setLevel("ERROR")
     with TemporaryDirectory(dir=scratch) as folder:
@@ -85,7 +87,8 @@ def _tune(
         enable_torch_compile=False,
         amp=reference.model.dtype != torch.float32,
     )
-    tuner.quantize_and_save(folder, format="auto_round")  # whose zero points can be 0
+    with nullcontext() if bars_are_drawn() else redirect_stderr(StringIO()):  # it draws its own
+        tuner.quantize_and_save(folder, format="auto_round")  # whose zero points can be 0
 
 
 def _samples(
@@ -112,14 +115,14 @@ def _language_model(reference: Reference) -> Any:
 def _feed_rows(
     _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Rows count, and not the ids beside them, which auto-round itself asks for."""
+    """Leave out the ids, which auto-round insists on, where rows are given."""
     if kwargs.get("inputs_embeds") is None:
         return args, kwargs
     return args, {name: value for name, value in kwargs.items() if name != "input_ids"}
 
 
 def _kept(checkpoint: Checkpoint, precision: Precision) -> Iterator[str]:
-    """The modules that 4 bits are not for."""
+    """The modules that keep more than 4 bits."""
     for index in range(checkpoint.config.text.num_layers):
         for name, modules in linear_layers(index):
             if name in precision.eight_bits:

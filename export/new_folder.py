@@ -51,14 +51,14 @@ def new_folder(out: Path) -> Iterator[Path]:
             raise _cannot_write(out, error) from error
         if isinstance(error, MemoryError):
             raise BundleError(
-                f"There was not enough memory while {out} was written, and what was there of it is "
-                "removed again; close other programs, or use a machine with more."
+                f"There was not enough memory to write {out}, so it was removed again; close other "
+                "programs, or use a machine with more memory."
             ) from error
         raise
 
 
 def _remove_remains(out: Path) -> None:
-    """Of runs that had no chance to clean up; a bundle that one had set aside is put back."""
+    """Remove what killed runs have left; a bundle that one had set aside is put back."""
     for path in out.parent.glob(f".{glob.escape(out.name)}.*.*"):
         number, kind = path.name.removeprefix(f".{out.name}.").split(".", 1)
         if kind not in ("tmp", "old") or not number.isdigit() or _is_running(int(number)):
@@ -93,9 +93,9 @@ def _replace(out: Path, temporary: Path) -> None:
 def _cannot_write(out: Path, error: OSError) -> BundleError:
     if error.errno == errno.ENOSPC:
         return BundleError(
-            f"The disk became full while {out} was written, and what was there of it is removed "
-            "again; make room, or choose a folder on another disk."
+            f"The disk became full while {out} was written, so it was removed again; make room, or "
+            "choose a folder on another disk."
         )
     return BundleError(
-        f"{out} could not be written ({error}); make that possible, or choose another folder."
+        f"{out} could not be written ({error}); choose another folder, or make it writable."
     )

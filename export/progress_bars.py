@@ -1,7 +1,10 @@
-"""The progress bars of an export."""
+"""What an export says on its way: bars and notes, shown only where somebody asks for them."""
 
+import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,8 +19,31 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def note(text: str) -> None:
-    """Say something beside the result, on standard error."""
+_logger = logging.getLogger("llava_edge")
+_logger.addHandler(logging.NullHandler())  # or Python itself would print warnings
+_shown: ContextVar[bool] = ContextVar("shown", default=False)
+
+
+@contextmanager
+def show_progress() -> Iterator[None]:
+    """Within it, notes are printed on standard error, and bars are drawn where it is a terminal."""
+    before = _shown.set(True)
+    try:
+        yield
+    finally:
+        _shown.reset(before)
+
+
+def bars_are_drawn() -> bool:
+    """Whether there is somebody to see a bar."""
+    return _shown.get() and sys.stderr.isatty()
+
+
+def note(text: str, level: int = logging.INFO) -> None:
+    """Say something beside the result: printed where progress is shown, else to the logger."""
+    if not _shown.get():
+        _logger.log(level, text)
+        return
     from rich.console import Console
 
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(text)
@@ -25,7 +51,10 @@ def note(text: str) -> None:
 
 @contextmanager
 def reading_bar(about: str, tensors: Mapping[str, LazyTensor]) -> Iterator[dict[str, LazyTensor]]:
-    """The same tensors; a bar on a terminal's standard error shows how much of them was read."""
+    """The same tensors; a bar shows how much of them was read."""
+    if not bars_are_drawn():
+        yield dict(tensors)
+        return
     with _bar(about) as bar:
         task = bar.add_task("", total=sum(prod(tensor.shape) for tensor in tensors.values()))
         yield {
@@ -35,7 +64,10 @@ def reading_bar(about: str, tensors: Mapping[str, LazyTensor]) -> Iterator[dict[
 
 
 def step_bar(about: str, items: Iterable[T]) -> Iterator[T]:
-    """The same items; a bar on a terminal's standard error shows how many were worked on."""
+    """The same items; a bar shows how many were worked on."""
+    if not bars_are_drawn():
+        yield from items
+        return
     items = list(items)
     with _bar(about) as bar:
         task = bar.add_task("", total=len(items))
@@ -48,9 +80,8 @@ def _bar(about: str) -> "Progress":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
     columns = (about, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 def _counted(tensor: LazyTensor, advance: Callable[[int], None]) -> LazyTensor:

@@ -12,7 +12,7 @@ QUANTIZED = QualityLimits(0.99, 0.25, 0.5, 0.3)
 
 
 def check_names(limits: Mapping[str, float]) -> None:
-    """Raise UsageError for a limit that there is none of."""
+    """Raise UsageError for a limit of an unknown name."""
     known = [field.name for field in fields(QualityLimits)]
     if unknown := sorted(set(limits) - set(known)):
         raise UsageError(f"There is no limit {unknown[0]}; name one of {', '.join(known)}.")
@@ -26,11 +26,12 @@ def choose_limits(quantization: QuantizationConfig, limits: Mapping[str, float])
 
 
 def refuse_broken(config: BundleConfig) -> None:
-    """Raise QualityError where a limit is broken and that was not accepted."""
+    """Raise QualityError, with the bundle's config, where a limit is broken and not accepted."""
     quality = config.quality
     if quality is None or not quality.broken or quality.accepted:
         return
     raise QualityError(
         f"The bundle differs from its original more than allowed ({'; '.join(quality.broken)}); "
-        "choose another --quantize or --mixed, or keep it all the same with --accept."
+        "choose another --quantize or --mixed, or keep it with --accept.",
+        config,
     )

@@ -1,7 +1,7 @@
 """The original that a bundle is judged by: transformers' own model, with a checkpoint's weights."""
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -15,10 +15,10 @@ from llava_edge.core.bundle_config import TensorRef, TilesConfig
 from llava_edge.core.machine import available_memory
 from llava_edge.core.picture import PictureSource, load_picture, preprocess
 from llava_edge.core.tiles import cut
-from llava_edge.errors import CheckpointError
+from llava_edge.errors import OriginalError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.layouts.checkpoint import Checkpoint
-from llava_edge.export.progress_bars import step_bar
+from llava_edge.export.progress_bars import bars_are_drawn, step_bar
 from llava_edge.export.reference_config import transformers_config
 
 
@@ -94,10 +94,23 @@ def _placed(checkpoint: Checkpoint) -> tuple[str, torch.dtype]:
     return device, torch.float32 if 5 * weights < free else torch.bfloat16
 
 
+@contextmanager
+def _bars_as_ours() -> Iterator[None]:
+    """transformers draws its own bars only where ours are drawn."""
+    logging = transformers.utils.logging
+    if bars_are_drawn() or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
+@_bars_as_ours()
 def _load(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     transformers.utils.logging.set_verbosity_error()
-    if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()
     tiles = bool(checkpoint.config.grid_pinpoints)
     kind = (
         transformers.LlavaNextForConditionalGeneration
@@ -107,10 +120,10 @@ def _load(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     if checkpoint.loads_in_transformers:
         try:
             return kind.from_pretrained(checkpoint.folder, dtype=dtype)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(
+        except Exception as error:  # many kinds, for a file or a setting that it refuses
+            raise OriginalError(
                 f"transformers cannot open {checkpoint.folder} ({' '.join(str(error).split())}); "
-                "fetch the checkpoint anew, or leave it unverified."
+                "fetch the checkpoint again, or leave it unverified."
             ) from error
     tensors = step_bar("Reading the original", checkpoint.tensors.items())
     state = {_on_disk(name): _read(tensor, dtype) for name, tensor in tensors}

@@ -30,7 +30,7 @@ _COLOURS = ("crimson", "gold", "seagreen", "royalblue", "orchid", "sienna", "whi
 
 
 class Original(Protocol):
-    """Whoever answers questions for which there is no answer yet."""
+    """The model that answers questions about drawn pictures."""
 
     def encode(self, source: PictureSource) -> Floats: ...
     def embed(self, ids: list[int]) -> Floats: ...

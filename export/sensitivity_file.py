@@ -35,7 +35,7 @@ def choose_eight_bits(
     if set(sizes) != set(sensitivity.divergence):
         raise CheckpointError(
             f"The sensitivity was measured on {len(sensitivity.divergence)} linear layers, but the "
-            f"checkpoint has {len(sizes)} of other names; measure it again."
+            f"checkpoint has {len(sizes)} others; measure it again."
         )
     room = share * sum(sizes.values())
     chosen = []

@@ -1,4 +1,4 @@
-"""What asks the original before a bundle is written: mixed precision, and calibration."""
+"""What is measured on the original before a bundle is written, for --mixed and calibration."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ def tuned(
     records: Sequence[Record] | None,
     scratch: Path,
 ) -> Iterator[tuple[Checkpoint, Precision]]:
-    """A checkpoint and a precision with what --mixed and --quantize calibrated make of them.
+    """The checkpoint and the precision as --mixed and --quantize calibrated change them.
 
     `mixed_share` is the most of the weights that keep 8 bits; None is not mixed. Raises
     LlavaEdgeError where a library that this needs is missing.
@@ -45,7 +45,7 @@ def tuned(
 
 
 def check_tunable(checkpoint: Checkpoint, precision: Precision, *, mixed: bool) -> None:
-    """Raise UsageError for what cannot be tuned as the options say."""
+    """Raise UsageError where the options ask to tune what cannot be tuned."""
     if mixed and precision.method in ("nf4", "none"):
         raise UsageError(
             f'--mixed keeps 8 bits where 4 hurt most, but "{precision.method}" does not have both; '
@@ -54,16 +54,15 @@ def check_tunable(checkpoint: Checkpoint, precision: Precision, *, mixed: bool) 
     option = "--mixed" if mixed else "--quantize calibrated"
     if checkpoint.method and (mixed or precision.method == "calibrated"):
         raise UsageError(
-            f"{option} chooses how weights are rounded, but those of {checkpoint.folder} were "
-            f"quantized before ({checkpoint.method}) and stay as they are; leave it out, or give "
-            "the checkpoint in 16 or 32 bits."
+            f"{option} chooses how weights are rounded, but {checkpoint.folder} is quantized "
+            f"already ({checkpoint.method}); leave it out, or give the checkpoint in 16 or 32 bits."
         )
 
 
 def _sensitivity(
     checkpoint: Checkpoint, precision: Precision, records: Sequence[Record] | None
 ) -> Sensitivity:
-    """The file beside the checkpoint, where it was measured as is quantized now, or measured."""
+    """Read from beside the checkpoint where it was measured for this precision, else measured."""
     path = checkpoint.folder / FILE
     if path.exists():
         found = read_sensitivity(path)

@@ -4,29 +4,29 @@ The same pictures and prompts go through transformers and through the bundle's o
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llava_edge.core.arrays import Floats
 from llava_edge.core.bundle import find_bundle, read_bundle, rewrite_bundle_json, verify_once
-from llava_edge.core.bundle_config import BundleConfig, Quality, QualityLimits
+from llava_edge.core.bundle_config import BundleConfig, Quality
 from llava_edge.core.picture import PictureSource
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.data.records import Data, Record, load_records
 from llava_edge.errors import BundleError, UsageError
 from llava_edge.export.layouts.checkpoint import Checkpoint, open_checkpoint
 from llava_edge.export.progress_bars import step_bar
+from llava_edge.export.quality_figures import Difference, Outcome, difference, measure_quality
 from llava_edge.export.quality_limits import check_names, choose_limits
 from llava_edge.export.reference import Reference
 from llava_edge.export.samples import conversation_samples, text_samples
 from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
 from llava_edge.runtime.model import Llava, load
-from llava_edge.runtime.scoring import Sample, Scorer, Targets, log_softmax, losses
+from llava_edge.runtime.scoring import Sample, Scorer
 
 QUESTIONS = 8  # about drawn pictures, where no records are given
 RECORDS = 32  # of those given that are looked at
@@ -38,28 +38,6 @@ class Side(Protocol):
     def encode(self, source: PictureSource) -> Floats: ...
     def embed(self, ids: list[int]) -> Floats: ...
     def score(self, rows: Floats, positions: Sequence[int]) -> Floats: ...
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one side made of a sample: image embeddings [T, D] and logits [P, V] of its targets."""
-
-    picture: Floats | None
-    targets: Targets
-    logits: Floats
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Between two outcomes of a sample, for each of its P targets and its picture's T rows."""
-
-    cosines: Floats  # [T]
-    largest_error: float
-    divergence: Floats  # [P], in nats
-    agreed: NDArray[np.bool_]  # [P]
-    losses: Floats  # [P], in nats
-    losses_original: Floats  # [P]
-    learned: NDArray[np.bool_]  # [P]
 
 
 def verify(
@@ -84,7 +62,7 @@ def verify(
     config = read_bundle(folder)
     if "cpu" not in config.devices:
         raise UsageError(
-            f"{folder} has graphs for gpu alone, but it is the CPU's that are compared; "
+            f"{folder} has graphs for gpu only, but those for cpu are compared; "
             "export it with --devices cpu,gpu."
         )
     verify_once(folder, config)
@@ -97,7 +75,7 @@ def verify(
         return rewrite_bundle_json(folder, config)
     except OSError as error:
         raise BundleError(
-            f"What was measured could not be written into {folder} ({error}); make that possible."
+            f"What was measured could not be written into {folder} ({error}); make it writable."
         ) from error
 
 
@@ -114,8 +92,7 @@ def compare(
     chosen = choose_limits(config.quantization, limits)
     with TemporaryDirectory(prefix="llava-edge-") as scratch:
         differences = _differences(folder, config, checkpoint, records, Path(scratch), open_bundle)
-    quality = _quality(differences, chosen)
-    return replace(quality, broken=tuple(_broken(quality)))
+    return measure_quality(differences, chosen)
 
 
 def _differences(
@@ -135,7 +112,7 @@ def _differences(
     expected = _on_disk(_outcomes(reference, samples, "Asking the original", context), scratch)
     del reference
     found = _outcomes(Scorer(open_bundle(folder)), samples, "Asking the bundle", context)
-    return [_difference(*pair) for pair in zip(expected, found, strict=True)]
+    return [difference(*pair) for pair in zip(expected, found, strict=True)]
 
 
 def _check_sizes(folder: Path, config: BundleConfig, checkpoint: Checkpoint) -> None:
@@ -155,7 +132,7 @@ def _check_sizes(folder: Path, config: BundleConfig, checkpoint: Checkpoint) -> 
 
 
 def _outcomes(side: Side, samples: Sequence[Sample], about: str, context: int) -> Iterator[Outcome]:
-    """What a side makes of the samples, without those that are longer than the context."""
+    """What a side makes of the samples; those longer than the context are left out."""
     for sample in step_bar(about, samples):
         picture = None if sample.picture is None else side.encode(sample.picture)
         targets = sample.targets(0 if picture is None else len(picture))
@@ -172,77 +149,3 @@ def _on_disk(outcomes: Iterable[Outcome], folder: Path) -> list[Outcome]:
         np.save(path, outcome.logits)
         kept.append(replace(outcome, logits=np.load(path, mmap_mode="r")))
     return kept
-
-
-def _difference(expected: Outcome, found: Outcome) -> Difference:
-    cosines, largest = np.empty(0, np.float32), 0.0
-    if expected.picture is not None and found.picture is not None:
-        cosines = _cosines(expected.picture, found.picture)
-        largest = float(np.abs(expected.picture - found.picture).max())
-    return Difference(
-        cosines=cosines,
-        largest_error=largest,
-        divergence=_divergence(expected.logits, found.logits),
-        agreed=expected.logits.argmax(1) == found.logits.argmax(1),
-        losses=losses(found.logits, found.targets),
-        losses_original=losses(expected.logits, expected.targets),
-        learned=found.targets.learned,
-    )
-
-
-def _quality(differences: Sequence[Difference], limits: QualityLimits) -> Quality:
-    if not any(one.learned.any() for one in differences):
-        raise UsageError("All samples are longer than the model's context; give shorter --records.")
-    texts = [one for one in differences if not one.learned.any()]
-    answers = [one for one in differences if one.learned.any()]
-    divergence = np.concatenate([one.divergence for one in differences])
-    pictures = [one for one in differences if len(one.cosines)]
-    return Quality(
-        pictures=len(pictures),
-        tokens=len(divergence),
-        image_cosine=float(np.mean([one.cosines.mean() for one in pictures] or [1.0])),
-        image_max_error=max(one.largest_error for one in differences),
-        kl_mean=float(divergence.mean()),
-        kl_p99=float(np.quantile(divergence, 0.99)),
-        top1_agreement=float(np.concatenate([one.agreed for one in differences]).mean()),
-        text_perplexity=_perplexity(one.losses for one in texts),
-        text_perplexity_original=_perplexity(one.losses_original for one in texts),
-        answer_perplexity=_perplexity(one.losses[one.learned] for one in answers),
-        answer_perplexity_original=_perplexity(one.losses_original[one.learned] for one in answers),
-        limits=limits,
-    )
-
-
-def _perplexity(losses: Iterable[Floats]) -> float:
-    return float(np.exp(np.concatenate(list(losses)).mean()))
-
-
-def _cosines(a: Floats, b: Floats) -> Floats:
-    """Of the rows of two matrices."""
-    cosines: Floats = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    return cosines
-
-
-def _divergence(expected: Floats, found: Floats) -> Floats:
-    """KL(expected || found) of each row of logits."""
-    p, q = log_softmax(expected), log_softmax(found)
-    divergence: Floats = (np.exp(p) * (p - q)).sum(1)
-    return divergence
-
-
-def _broken(quality: Quality) -> Iterator[str]:
-    limits = quality.limits
-    for name in ("image_cosine", "top1_agreement"):
-        value, limit = getattr(quality, name), getattr(limits, name)
-        if not value >= limit:
-            yield f"{name} is {value:.4f}, at least {limit:g} was expected"
-    if not quality.kl_mean <= limits.kl_mean:
-        yield f"kl_mean is {quality.kl_mean:.4f}, at most {limits.kl_mean:g} was expected"
-    for name in ("text", "answer"):
-        original = getattr(quality, f"{name}_perplexity_original")
-        increase = getattr(quality, f"{name}_perplexity") / original - 1
-        if not increase <= limits.perplexity_increase:
-            yield (
-                f"perplexity_increase of the {name}s is {increase:.4f}, at most "
-                f"{limits.perplexity_increase:g} was expected"
-            )

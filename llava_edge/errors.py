@@ -8,11 +8,14 @@ LlavaEdgeError
 ├── BundleError        a bundle that is missing, damaged or of another version
 ├── DeviceError        a GPU that is missing, does not run a bundle, or fails while it computes
 ├── CheckpointError    a checkpoint that cannot be exported
+│   └── OriginalError  that transformers cannot open, so nothing is compared with it
 ├── StateError         a saved conversation that is damaged or belongs to another bundle
 ├── QualityError       a bundle that is further from its original than allowed
 ├── RecordError        a LLaVA record that is broken or lacks its picture
 └── TrainingError      a recipe that cannot be trained
 """
+
+from typing import Any
 
 
 class LlavaEdgeError(Exception):
@@ -47,12 +50,23 @@ class CheckpointError(LlavaEdgeError):
     """The checkpoint lacks tensors, has ones that do not fit, or is of an unsupported kind."""
 
 
+class OriginalError(CheckpointError):
+    """transformers cannot open the checkpoint, so nothing can be compared with it."""
+
+
 class StateError(LlavaEdgeError):
     """The saved conversation is damaged, of another bundle or version, or too long."""
 
 
 class QualityError(LlavaEdgeError):
-    """The bundle differs from the original more than its limits allow."""
+    """The bundle differs from the original more than its limits allow.
+
+    `config` is its BundleConfig, whose `quality` says how far.
+    """
+
+    def __init__(self, message: str, config: Any) -> None:
+        super().__init__(message)
+        self.config = config
 
 
 class RecordError(LlavaEdgeError):

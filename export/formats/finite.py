@@ -1,4 +1,4 @@
-"""Weights that are no numbers are found where they are read, and named."""
+"""NaN and infinite weights are found as they are read, and named."""
 
 from functools import partial
 from typing import Any
@@ -49,6 +49,6 @@ def _blocks(name: str, tensor: LazyTensor) -> Blocks:
 def _check(name: str, array: np.ndarray[Any, Any]) -> None:
     if not is_finite(array):
         raise CheckpointError(
-            f"The checkpoint's {name} holds NaN or infinite weights, so its training went wrong or "
-            "the file is damaged; fetch it anew or take an earlier checkpoint."
+            f"The checkpoint's {name} holds NaN or infinite weights; fetch the file again, or take "
+            "an earlier checkpoint."
         )

@@ -59,7 +59,7 @@ def open_gguf(path: Path) -> GgufBase:
         raise CheckpointError(f"There is no file {path}; give the path of a GGUF file.") from None
     except (OSError, ValueError, IndexError, KeyError, OverflowError) as error:
         raise CheckpointError(
-            f"{path} is no whole GGUF file ({error}); fetch the file anew."
+            f"{path} is damaged, or no GGUF file ({error}); fetch the file again."
         ) from None
     _check_places(path, reader.tensors)
     section = Section(metadata, str(path))
@@ -143,7 +143,7 @@ def _lazy(tensor: gguf.ReaderTensor, text: TextConfig) -> LazyTensor:
     if heads is not None and shape[:1] != (heads * text.head_dim,):
         raise CheckpointError(
             f"The base holds {tensor.name} in the shape {list(shape)}, but {heads} heads of "
-            f"{text.head_dim} dimensions were expected; fetch the file anew."
+            f"{text.head_dim} dimensions were expected; fetch the file again."
         )
     return LazyTensor(shape, partial(_read, tensor, shape, heads))
 

@@ -35,7 +35,7 @@ def read_tokenizer(metadata: Section) -> Tokenizer:
         raise
     except Exception as error:  # tokenizers raises nothing narrower
         raise CheckpointError(
-            f"{metadata.where} holds a broken tokenizer ({error}); fetch the file anew."
+            f"{metadata.where} holds a broken tokenizer ({error}); fetch the file again."
         ) from None
 
 

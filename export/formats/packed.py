@@ -196,7 +196,7 @@ def _awq(section: Section) -> PackedFormat:
     if version != "gemm":
         raise CheckpointError(
             f"{section.where} gives {version} as AWQ's version, but gemm is what export reads; "
-            "save the checkpoint with that."
+            "save the checkpoint in that version."
         )
     _check_bits(section, "bits" if section.has("bits") else "w_bit", (4,))
     group = "group_size" if section.has("group_size") else "q_group_size"
@@ -205,9 +205,8 @@ def _awq(section: Section) -> PackedFormat:
 
 def _reordered(what: str) -> CheckpointError:
     return CheckpointError(
-        f"{what} ordered by activation (GPTQ's desc_act), whose groups lie scattered, while "
-        "onnxruntime's MatMulNBits takes groups of neighbours; quantize with desc_act=False, or "
-        "give the checkpoint in 16 or 32 bits."
+        f"{what} ordered by activation (desc_act), but onnxruntime's MatMulNBits takes groups of "
+        "neighbours; quantize with desc_act=False."
     )
 
 

@@ -31,7 +31,7 @@ def open_pickled_file(path: Path) -> dict[str, LazyTensor]:
     if wrong:
         raise CheckpointError(
             f"{path} holds {', '.join(wrong[:10])}, but tensors of {', '.join(DTYPES)} are what "
-            "export supports; save the checkpoint anew."
+            "export supports; save the checkpoint again."
         )
     return {
         name: LazyTensor(tuple(tensor.shape), partial(_read, path, name))
@@ -53,8 +53,8 @@ def _load(path: Path) -> dict[str, Any]:
         torch = import_module("torch")
     except ImportError:
         raise CheckpointError(
-            f"{path} is pickled, which only torch reads; run `pip install torch`, or convert the "
-            "checkpoint to safetensors."
+            f"{path} is pickled, which only torch reads; run `pip install torch`, or save "
+            "the checkpoint as safetensors."
         ) from None
     zipped = zipfile.is_zipfile(path)  # torch's format since 1.6; older files cannot be mapped
     try:
@@ -64,8 +64,8 @@ def _load(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises many kinds on broken files and forbidden code
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path} is no whole file of tensors alone ({reason}); fetch it anew, or convert the "
-            "checkpoint to safetensors."
+            f"{path} is damaged, or holds more than tensors ({reason}); fetch it again, or save "
+            "the checkpoint as safetensors."
         ) from None
     if not isinstance(tensors, dict):
         raise CheckpointError(

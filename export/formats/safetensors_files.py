@@ -29,7 +29,7 @@ def open_safetensors_file(path: Path) -> dict[str, LazyTensor]:
         raise CheckpointError(f"{path} is missing; fetch the whole checkpoint.") from None
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path} is no whole safetensors file ({error}); fetch it anew."
+            f"{path} is damaged, or no safetensors file ({error}); fetch it again."
         ) from None
     for name, dtype in dtypes.items():
         if dtype not in DTYPES:

@@ -57,13 +57,13 @@ def _open_shards(index: Path) -> dict[str, LazyTensor]:
         if Path(file).name != file:
             raise CheckpointError(
                 f"{index} names the shard {file}, which does not lie in the checkpoint's own "
-                "folder; fetch the checkpoint anew."
+                "folder; fetch the checkpoint again."
             )
         shard = open_file(index.parent / file)
         if twice := sorted(tensors.keys() & shard.keys()):
             raise CheckpointError(
                 f"{index.parent / file} holds {', '.join(twice[:10])}, which another shard holds "
-                "as well; fetch the checkpoint anew."
+                "as well; fetch the checkpoint again."
             )
         tensors.update(shard)
     return tensors

@@ -34,7 +34,7 @@ class Kernel:
 
 
 def cuda_kernels(graph: Path) -> list[Kernel]:
-    """Of each 4- or 8-bit product and each attention over a KV cache, for a step of one token."""
+    """The kernel of each 4- or 8-bit product and each attention, for a step of one token."""
     found = onnx.load(graph, load_external_data=False).graph
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]

@@ -36,7 +36,7 @@ class Linear:
 
 
 class DecoderWeights:
-    """Gives each weight out by name; what it stands for is made once."""
+    """The decoder's weights by name; each is made once, when it is first asked for."""
 
     def __init__(
         self,
@@ -119,11 +119,11 @@ class DecoderWeights:
         return replace(store(self.file, table), rows=lazy.shape[0])
 
     def _words(self, table: TensorRef) -> TensorRef:
-        """The rows of a table that stand for words."""
+        """The table without the rows that only fill it up."""
         return replace(table, shape=(self._config.vocab_size, *table.shape[1:]))
 
     def _fit(self, blocks: Blocks) -> Blocks:
-        """Imported blocks as small as CUDA's fastest kernel takes them, where they are for that."""
+        """Imported blocks, cut to what CUDA's fastest kernel takes where they are meant for it."""
         return split_blocks(blocks, CUDA_BLOCK) if self._precision.symmetric else blocks
 
     def _store_linear(self, name: str, modules: Sequence[str]) -> list[Linear]:

@@ -52,19 +52,19 @@ class StoredMatrix:
 
     @property
     def bits(self) -> int:
-        """Of a weight, without what belongs to its block."""
+        """Bits of a weight, without its block's scale and zero point."""
         if isinstance(self.parts, TensorRef):
             return 8 * dtype_of(self.parts).itemsize
         return self.parts.bits if isinstance(self.parts, StoredBlocks) else 4
 
     @property
     def block_size(self) -> int:
-        """Neighbours in a row that share a scale."""
+        """How many neighbours in a row share a scale."""
         return 1 if isinstance(self.parts, TensorRef) else self.parts.block_size
 
     @property
     def size(self) -> int:
-        """In bytes, with what belongs to the blocks."""
+        """Bytes in all, with scales and zero points."""
         parts = self.parts
         if isinstance(parts, TensorRef):
             refs = [parts]

@@ -71,7 +71,7 @@ def text_section(config: Section) -> Section:
 
 
 def with_head(text: TextConfig, tensors: dict[str, LazyTensor]) -> TextConfig:
-    """A head that is there is right also where it repeats the embeddings."""
+    """The same, not tied where the file has a head of its own."""
     return replace(text, tied=False) if "lm_head.weight" in tensors else text
 
 

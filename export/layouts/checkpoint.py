@@ -4,25 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tokenizers import Tokenizer
 
 from llava_edge.core.bundle_config import ImageConfig, PromptConfig, QuantizedBefore
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export.formats.finite import only_finite
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.layouts.huggingface import open_huggingface
 from llava_edge.export.layouts.llava_config import LlavaConfig
 from llava_edge.export.layouts.lora import merge, open_adapter
-from llava_edge.export.layouts.opened_layout import OpenedLayout
+from llava_edge.export.layouts.opened_layout import OpenedLayout, check_tensors
 from llava_edge.export.layouts.original import open_original
-from llava_edge.export.layouts.tensor_names import unused
-from llava_edge.export.layouts.tensor_shapes import expected_shapes
 from llava_edge.export.layouts.tokenizer_fit import check_vocabulary, choose_prompt
 from llava_edge.hub.find_model import find_model
-
-LISTED = 10  # how many names an error lists of each kind
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ def open_checkpoint(
         image=source.image,
         prompt=choose_prompt(prompt, file, source.tokenizer, source.config.text.model_type),
         tokenizer=source.tokenizer,
-        tensors=_checked(tensors, source.config, folder),
+        tensors=check_tensors(tensors, source.config, folder),
         method=source.method,
         loads_in_transformers=source.loads_in_transformers and adapter is None,
         provenance=provenance,
@@ -85,7 +79,7 @@ def open_checkpoint(
 def _open(
     folder: Path, base: Path | None, vision_tower: Path | None
 ) -> tuple[Section, OpenedLayout]:
-    """The folder's config.json and what the form that it tells of holds."""
+    """The folder's config.json, and the checkpoint in the layout that it describes."""
     if not (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
         found = base or _adapters_base(folder)
         if not found.is_dir():
@@ -105,8 +99,8 @@ def _open(
             )
         return file, open_huggingface(folder, file, base)
     raise CheckpointError(
-        f"{file.where} has neither vision_config nor mm_vision_tower, so this is no LLaVA, neither "
-        "transformers' nor the original; give a LLaVA checkpoint."
+        f"{file.where} has neither vision_config nor mm_vision_tower, so it describes no LLaVA; "
+        "give a LLaVA checkpoint."
     )
 
 
@@ -118,40 +112,3 @@ def _adapters_base(folder: Path) -> Path:
 def _name(file: Section, default: str) -> str:
     """What training called it, else the checkpoint's own name."""
     return file.section("llava_edge").text("name", default) if file.has("llava_edge") else default
-
-
-def _checked(
-    tensors: Mapping[str, LazyTensor], config: LlavaConfig, folder: Path
-) -> dict[str, LazyTensor]:
-    """Keep the tensors that are computed with, in order; all that is wrong goes into one error."""
-    expected = expected_shapes(config)
-    problems = {
-        "lacks": [name for name in expected if name not in tensors],
-        "has the unknown": [
-            name
-            for name, tensor in tensors.items()
-            if name not in expected and not unused(name, config) and not _zero_bias(name, tensor)
-        ],
-        "misshapes": [
-            f"{name} {list(tensors[name].shape)} instead of {list(shape)}"
-            for name, shape in expected.items()
-            if name in tensors and tensors[name].shape != shape
-        ],
-    }
-    if any(problems.values()):
-        what = "; ".join(f"{verb} {_listed(names)}" for verb, names in problems.items() if names)
-        raise CheckpointError(
-            f"{folder} does not fit its config.json: it {what}; fetch or save the whole "
-            "checkpoint anew."
-        )
-    return {name: only_finite(name, tensors[name]) for name in expected}
-
-
-def _zero_bias(name: str, tensor: LazyTensor) -> bool:
-    """AutoGPTQ writes biases, all zero, for layers that have none."""
-    return name.endswith(".bias") and len(tensor.shape) == 1 and not np.any(tensor.read())
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more

@@ -74,8 +74,8 @@ def check_square(config: Section, tower: VisionTower, *, drop_first_row: bool) -
     """Raises CheckpointError where a tile's rows are no square, so tiles do not fit together."""
     if tower.has_class_token != drop_first_row:
         raise CheckpointError(
-            f"{config.where} cuts pictures into tiles, but keeps the class token's row or drops "
-            "another, so that tiles do not fit together; choose another feature selection."
+            f"{config.where} cuts pictures into tiles, but keeps the class token or drops a patch, "
+            "so the tiles do not fit together; choose another feature selection."
         )
 
 

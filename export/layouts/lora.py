@@ -122,8 +122,8 @@ def _read(config: Section, path: Path) -> Adapter:
         pairs[canonical(module + ".weight")] = Pair(a, b, alpha / divisor)
     if wrong:
         raise CheckpointError(
-            f"{path} holds what is no pair of LoRA matrices of the rank that "
-            f"{config.where} gives: {', '.join(sorted(wrong)[:10])}; save the adapter with peft."
+            f"{path} holds tensors that are no pair of LoRA matrices of the rank in "
+            f"{config.where}: {', '.join(sorted(wrong)[:10])}; save the adapter with peft."
         )
     return Adapter(dict(sorted(pairs.items())), replaced)
 

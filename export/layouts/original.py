@@ -71,7 +71,7 @@ def open_original(
 def _tower_tensors(
     folder: Path, tower: VisionTower, feature_layers: tuple[int, ...]
 ) -> dict[str, LazyTensor]:
-    """A tower's own folder; what is not of its parts, as a text model beside it, is left out."""
+    """What the tower's own folder holds of it; a text model beside it is left out."""
     tensors = respell({f"{TOWER}.{name}": t for name, t in open_weights(folder).items()}, folder)
     parts = {name.split(".")[1] for name, _ in tower.shapes(feature_layers)}
     return {name: tensor for name, tensor in tensors.items() if name.split(".")[1] in parts}
@@ -134,7 +134,7 @@ def _image(folder: Path, tower: VisionTower, file: Section) -> tuple[ImageConfig
 def _grid_pinpoints(
     file: Section, tower: VisionTower, *, drop_first_row: bool
 ) -> tuple[tuple[int, int], ...]:
-    """Here they are (width, height)."""
+    """The (height, width) that pictures are cut at; the file has (width, height)."""
     check_square(file, tower, drop_first_row=drop_first_row)
     return tuple((height, width) for width, height in read_grid_pinpoints(file, tower))
 
@@ -144,7 +144,7 @@ def _feature_layers(file: Section, tower: VisionTower, *, drop_first_row: bool) 
     if type(value) is not int:
         raise CheckpointError(
             f"{file.where} gives {value} as mm_vision_select_layer, but the number of a hidden "
-            "state was expected; mend the file."
+            "state was expected; correct the file."
         )
     tower.check_features((value,), file.where, drop_first_row=drop_first_row)
     return (value,)
@@ -169,8 +169,8 @@ def _projector_layers(file: Section) -> int:
 def _refuse_wrapped_pictures(file: Section) -> None:
     if file.flag("mm_use_im_start_end", False):
         raise CheckpointError(
-            f"{file.where} says mm_use_im_start_end = true: pictures stand between special tokens, "
-            "as in the first LLaVA releases, which export does not support; choose a later one."
+            f"{file.where} says mm_use_im_start_end = true (pictures stand between special "
+            "tokens), which export does not support; choose a later LLaVA."
         )
 
 

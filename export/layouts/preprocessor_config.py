@@ -52,7 +52,7 @@ def _mode(section: Section, tower: VisionTower) -> Literal["square", "pad", "str
     if kind.startswith("LlavaNext"):  # whose do_pad is about batches
         return "square"
     if section.flag("do_pad", False):
-        return "pad"  # and so a picture is square already
+        return "pad"
     stretches = kind.startswith("Siglip") if kind else tower.usual.mode == "stretch"
     if section.flag("do_center_crop", not stretches):
         if _exact(section):
@@ -106,7 +106,6 @@ def _misfit(section: Section, key: str, tower: VisionTower) -> CheckpointError:
 
 def _unsupported(section: Section, what: str) -> CheckpointError:
     return CheckpointError(
-        f"{section.where} asks for {what}, which export does not support; use the preprocessing of "
-        "CLIP, SigLIP or DINOv2: resize (bicubic), centre crop or pad or neither, rescale by "
-        "1 / 255, normalize."
+        f"{section.where} asks for {what}, which export does not support; resize (bicubic), crop "
+        "or pad at will, rescale by 1 / 255 and normalize."
     )

@@ -49,7 +49,7 @@ def respell(tensors: Mapping[str, LazyTensor], folder: Path) -> dict[str, LazyTe
         if canonical(name) in respelled:
             raise CheckpointError(
                 f"{folder} holds {canonical(name)} twice, under two spellings; save the "
-                "checkpoint anew."
+                "checkpoint again."
             )
         respelled[canonical(name)] = tensor
     return respelled

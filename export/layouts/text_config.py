@@ -112,7 +112,7 @@ def read_text_config(text: Section, tied: bool = False) -> TextConfig:
     if num_heads % num_kv_heads:
         raise CheckpointError(
             f"{text.where} gives {num_heads} attention heads and {num_kv_heads} key-value heads, "
-            "but the first must be a multiple of the second."
+            "but the first must be a multiple of the second; correct the file."
         )
     num_layers = text.integer("num_hidden_layers", family.num_layers)
     context_length = text.integer("max_position_embeddings", family.context_length)

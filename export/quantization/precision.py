@@ -94,8 +94,7 @@ class Precision:
             return quantize(matrix, bits, block_size, self.scheme, symmetric=bool(self.symmetric))
         except OverflowError as error:
             raise CheckpointError(
-                f"{name} cannot be quantized ({error}); mend the checkpoint, or export it with "
-                "--quantize none."
+                f"{name} cannot be quantized ({error}); export it with --quantize none."
             ) from None
 
 

@@ -105,7 +105,7 @@ def test_select_feature_and_layer(copy: Path) -> None:
         ("anyres", {"mm_patch_merge_type": "flat"}, '"flat" as mm_patch_merge_type'),
         ("anyres", {"mm_vision_select_feature": "cls_patch"}, "tiles do not fit together"),
         ("anyres", {"image_grid_pinpoints": [[31, 60]]}, "multiples of the tower's 30"),
-        ("mlp3", {"hidden_size": 64}, r"misshapes .* instead of"),
+        ("mlp3", {"hidden_size": 64}, r"wrong shape for .* instead of"),
     ],
 )
 def test_what_is_not_supported_is_refused(

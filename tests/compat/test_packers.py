@@ -8,9 +8,9 @@ import pytest
 from overlay import Overlay
 from products import multiply
 
+from llava_edge.core.strict import Section
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.formats.packed import read_packed_format, unpack
-from llava_edge.export.formats.section import Section
 
 WRITE = Path(__file__).parent / "write_packed.py"
 GPTQ = {"quant_method": "gptq", "desc_act": False}

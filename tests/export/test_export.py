@@ -19,7 +19,7 @@ from llava_edge.errors import BundleError, CheckpointError, UsageError
 from llava_edge.export.export import export
 from llava_edge.export.quantization.precision import Method, Precision
 
-EXPORT = import_module("llava_edge.export.export")
+WRITE_BUNDLE = import_module("llava_edge.export.write_bundle")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_failure_halfway_leaves_what_was_there(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(EXPORT, "write_decoder", fail)
+    monkeypatch.setattr(WRITE_BUNDLE, "write_decoder", fail)
     with pytest.raises(error):
         export(checkpoint, tmp_path / "bundle", force=True)
     assert list(tmp_path.iterdir()) == [tmp_path / "bundle"]
@@ -128,7 +128,7 @@ def test_a_failure_halfway_leaves_what_was_there(
 def test_a_full_disk_is_one_sentence(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EXPORT, "WEIGHTS_BIN", "/dev/full")
+    monkeypatch.setattr(WRITE_BUNDLE, "WEIGHTS_BIN", "/dev/full")
     with pytest.raises(BundleError, match="disk became full"):
         export(checkpoint, tmp_path / "bundle")
     assert not list(tmp_path.iterdir())

@@ -21,7 +21,7 @@ from llava_edge.export.export import Check, export
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
-sys.modules["llava_edge.export.export"].write_decoder = die
+sys.modules["llava_edge.export.write_bundle"].write_decoder = die
 export(Path(sys.argv[1]), Path(sys.argv[2]), check=Check(False), force=True)
 """
 KILLED_WHILE_REPLACING = """

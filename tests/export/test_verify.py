@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -18,19 +20,19 @@ from tiny_training import write_records
 from llava_edge.core.bundle import read_bundle
 from llava_edge.core.bundle_config import BundleConfig, QuantizationConfig
 from llava_edge.data.records import Data
-from llava_edge.errors import BundleError, QualityError, UsageError
+from llava_edge.errors import BundleError, DeviceError, OriginalError, QualityError, UsageError
 from llava_edge.export import verify as verification
 from llava_edge.export.export import Check, export
+from llava_edge.export.progress_bars import show_progress
+from llava_edge.export.quality_figures import Outcome, difference, measure_quality
 from llava_edge.export.quality_limits import EXACT as EXACT_LIMITS
 from llava_edge.export.quality_limits import QUANTIZED, choose_limits, refuse_broken
 from llava_edge.export.quantization.precision import Precision
-from llava_edge.export.verify import (
-    Outcome,
-    verify,
-)
-from llava_edge.runtime.scoring import Targets
+from llava_edge.export.reference import Reference
+from llava_edge.export.verify import verify
+from llava_edge.runtime.scoring import Scorer, Targets
 
-EXPORT = import_module("llava_edge.export.export")
+BUNDLE_CHECK = import_module("llava_edge.export.bundle_check")
 
 
 def test_an_unquantized_bundle_is_its_original(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -96,8 +98,9 @@ def test_an_original_of_other_weights_is_noticed(
 
 def test_a_broken_limit_leaves_no_bundle(tiny_checkpoint: Path, tmp_path: Path) -> None:
     strict = Check(True, {"kl_mean": 1e-6})
-    with pytest.raises(QualityError, match=r"kl_mean is .*, at most 1e-06 was expected"):
+    with pytest.raises(QualityError, match=r"kl_mean is .*, at most 1e-06 was expected") as error:
         export(tiny_checkpoint, tmp_path / "bundle", check=strict)
+    assert error.value.config.quality.kl_mean > 1e-6
     assert not list(tmp_path.iterdir())
     config = export(tiny_checkpoint, tmp_path / "bundle", check=replace(strict, accept=True))
     assert config.quality is not None
@@ -110,19 +113,106 @@ def test_where_it_cannot_be_verified(
     tiny_checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     config = export(tiny_checkpoint, tmp_path / "gpu", devices=("gpu",), check=Check())
     assert config.quality is None
-    assert "not verified, since it has no graphs" in capsys.readouterr().err
+    assert "not verified: it has no graphs" in caplog.text
     with pytest.raises(UsageError, match="leave out --verify"):
         export(tiny_checkpoint, tmp_path / "x", devices=("gpu",), check=Check(True))
-    monkeypatch.setattr(EXPORT, "available_memory", lambda: 1000)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch", None)  # as where it is not installed
+        export(tiny_checkpoint, tmp_path / "torch", check=Check())
+    assert "torch cannot be imported" in caplog.text and "pip install '.[verify]'" in caplog.text
+    monkeypatch.setattr(BUNDLE_CHECK, "available_memory", lambda: 1000)
     export(tiny_checkpoint, tmp_path / "memory", check=Check())
-    assert "of memory are free" in " ".join(capsys.readouterr().err.split())
-    monkeypatch.setattr(EXPORT, "find_spec", lambda name: None)
-    export(tiny_checkpoint, tmp_path / "torch", check=Check())
-    assert "pip install '.[verify]'" in " ".join(capsys.readouterr().err.split())
+    assert "of memory are free" in caplog.text
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def no_memory_in_torch() -> None:
+    torch.empty(2**60)
+
+
+def no_memory_on_a_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def no_memory_in_numpy() -> None:
+    np.ones(2**55)
+
+
+def no_memory_in_onnxruntime() -> None:
+    raise DeviceError("onnxruntime could not go on (Failed to allocate memory for a buffer).")
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [no_memory_in_torch, no_memory_on_a_gpu, no_memory_in_numpy, no_memory_in_onnxruntime],
+)
+def test_a_lack_of_memory_leaves_the_bundle_unverified(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fail: Callable[[], None],
+) -> None:
+    monkeypatch.setattr(Reference, "encode", lambda *_: fail())
+    config = export(tiny_checkpoint, tmp_path / "bundle", devices=("cpu",), check=Check())
+    assert config.quality is None and read_bundle(tmp_path / "bundle") == config
+    assert "not verified: there was not enough memory" in caplog.text
+    with pytest.raises(UsageError, match=r"not enough memory .* leave out --verify"):
+        export(tiny_checkpoint, tmp_path / "wanted", check=Check(True))
+    assert list(tmp_path.iterdir()) == [tmp_path / "bundle"]
+
+
+def test_an_original_that_transformers_refuses_leaves_the_bundle_unverified(
+    tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+    file = checkpoint / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "attn_implementation": "none"}))
+    config = export(checkpoint, tmp_path / "bundle", check=Check())
+    assert config.quality is None and read_bundle(tmp_path / "bundle") == config
+    assert "not verified: transformers cannot open" in caplog.text
+    with pytest.raises(OriginalError, match="transformers cannot open"):
+        verify(tmp_path / "bundle", checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("side", "error"),
+    [
+        (Reference, RuntimeError("a fault")),
+        (Scorer, KeyError("a fault")),
+        (Scorer, BundleError("The bundle is broken.")),
+    ],
+)
+def test_any_other_failure_of_the_comparison_ends_the_export(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    side: type,
+    error: Exception,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(side, "encode", fail)
+    with pytest.raises(type(error)):
+        export(tiny_checkpoint, tmp_path / "bundle", check=Check())
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_printed_unless_asked_for(
+    tiny_checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    export(tiny_checkpoint, tmp_path / "bundle", check=Check(True))
+    verify(tmp_path / "bundle", tiny_checkpoint)
+    export(tiny_checkpoint, tmp_path / "gpu", devices=("gpu",), check=Check())
+    assert capfd.readouterr() == ("", "")
+    with show_progress():
+        export(tiny_checkpoint, tmp_path / "shown", devices=("gpu",), check=Check())
+    assert "not verified: it has no graphs" in capfd.readouterr().err
 
 
 def quantization(method: str, tower: str = "fp16") -> QuantizationConfig:
@@ -151,8 +241,8 @@ def test_the_figures_are_what_they_are_called() -> None:
     a, b = random.normal(size=(2, 50, 7))
     expected = [outcome(a, True), outcome(b, False)]
     found = [outcome(b, True), outcome(b, False)]
-    differences = [verification._difference(*pair) for pair in zip(expected, found, strict=True)]
-    quality = verification._quality(differences, QUANTIZED)
+    differences = [difference(*pair) for pair in zip(expected, found, strict=True)]
+    quality = measure_quality(differences, QUANTIZED)
     p, q = (torch.tensor(x).log_softmax(-1) for x in (a, b))
     kl = torch.nn.functional.kl_div(q, p, log_target=True, reduction="none").sum(1)
     both = torch.cat([kl, torch.zeros(50)])

@@ -23,7 +23,7 @@ from llava_edge.train.models.language_model import (
     untie,
 )
 from llava_edge.train.models.learner import Learner, compute_dtype, join
-from llava_edge.train.models.towers import patch_size
+from llava_edge.train.models.towers import KINDS, patch_size
 from llava_edge.train.provenance import RUN
 from llava_edge.train.recipe import Recipe
 
@@ -36,7 +36,6 @@ WEIGHTS = (  # the first of them that is there names a language model
     "config.json",
 )
 SHARD = "5GB"  # what is read again where names are changed
-_NESTED = ("clip_vision_model", "siglip_vision_model")  # transformers 4 nests these in vision_model
 
 
 def save_checkpoint(
@@ -94,7 +93,8 @@ def write_weights(model: LlavaForConditionalGeneration, folder: Path) -> None:
     model.save_pretrained(folder, max_shard_size=SHARD)
     (folder / "generation_config.json").unlink(missing_ok=True)  # made up; the base's is copied
     write_config(model.config, folder)
-    if model.config.vision_config.model_type not in _NESTED:
+    kind = KINDS.get(model.config.vision_config.model_type)
+    if kind is None or not kind.nested:
         return
     for file in folder.glob("*.safetensors"):
         tensors = load_file(file)

@@ -30,8 +30,8 @@ def vision_part(config: PretrainedConfig, model: str) -> PretrainedConfig:
     part: PretrainedConfig = getattr(config, "vision_config", config)
     if not hasattr(part, "image_size"):
         raise TrainingError(
-            f"{model} is a {part.model_type}, which sees no pictures; give a CLIP, SigLIP, DINOv2 "
-            "or EfficientNet-lite as vision_tower."
+            f"{model} is a {part.model_type}, which sees no pictures; give a vision model as "
+            "vision_tower."
         )
     return part
 

@@ -5,38 +5,29 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.train.models.towers import CLIP, KINDS, TowerKind
 
-Triple = tuple[float, float, float]
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 BICUBIC = 3  # pillow's number
-_DINOV2: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# What a family's own processor does; others are taken to do as CLIP's.
-_MEAN_STD: dict[str, tuple[Triple, Triple]] = {
-    "siglip_vision_model": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "dinov2": _DINOV2,
-    "dinov2_with_registers": _DINOV2,
-}
 
 
 def read_image_config(
     folder: Path, family: str, size: int, mode: Literal["square", "pad"] | None = None
 ) -> ImageConfig:
-    """What the tower's folder says, else what its family does; `mode` stands above both.
+    """What the tower's folder says, else what its kind does; `mode` stands above both.
 
-    `family` and `size` are the model_type and image_size of the tower's configuration.
+    `family` and `size` are the model_type and image_size of the tower's configuration; families
+    that are not known are taken to do as CLIP's.
     """
-    values = _values(folder)
-    mean, std = _MEAN_STD.get(family, (CLIP_MEAN, CLIP_STD))
-    own = _mode(values, family)
+    values, kind = _values(folder), KINDS.get(family, CLIP)
+    own = _mode(values, kind)
     size_given, crop = _side(values.get("size")), _side(values.get("crop_size"))
-    if family.startswith("dinov2"):  # which takes any size
+    if kind.any_size:
         size = crop or size_given or size
     shortest_edge = size_given if (mode or own) == own == "square" else None
     return ImageConfig(
         size=size,
-        mean=tuple(values.get("image_mean", mean)),
-        std=tuple(values.get("image_std", std)),
+        mean=tuple(values.get("image_mean", kind.mean)),
+        std=tuple(values.get("image_std", kind.std)),
         mode=mode or own,
         shortest_edge=None if shortest_edge == size else shortest_edge,
     )
@@ -68,12 +59,12 @@ def _values(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _mode(values: dict[str, Any], family: str) -> Literal["square", "pad", "stretch"]:
-    kind = values.get("image_processor_type") or ""
+def _mode(values: dict[str, Any], kind: TowerKind) -> Literal["square", "pad", "stretch"]:
+    processor = values.get("image_processor_type")
     if values.get("do_pad"):
         return "pad"
-    siglip = kind.startswith("Siglip") or (not kind and family == "siglip_vision_model")
-    return "square" if values.get("do_center_crop", not siglip) else "stretch"
+    stretches = processor.startswith("Siglip") if processor else kind.stretches
+    return "square" if values.get("do_center_crop", not stretches) else "stretch"
 
 
 def _side(value: Any) -> int | None:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PretrainedConfig
 
-from llava_edge.train.models import efficientnet_lite_model  # noqa: F401  (registers the tower)
 from llava_edge.train.models.model_config import build_empty
 from llava_edge.train.models.towers import check_rows
 from llava_edge.train.recipe import Recipe

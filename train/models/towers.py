@@ -1,5 +1,6 @@
-"""Vision towers: CLIP, SigLIP and DINOv2 of transformers, and EfficientNet-lite."""
+"""The kinds of vision towers that are trained with: a new kind is a line of KINDS."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,16 +19,42 @@ from llava_edge.errors import TrainingError
 from llava_edge.train.models.efficientnet_lite_model import EfficientNetLiteModel
 from llava_edge.train.recipe import Recipe
 
-_CLASSES = {  # by the folder's model_type; of a whole CLIP or SigLIP the vision part is taken
-    "clip": CLIPVisionModel,
-    "clip_vision_model": CLIPVisionModel,
-    "siglip": SiglipVisionModel,
-    "siglip_vision_model": SiglipVisionModel,
-    "dinov2": Dinov2Model,
-    "dinov2_with_registers": Dinov2WithRegistersModel,
-    "efficientnet_lite": EfficientNetLiteModel,
+Triple = tuple[float, float, float]
+_HALF = (0.5, 0.5, 0.5)
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class TowerKind:
+    """A kind's class, and what its own image processor does where no file says otherwise."""
+
+    model: type[PreTrainedModel]
+    mean: Triple = (0.48145466, 0.4578275, 0.40821073)  # CLIP's
+    std: Triple = (0.26862954, 0.26130258, 0.27577711)
+    stretches: bool = False  # pictures become squares whatever their shape
+    any_size: bool = False  # pictures may have any size, not just the tower's image_size
+    has_class_token: bool = True
+    nested: bool = False  # transformers 4 nests its tensors in vision_model
+    channels_last: bool = False  # which convolutions are computed faster in
+
+
+CLIP = TowerKind(CLIPVisionModel, nested=True)
+_SIGLIP = TowerKind(
+    SiglipVisionModel, _HALF, _HALF, stretches=True, has_class_token=False, nested=True
+)
+KINDS = {  # by the folder's model_type; of a whole CLIP or SigLIP the vision part is taken
+    "clip": CLIP,
+    "clip_vision_model": CLIP,
+    "siglip": _SIGLIP,
+    "siglip_vision_model": _SIGLIP,
+    "dinov2": TowerKind(Dinov2Model, _IMAGENET_MEAN, _IMAGENET_STD, any_size=True),
+    "dinov2_with_registers": TowerKind(
+        Dinov2WithRegistersModel, _IMAGENET_MEAN, _IMAGENET_STD, any_size=True
+    ),
+    "efficientnet_lite": TowerKind(
+        EfficientNetLiteModel, has_class_token=False, channels_last=True
+    ),
 }
-_WITHOUT_CLASS_TOKEN = ("siglip_vision_model", "efficientnet_lite")
 
 
 def load_tower(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -35,19 +62,20 @@ def load_tower(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 
     What transformers itself raises for a broken folder, OSError or ValueError, goes through.
     """
-    kind = AutoConfig.from_pretrained(folder).model_type
-    if kind not in _CLASSES:
+    name = AutoConfig.from_pretrained(folder).model_type
+    if name not in KINDS:
         raise TrainingError(
-            f"The vision tower {folder} is a {kind}; give one of {', '.join(_CLASSES)}."
+            f"The vision tower {folder} is a {name}; give one of {', '.join(KINDS)}."
         )
-    tower, report = _CLASSES[kind].from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    kind = KINDS[name]
+    tower, report = kind.model.from_pretrained(folder, dtype=dtype, output_loading_info=True)
     missing = sorted(k for k in report["missing_keys"] if not k.endswith("num_batches_tracked"))
     if missing:
         raise TrainingError(
             f"The vision tower {folder} lacks {len(missing)} tensors, such as {missing[0]}; give a "
             "folder with all its weights."
         )
-    if kind == "efficientnet_lite":
+    if kind.channels_last:
         tower.to(memory_format=torch.channels_last)
     return tower
 
@@ -56,7 +84,7 @@ def check_rows(recipe: Recipe, config: PretrainedConfig) -> None:
     """Raise TrainingError where the recipe asks for rows that such a tower does not yield."""
     where = f"The vision tower {recipe.vision_tower} ({config.model_type})"
     if recipe.vision_feature_select_strategy == "default":
-        if config.model_type in _WITHOUT_CLASS_TOKEN:
+        if not KINDS.get(config.model_type, CLIP).has_class_token:
             raise TrainingError(
                 f'{where} has no class token, which vision_feature_select_strategy "default" '
                 'drops; set it to "full".'

@@ -180,7 +180,7 @@ def test_weights_under_autogptqs_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tuning", [{"mixed_share": 0.2}, {"precision": Precision("calibrated")}])
 def test_what_was_quantized_before_is_not_tuned(tmp_path: Path, tuning: dict[str, Any]) -> None:
     write_gptq(tmp_path / "checkpoint")
-    with pytest.raises(UsageError, match=r"quantized before \(gptq\) and stay as they are"):
+    with pytest.raises(UsageError, match=r"quantized already \(gptq\)"):
         export(tmp_path / "checkpoint", tmp_path / "bundle", **tuning)
 
 

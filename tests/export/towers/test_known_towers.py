@@ -6,9 +6,10 @@ from transformers import CLIPVisionConfig, Dinov2Config, SiglipVisionConfig
 
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
+from llava_edge.export.layouts.tensor_names import canonical
 from llava_edge.export.towers.dinov2 import Dinov2Tower
 from llava_edge.export.towers.efficientnet_lite import EfficientNetLiteTower
-from llava_edge.export.towers.known_towers import read_tower
+from llava_edge.export.towers.known_towers import TOWERS, read_tower
 from llava_edge.export.towers.vision_tower import VisionTower
 from llava_edge.export.towers.vit import Vit
 
@@ -55,6 +56,26 @@ def test_efficientnet_lite() -> None:
     assert isinstance(ours, EfficientNetLiteTower)
     assert ours.stages == ((3, 1, 1, 8, 1), (5, 2, 6, 12, 2))
     assert ours.hidden_size == 30 + 4 * 8
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+def test_a_tower_reads_what_transformers_is_told_of_it(kind: type[VisionTower]) -> None:
+    ours = tower(**{**EFFICIENTNET, "image_size": 224, "model_type": kind.model_type})
+    assert type(ours) is kind
+    theirs = ours.transformers_config()
+    assert theirs.model_type == kind.model_type
+    assert tower(**theirs.to_dict()) == ours
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+def test_names_of_tensors_are_canonical_and_used(kind: type[VisionTower]) -> None:
+    ours = tower(**{**EFFICIENTNET, "image_size": 224, "model_type": kind.model_type})
+    names = [name for name, _ in ours.shapes([-1])]
+    assert names and len(set(names)) == len(names)
+    for name in names:
+        assert name.startswith("vision_tower.")
+        assert canonical(name) == canonical(f"model.{name}") == name
+        assert not ours.is_unused(name, [-1])
 
 
 @pytest.mark.parametrize(
