@@ -116,6 +116,7 @@ def export(
     """Turn a LLaVA checkpoint into a bundle."""
     with needed_by("`llava-edge export`", "export"):
         from llava_edge.export.export import Check, export
+        from llava_edge.export.progress_bars import show_progress
     start = time.perf_counter()
     precision = Precision(
         method=quantize,
@@ -127,21 +128,22 @@ def export(
         gpu_cache_bits=gpu_cache_bits,  # type: ignore[arg-type]
     )
     try:
-        config = export(
-            checkpoint,
-            out,
-            base=base,
-            vision_tower=vision_tower,
-            precision=precision,
-            mixed_share=mixed_share if mixed else None,
-            devices=graphs_for(devices),
-            prompt=prompt,
-            data=records_of(records, images),
-            check=Check(verify, limits(limit), accept),
-            force=force,
-        )
+        with show_progress():
+            config = export(
+                checkpoint,
+                out,
+                base=base,
+                vision_tower=vision_tower,
+                precision=precision,
+                mixed_share=mixed_share if mixed else None,
+                devices=graphs_for(devices),
+                prompt=prompt,
+                data=records_of(records, images),
+                check=Check(verify, limits(limit), accept),
+                force=force,
+            )
     except QualityError as error:
-        print_quality(getattr(error, "config", None))
+        print_quality(error.config)
         raise
     print_quality(config)
     typer.echo(f"{_size(config)} in {time.perf_counter() - start:.0f} s{_memory()}")

@@ -17,5 +17,5 @@ def run_command(command: Callable[[], object]) -> None:
     try:
         command()
     except LlavaEdgeError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        sys.stderr.write(f"Error: {error}\n")
         sys.exit(2 if isinstance(error, UsageError) else 1)
