@@ -21,8 +21,8 @@ LEARNED = "bold green"
 
 
 @dataclass(frozen=True)
-class Run:
-    """Words of tokens in a row that are all learned or all not; or `image_tokens` of pictures."""
+class TextSpan:
+    """The text of successive tokens, all learned or all not; or so many image tokens."""
 
     text: str
     learned: bool
@@ -30,7 +30,7 @@ class Run:
 
 
 def show(recipe: Recipe, stage: str, index: int, cache: Path, console: Console) -> None:
-    """Print position `index` of a stage's records; raises UsageError where it has no such one."""
+    """Print record `index` of a stage; raises UsageError if there is no such record."""
     if stage not in recipe.stages:
         raise UsageError(f"The recipe has {' and '.join(recipe.stages)}, but no {stage}.")
     table = open_table(recipe.stages[stage].data, cache, recipe.seed)
@@ -45,7 +45,7 @@ def show(recipe: Recipe, stage: str, index: int, cache: Path, console: Console) 
     for picture in record.images:
         console.print(f"Picture: {picture}")
     console.print(
-        _marked(runs(ids, labels, encoder.encoding, tokenizer), colour=console.is_terminal)
+        _marked(spans(ids, labels, encoder.encoding, tokenizer), colour=console.is_terminal)
     )
     learned = sum(id != IGNORE_INDEX for id in labels)
     image = ids.count(encoder.encoding.image_token_id)
@@ -55,39 +55,41 @@ def show(recipe: Recipe, stage: str, index: int, cache: Path, console: Console) 
     )
 
 
-def runs(
+def spans(
     ids: Sequence[int], labels: Sequence[int], encoding: Encoding, tokenizer: HfTokenizer
-) -> Iterator[Run]:
+) -> Iterator[TextSpan]:
     """Ids and labels [S] as text; special tokens are written out."""
     start = 0
     for is_picture, group in groupby(ids, lambda id: id == encoding.image_token_id):
         stretch = list(group)
         if is_picture:
-            yield Run("", False, len(stretch))
+            yield TextSpan("", False, len(stretch))
         else:
             counted = [id != IGNORE_INDEX for id in labels[start : start + len(stretch)]]
             yield from _words(stretch, counted, tokenizer)
         start += len(stretch)
 
 
-def _words(ids: Sequence[int], counted: Sequence[bool], tokenizer: HfTokenizer) -> Iterator[Run]:
-    """Decoded from the start each time, since decoders drop the space at the start of a text."""
+def _words(
+    ids: Sequence[int], counted: Sequence[bool], tokenizer: HfTokenizer
+) -> Iterator[TextSpan]:
+    """Texts are decoded from the start each time: decoders drop the space at a text's start."""
     before, end = "", 0
     for learned, group in groupby(counted):
         end += len(list(group))
         text = tokenizer.decode(list(ids[:end]), skip_special_tokens=False)
-        yield Run(text[len(before) :], learned)
+        yield TextSpan(text[len(before) :], learned)
         before = text
 
 
-def _marked(found: Iterator[Run], *, colour: bool) -> Text:
-    """Learned words in colour, or between [[ and ]] where there is none."""
+def _marked(found: Iterator[TextSpan], *, colour: bool) -> Text:
+    """Learned words in colour, or between [[ and ]] on a terminal without colours."""
     text = Text()
-    for run in found:
-        if run.image_tokens:
-            text.append(f"<image x {run.image_tokens}>", "cyan" if colour else "")
-        elif run.learned:
-            text.append(run.text if colour else f"[[{run.text}]]", LEARNED if colour else "")
+    for span in found:
+        if span.image_tokens:
+            text.append(f"<image x {span.image_tokens}>", "cyan" if colour else "")
+        elif span.learned:
+            text.append(span.text if colour else f"[[{span.text}]]", LEARNED if colour else "")
         else:
-            text.append(run.text)
+            text.append(span.text)
     return text

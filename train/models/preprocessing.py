@@ -1,4 +1,4 @@
-"""How a vision tower's pictures are made pixels, read from its folder and written for others."""
+"""How pictures become pixels for a vision tower: read from its folder, and written for others."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ _MEAN_STD: dict[str, tuple[Triple, Triple]] = {
 def read_image_config(
     folder: Path, family: str, size: int, mode: Literal["square", "pad"] | None = None
 ) -> ImageConfig:
-    """What the tower's folder says, else what its family does; `mode` stands above both.
+    """What the tower's folder says, or else what its family does; `mode` overrides both.
 
     `family` and `size` are the model_type and image_size of the tower's configuration.
     """
@@ -43,7 +43,7 @@ def read_image_config(
 
 
 def image_processor(image: ImageConfig) -> dict[str, object]:
-    """The `preprocessor_config.json` that makes transformers and export do the same."""
+    """The `preprocessor_config.json` by which transformers and export prepare pictures alike."""
     sides = {"height": image.size, "width": image.size}
     normal = {"image_mean": list(image.mean), "image_std": list(image.std), "resample": BICUBIC}
     if image.mode == "stretch":
