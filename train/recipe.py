@@ -164,7 +164,7 @@ class Recipe:
             raise ValueError("stage1 and stage2 are missing; at least one is needed")
         if self.stage1 and (self.stage1.language_model_lr or not self.stage1.projector_lr):
             raise ValueError(
-                "stage1 trains the projector alone: it needs a projector_lr, and takes no other rate"
+                "stage1 trains the projector alone: give it a projector_lr and no other rate"
             )
         if self.stage2 and not (self.stage2.projector_lr or self.stage2.language_model_lr):
             raise ValueError("stage2 trains nothing, since both its learning rates are 0")

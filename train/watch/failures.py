@@ -129,8 +129,8 @@ def _reason(error: Exception, stage: str) -> str | None:
         )
     if re.search(NO_PEER, text):
         return (
-            f"Another process of {stage} is gone ({_first_line(text)}); look for its own error, or for "
-            "one of its machine"
+            f"Another process of {stage} is gone ({_first_line(text)}); look for "
+            "the error that it or its machine reported"
         )
     if re.search(NO_GPU, text):
         return f"The GPU failed in {stage} ({_first_line(text)}); see the system's log"
