@@ -131,7 +131,7 @@ def open_table(sources: Sequence[RecordSource], cache: Path, seed: int) -> Recor
         start = parts[-1].stop
     if not sum(map(len, rows)):
         raise RecordError(
-            f"The weight {sources[0].weight:g} leaves no record of {sources[0].records[0]}; "
+            f"A weight of {sources[0].weight:g} leaves no record of {sources[0].records[0]}; "
             "give a larger weight."
         )
     return RecordTable(pa.concat_tables(data), parts, np.concatenate(rows), digest.hexdigest())
