@@ -20,7 +20,7 @@ END = 1 << 20  # bytes of a weights' file that tell it from another of its size
 
 
 def provenance(recipe: Recipe, data_fingerprints: Mapping[str, str]) -> dict[str, Any]:
-    """What `run.json` says; all of it is JSON."""
+    """The content of `run.json`."""
     return {
         "recipe": json.loads(json.dumps(asdict(recipe), default=Path.as_posix)),
         "versions": {
@@ -45,7 +45,7 @@ def _device() -> str:
 
 
 def _fingerprint(model: Path) -> str:
-    """Of a folder's configuration, and of the size and the end of each file of weights."""
+    """A hash of a folder's configuration and of the size and the end of each file of weights."""
     digest = hashlib.sha256((model / "config.json").read_bytes())
     for file in sorted((*model.glob("*.safetensors"), *model.glob("pytorch_model*.bin"))):
         size = file.stat().st_size

@@ -110,7 +110,7 @@ class Stage:
                 )
 
     def share(self, devices: int) -> int:
-        """A device's records of a step; raises TrainingError where they cannot be equally many."""
+        """A device's records of a step; raises TrainingError if the shares cannot be equal."""
         share, rest = divmod(self.batch_size, devices)
         if rest:
             raise TrainingError(
@@ -122,14 +122,14 @@ class Stage:
     def split(self, devices: int) -> tuple[int, int]:
         """How a step's records are computed: so many on a device at once, so many times in a row.
 
-        Raises TrainingError where the devices cannot have equal shares.
+        Raises TrainingError if the devices cannot have equal shares.
         """
         share = self.share(devices)
         at_once = min(self.device_batch_size or share, share)
         if share % at_once:
             raise TrainingError(
-                f"batch_size {self.batch_size} gives each of {devices} devices {share} records, no "
-                f"multiple of device_batch_size {at_once}; change one of them."
+                f"batch_size {self.batch_size} gives each of {devices} devices {share} records, "
+                f"which is no multiple of device_batch_size {at_once}; change one of them."
             )
         return at_once, share // at_once
 
@@ -164,7 +164,7 @@ class Recipe:
             raise ValueError("stage1 and stage2 are missing; at least one is needed")
         if self.stage1 and (self.stage1.language_model_lr or not self.stage1.projector_lr):
             raise ValueError(
-                "stage1 trains the projector alone, so it has projector_lr and no other"
+                "stage1 trains the projector alone: give it a projector_lr and no other rate"
             )
         if self.stage2 and not (self.stage2.projector_lr or self.stage2.language_model_lr):
             raise ValueError("stage2 trains nothing, since both its learning rates are 0")
@@ -173,10 +173,12 @@ class Recipe:
         if self.warm_start and self.stage1 is None:
             raise ValueError("warm_start comes before stage1, which is missing; add or drop one")
         if self.parallel == "fsdp" and any(stage.quantize for stage in self.stages.values()):
-            raise ValueError('a language model under quantize is not sharded; parallel is "ddp"')
+            raise ValueError(
+                'parallel = "fsdp" cannot shard a quantized language model; change one of them'
+            )
         eight_bit = any(stage.optimizer == "adamw_8bit" for stage in self.stages.values())
         if self.parallel == "fsdp" and eight_bit:
-            raise ValueError("adamw_8bit does not work on shards; optimizer or parallel is another")
+            raise ValueError('adamw_8bit does not work with parallel = "fsdp"; change one of them')
         if self.feature_cache < 0:
             raise ValueError(f"feature_cache is {self.feature_cache}, not 0 or more")
         if not 0 <= self.seed < 2**32:
@@ -205,7 +207,7 @@ class Recipe:
 
     @property
     def missing(self) -> list[Path]:
-        """What the recipe reads and is not there, models of the hub left out."""
+        """Files and folders that the recipe reads and that do not exist; the hub is not asked."""
         files = [path for source in self.data for path in (*source.records, source.images)]
         files += [self.projector_weights] if self.projector_weights else []
         for model in (self.vision_tower, self.language_model):
@@ -219,7 +221,7 @@ def load_recipe(recipe: Path | str, overrides: Iterable[str] = ()) -> Recipe:
     """Read and check a recipe: a TOML file or a shipped name, with `key=value` set over it.
 
     Raises TrainingError for an unknown or missing key, a value of a wrong type, or values that
-    contradict each other; what the recipe reads need not be there yet.
+    contradict each other. What the recipe names need not exist yet.
     """
     file = find_recipe(recipe)
     try:

@@ -23,9 +23,9 @@ def shipped_names() -> list[str]:
 
 
 def find_recipe(recipe: Path | str) -> Path:
-    """The recipe's file: that of a path, or else the shipped one of that name.
+    """The recipe's file: the path itself, or else the shipped recipe of that name.
 
-    Raises TrainingError where there is neither.
+    Raises TrainingError if there is neither.
     """
     if Path(recipe).is_file():
         return Path(recipe)
@@ -40,8 +40,9 @@ def find_recipe(recipe: Path | str) -> Path:
 def read_recipe(file: Path, overrides: Iterable[str] = ()) -> Table:
     """The table of a recipe file, with `key=value` overrides.
 
-    Paths are relative to the file's folder; those of shipped recipes and overrides to the current
-    directory. Raises OSError, and ValueError for what is wrong.
+    Paths in a file are relative to its folder; in shipped recipes and overrides, to the current
+    directory. Raises OSError if the file cannot be read, and ValueError if something in it is
+    wrong.
     """
     folder = Path() if file.resolve().parent == SHIPPED.resolve() else file.parent
     table: Table = _resolve(tomllib.loads(file.read_text(encoding="utf-8")), folder)
@@ -55,7 +56,7 @@ def read_recipe(file: Path, overrides: Iterable[str] = ()) -> Table:
 
 
 def _value(text: str) -> Any:
-    """A value in TOML's syntax; what is none is a string."""
+    """A value in TOML's syntax; any other text is taken as a string."""
     try:
         (value,) = tomllib.loads(f"value = {text}").values()
     except ValueError:
@@ -64,9 +65,9 @@ def _value(text: str) -> Any:
 
 
 def _set(table: Table, keys: list[str], value: Any) -> None:
-    """Put a value in its place; a list's tables are numbered from 0, and the only one needs none.
+    """Put a value in its place, and make the tables on the way that are missing.
 
-    Tables on the way are made where they are missing.
+    The tables of a list are numbered from 0; a list's only table needs no number.
     """
     place: Any = table
     for depth, key in enumerate(keys):
@@ -90,14 +91,14 @@ def _set(table: Table, keys: list[str], value: Any) -> None:
 
 
 def _resolve(value: Any, folder: Path, key: str = "") -> Any:
-    """Make the paths among a table's values relative to `folder`; one source is a list of one."""
+    """Make the paths among a table's values relative to `folder`, and one source a list of one."""
     if isinstance(value, dict):
         table = {name: _resolve(item, folder, name) for name, item in value.items()}
         return [table] if key in SOURCE_KEYS else table
     if isinstance(value, list):
         return [_resolve(item, folder, "" if key in SOURCE_KEYS else key) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{key} is {value}, which is no number to train with")
+        raise ValueError(f"{key} is {value}, which is not a finite number")
     if isinstance(value, str) and key in PATH_KEYS | MODEL_KEYS:
         return _locate(value, folder, key)
     return value

@@ -1,4 +1,4 @@
-"""The tables of a recipe's records, opened once: the plan counts in them and the run reads them."""
+"""The tables of a recipe's records, opened once, in which the plan counts and the run reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from llava_edge.train.watch.terminal_bars import reading_records
 
 @dataclass(frozen=True)
 class RecipeTables:
-    """Tables by the stages' names; what is not there yet, or not asked for, is left out."""
+    """The tables of the stages, by name; a table whose files are not all there is left out."""
 
     train: dict[str, RecordTable]
     held_out: dict[str, RecordTable]
@@ -19,10 +19,10 @@ class RecipeTables:
 
 
 def open_tables(recipe: Recipe) -> RecipeTables:
-    """Open what the recipe names, and read the files that were not read before.
+    """Open the tables of a recipe; files that were not read before are read now.
 
-    Stages that name the same sources share a table. Raises RecordError for a file that cannot be
-    read or holds no records.
+    Stages that name the same sources share a table. Raises RecordError for a file that cannot
+    be read or holds no records.
     """
     opened: dict[tuple[RecordSource, ...], RecordTable] = {}
 

@@ -25,8 +25,8 @@ from llava_edge.train.recipe_tables import RecipeTables
 class RunData:
     """A run's records, stage by stage, and the features of their pictures.
 
-    `tables` are whole: nothing that the recipe names is missing. Raises RecordError or
-    TrainingError where records cannot be used, as the recipe says.
+    All tables of the recipe must be there. Raises RecordError or TrainingError if records
+    cannot be used, as the recipe says.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class RunData:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Of each stage's records, those that are used, and of the warm start's."""
+        """A fingerprint of the records that each stage and the warm start use."""
         parts = self._train | ({"warm_start": self.warm_start} if self.warm_start else {})
         return {name: _fingerprint(table, positions) for name, (table, positions) in parts.items()}
 
@@ -59,7 +59,7 @@ class RunData:
         return train, RecordDataset(self._held_out[name][0], encoder, self._held_out[name][1])
 
     def lay_out_features(self, learner: Learner) -> None:
-        """Make the file of the tower's rows, where a picture is seen again and all of them fit."""
+        """Make the file of the tower's rows, if a picture is seen again and the rows of all fit."""
         recipe = self._recipe
         if self.features is not None or not recipe.feature_cache:
             return
@@ -72,7 +72,7 @@ class RunData:
         self.features.create()
 
     def fill_features(self, learner: Learner, devices: Devices) -> None:
-        """Compute this device's share of them."""
+        """Compute this device's share of the features."""
         if self.features is None:
             return
         self.features.fill(
@@ -83,7 +83,7 @@ class RunData:
         )
 
     def require_features(self) -> None:
-        """Raise TrainingError unless the file is whole, every device having filled its share."""
+        """Raise TrainingError unless the file is complete, when every device has done its share."""
         if self.features is not None and not self.features.whole:
             raise TrainingError(
                 f"{self._recipe.out / 'features'} lacks what other processes computed; give all "
@@ -103,7 +103,7 @@ class RunData:
 
     @property
     def _shown(self) -> list[Records]:
-        """What the tower is shown in all of the run, but for what is held out."""
+        """All records whose pictures the tower is shown, held-out ones left out."""
         return [*self._train.values(), *([self.warm_start] if self.warm_start else [])]
 
 
@@ -114,7 +114,7 @@ def _fingerprint(table: RecordTable, positions: Indexes) -> str:
 
 
 def _key(learner: Learner) -> str:
-    """Of the tower's weights and of what it is asked for: another one yields other rows."""
+    """A hash of all that the tower's rows depend on: its weights and what is asked of it."""
     config, digest = learner.model.config, hashlib.sha256()
     for name, tensor in learner.model.model.vision_tower.state_dict().items():
         digest.update(name.encode())
@@ -124,7 +124,7 @@ def _key(learner: Learner) -> str:
 
 
 def _free(folder: Path) -> int:
-    """Bytes of disk that a file of features may take, with those that an earlier one holds."""
+    """Bytes of disk for a file of features, the space of an earlier one included."""
     blocks = sum(getattr(file.stat(), "st_blocks", 0) for file in folder.glob("*"))
     held = blocks * 512  # which a file of holes does not have yet
     return shutil.disk_usage(folder.parent).free + held

@@ -1,4 +1,4 @@
-"""A run's folder: made for a new run, found again by a resumed one, with what the run was."""
+"""A run's folder: made for a new run, or taken up by a resumed one, with what the run was."""
 
 import json
 import shutil
@@ -49,8 +49,8 @@ WRITTEN = (*CHECKPOINTS, "features", RUN, TENSORBOARD, LOG, PLOT)  # all of a ru
 def claim(out: Path, *, resume: bool, force: bool) -> None:
     """Make the run's folder.
 
-    Raises TrainingError where another run is in it, unless `force`, where there is none to resume,
-    or where it cannot be made or written to.
+    Raises TrainingError if another run is in it and `force` is not given, if there is no run to
+    resume, or if it cannot be made or written to.
     """
     if resume and not any((out / name).exists() for name in (*CHECKPOINTS, RUN)):
         raise TrainingError(
@@ -79,10 +79,10 @@ def clear(out: Path) -> None:
 
 
 def remember(recipe: Recipe, fingerprints: Mapping[str, str], *, resume: bool) -> None:
-    """Write `run.json`, or see that a resumed run is what it was in all that its steps depend on.
+    """Write `run.json`; for a resumed run, check first that its steps depend on nothing new.
 
-    Raises TrainingError where a model, the seed, or a stage's records or keys, once it has begun,
-    are other ones.
+    Raises TrainingError if a model or the seed has changed, or the records or keys of a stage
+    that has begun.
     """
     path = recipe.out / RUN
     now = provenance(recipe, fingerprints)
@@ -95,7 +95,7 @@ def remember(recipe: Recipe, fingerprints: Mapping[str, str], *, resume: bool) -
 
 
 def _changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """What a run began with that matters to what is trained already, and is another now."""
+    """Each change since the run began that matters to what is trained already."""
     for what, was in {"seed": "another seed", "models": "another tower or language model"}.items():
         if what in before and before[what] != now[what]:
             yield was

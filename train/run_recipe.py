@@ -1,4 +1,4 @@
-"""A recipe is run: models and records are made ready, then its stages follow one another."""
+"""Runs a recipe: models and records are made ready, then its stages follow one another."""
 
 import gc
 import shutil
@@ -61,14 +61,14 @@ def run_recipe(recipe: Recipe, *, resume: bool, force: bool) -> Path:
 
 
 def _check_quantize(plan: Plan) -> None:
-    """Before stage 1 is trained, not once stage 2 begins."""
+    """Refuse a model that cannot be quantized now, and not once stage 2 begins."""
     if plan.shape and any(stage.quantize for stage in plan.recipe.stages.values()):
         widths = (width for _, width in plan.shape.decoder.linears)
         check_quantizable(widths, plan.recipe.language_model)
 
 
 class _Run:
-    """A recipe under way: what is done is kept, what is not is trained."""
+    """A recipe under way: stages that are done are kept, the others are trained."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class _Run:
         return folder
 
     def _begin(self, name: str, stage: Stage) -> None:
-        """The model as the stage holds it, the features that it reads, the warm start."""
+        """Make ready what the stage needs: the model in its form, features, the warm start."""
         if stage.quantize != self._quantize:
             self._rebuild(stage)
         processes = self._processes
@@ -125,9 +125,9 @@ class _Run:
         self._learner.model.model.multi_modal_projector.load_state_dict(projector)
 
     def _warm_start(self) -> None:
-        """Begin with a projector that has seen objects and their names, where the recipe says so.
+        """Warm up the projector, if the recipe says so, on objects and their names.
 
-        One process trains it, and all read what it has kept.
+        One process trains it, and all of them read what it has kept.
         """
         recipe, kept = self._recipe, self._recipe.out / "warm_start"
         if recipe.warm_start is None or self._data.warm_start is None:
@@ -169,7 +169,7 @@ class _Run:
 
 
 def _whole(recipe: Recipe, stage: Stage, trained: dict[str, Tensor]) -> Learner:
-    """The model anew and in one piece, with what the processes have trained in parts."""
+    """Build the model again in one piece, with what the processes have trained in parts."""
     learner = build(recipe, stage.quantize)
     model = prepare_stage(learner, stage)
     if trained:  # the first process has it
@@ -178,7 +178,7 @@ def _whole(recipe: Recipe, stage: Stage, trained: dict[str, Tensor]) -> Learner:
 
 
 def _save(learner: Learner, recipe: Recipe, name: str, stage: Stage) -> None:
-    """Write the stage's checkpoint; that of adapters is what `merge` makes of them."""
+    """Write the stage's checkpoint; after adapters it is what `merge` makes of them."""
     if stage.lora:
         save_adapter(learner, recipe, recipe.out / "adapter")
         learner.model.model.language_model = None  # merging reads it anew; one copy is enough

@@ -1,4 +1,4 @@
-"""The projector's warm start: an object's rows are asked to be nearest to its name's word.
+"""The projector's warm start: an object's rows learn to be nearest to the word of its name.
 
 It runs before stage 1, without the language model, on records that say where their objects are. It
 is an addition to the paper's stage 1, not a replacement.
@@ -26,7 +26,8 @@ def warm_start(
 ) -> float:
     """Train the projector on labelled rows, in place; returns the last epoch's accuracy (0..1).
 
-    Of the records those are used that have one picture and name its objects.
+    Of the records those are used that have one picture and name its objects. Raises
+    TrainingError if there are none.
     """
     records = [record for record in records if record.objects and len(record.images) == 1]
     if not records:
@@ -79,7 +80,7 @@ def _rows(learner: Learner, records: Sequence[Record], kept: Features | None) ->
 def _label_map(objects: Sequence[LabelledBox], index: dict[str, int], side: int) -> Tensor:
     """The name at each of side x side rows: of the box around its centre, else the background.
 
-    Rows that a box only touches are -1: not used.
+    Rows that a box only touches are -1: they are not used.
     """
     labels = torch.zeros(side, side, dtype=torch.long)
     centres = (torch.arange(side) + 0.5) / side
@@ -129,7 +130,7 @@ def _fit(
 
 @torch.no_grad()
 def _put_at_the_words(projector: nn.Module, rows: Tensor, words: Tensor) -> None:
-    """Scale and shift the last layer, so that rows lie among the words, about as long as they."""
+    """Scale and shift the last layer, so that rows lie among the words and are about as long."""
     last = getattr(projector, "linear_2", None) or projector.linear_1
     centre = words.mean(0)
     sample = projector(rows[:: max(1, len(rows) // 4096)].float())

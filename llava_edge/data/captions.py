@@ -22,7 +22,7 @@ BRIEF_INSTRUCTIONS = (
 
 
 def caption_sample(key: str, caption: str) -> str:
-    """A caption as the JSON text of a stage 1 sample; the key chooses among the instructions."""
+    """A caption as the JSON text of a stage 1 sample; the key chooses the instruction."""
     number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
     question = f"{IMAGE}\n{BRIEF_INSTRUCTIONS[number % len(BRIEF_INSTRUCTIONS)]}"
     turns = [{"from": "human", "value": question}, {"from": "gpt", "value": caption.strip()}]

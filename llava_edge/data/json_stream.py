@@ -1,4 +1,4 @@
-"""JSON samples one at a time out of a file of any size: a list of them, or one on each line."""
+"""JSON samples, one at a time, out of a file of any size: a list of them, or one on each line."""
 
 import json
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ def _lines(stream: TextIO) -> Iterator[JsonText]:
 
 
 class _List:
-    """A JSON list that is read in chunks: what is still in `buffer` begins on `line`."""
+    """A JSON list that is read in chunks; what is left in `buffer` begins on `line`."""
 
     def __init__(self, path: Path, stream: TextIO) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Where the pictures that records name lie: files of a folder, or members of .tar shards."""
+"""Where the pictures are that records name: files of a folder, or members of .tar shards."""
 
 import os
 from functools import cached_property
@@ -11,7 +11,7 @@ PictureFile = Path | TarMember
 
 
 class PictureFolder:
-    """The pictures of records, by name; shards are looked through once a picture is asked for.
+    """The pictures of records, by name; shards are searched once, when a picture is asked for.
 
     `images` is a folder, or a folder or glob of .tar shards.
     """

@@ -32,8 +32,8 @@ _log = logging.getLogger("llava_edge")
 
 
 @dataclass(frozen=True)
-class Part:
-    """The rows `start` to `stop` of a table, which are a source's, and where these are kept."""
+class TablePart:
+    """The rows `start` to `stop` of a table, which belong to one source, and their folder."""
 
     folder: Path
     start: int
@@ -41,16 +41,17 @@ class Part:
 
 
 class RecordTable:
-    """Positions in an epoch, each a record; those of a weighted source stand there several times.
+    """Positions in an epoch, each a record; a record of a weighted source has several of them.
 
-    `fingerprint` names content and weights, wherever the files lie; pictures count by their names.
-    `rows` [positions] are the distinct records behind the positions, `parts` say whose they are.
+    `fingerprint` depends on the samples and the weights, not on where files are or on what is
+    in the pictures. `rows` [positions] are the distinct records behind the positions, and
+    `parts` say to which source a row belongs.
     """
 
     def __init__(
         self,
         data: pa.Table,
-        parts: Sequence[Part],
+        parts: Sequence[TablePart],
         rows: NDArray[np.int64],
         fingerprint: str,
     ) -> None:
@@ -67,11 +68,11 @@ class RecordTable:
         return len(self.rows)
 
     def __getitem__(self, position: int) -> Record:
-        """Raises RecordError where it is bad; its pictures are not looked for."""
+        """The record; raises RecordError if it is bad. Its pictures are not looked for."""
         return read_record(self._data, int(self.rows[position]))
 
     def entry(self, position: int) -> Entry:
-        """The record as its file has it, which may be bad."""
+        """The record as its file has it, good or bad, and where it stands."""
         return read_entry(self._data, int(self.rows[position]))
 
     def where(self, position: int) -> str:
@@ -80,13 +81,13 @@ class RecordTable:
 
     @property
     def characters(self) -> NDArray[np.int32]:
-        """Of all turns [positions]."""
+        """How many characters all turns have [positions]."""
         column: NDArray[np.int32] = self._data.column("characters").to_numpy()
         return column[self.rows]
 
     @property
     def pictures(self) -> NDArray[np.int16]:
-        """How many there are [positions]."""
+        """How many pictures there are [positions]."""
         chunks = self._data.column("pictures").chunks
         counts = [chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in chunks]
         return np.concatenate(counts).astype(np.int16)[self.rows]
@@ -109,40 +110,40 @@ def default_cache() -> Path:
 
 
 def open_table(sources: Sequence[RecordSource], cache: Path, seed: int) -> RecordTable:
-    """The records of all sources, in order; a fraction of a weight is drawn by the seed.
+    """The records of all sources, in order; the seed draws the part of a fractional weight.
 
-    Files are read where `cache` does not hold them as they are now. Raises RecordError for a file
-    that cannot be read or whose list breaks, and where weights leave nothing; a bad record is one
-    only once it is asked for.
+    Files are read if `cache` does not hold them as they are now. Raises RecordError for a file
+    that cannot be read or whose list breaks, and if the weights leave nothing. A bad record
+    raises an error once it is asked for.
     """
     data: list[pa.Table] = []
-    parts: list[Part] = []
+    parts: list[TablePart] = []
     rows: list[NDArray[np.int64]] = []
     digest = hashlib.sha256()
     start = 0
     for number, source in enumerate(sources):
         folder = _built(source, cache)
         data.append(map_rows(folder / ROWS))
-        parts.append(Part(folder, start, start + len(data[-1])))
+        parts.append(TablePart(folder, start, start + len(data[-1])))
         drawn = _weighted(len(data[-1]), source.weight, (seed, number))
         digest.update(_content(folder).encode() + drawn.tobytes())
         rows.append(start + drawn)
         start = parts[-1].stop
     if not sum(map(len, rows)):
         raise RecordError(
-            f"Of {sources[0].records[0]} no record is left by its weight of {sources[0].weight:g}; "
-            "raise it."
+            f"A weight of {sources[0].weight:g} leaves no record of {sources[0].records[0]}; "
+            "give a larger weight."
         )
     return RecordTable(pa.concat_tables(data), parts, np.concatenate(rows), digest.hexdigest())
 
 
-def _reopened(parts: Sequence[Part], rows: NDArray[np.int64], fingerprint: str) -> RecordTable:
+def _reopened(parts: Sequence[TablePart], rows: NDArray[np.int64], fingerprint: str) -> RecordTable:
     data = pa.concat_tables([map_rows(part.folder / ROWS) for part in parts])
     return RecordTable(data, parts, rows, fingerprint)
 
 
 def _weighted(rows: int, weight: float, seed: Sequence[int]) -> NDArray[np.int64]:
-    """Every row as often as the weight's whole part says, and a drawn share of them once more."""
+    """Every row as often as the weight's whole part says, and a random part of them once more."""
     whole, part = divmod(weight, 1)
     random = np.random.default_rng(seed)
     drawn = np.sort(random.choice(rows, round(rows * part), replace=False))
@@ -150,7 +151,7 @@ def _weighted(rows: int, weight: float, seed: Sequence[int]) -> NDArray[np.int64
 
 
 def _built(source: RecordSource, cache: Path) -> Path:
-    """The folder of a source's rows, which is made where it is missing."""
+    """The folder of a source's rows, which is made if it is missing."""
     folder = cache.absolute() / _state(source)
     if not (folder / ABOUT).exists():
         _log.info("Reading the records of %s", source.records[0])
@@ -164,7 +165,7 @@ def _content(folder: Path) -> str:
 
 
 def _build(source: RecordSource, folder: Path) -> None:
-    """Write a source's folder under another name first; who is beaten to it keeps the other's."""
+    """Write a source's folder under another name first; a faster process's folder is kept."""
     partial = _partial(folder.parent)
     content = hashlib.sha256()
     try:
@@ -199,7 +200,7 @@ def _partial(cache: Path) -> Path:
 
 
 def _state(source: RecordSource) -> str:
-    """Names what is read and its state on disk: a change of any file is another name."""
+    """Names what is read and how it is on disk; if a file changes, so does the name."""
     seen: list[object] = [VERSION, str(source.images), str(Path.cwd()), source.limit]
     for file in (*source.files, *picture_shards(source.images)):
         found = os.stat(file) if file.exists() else None  # reading says that it is missing

@@ -35,13 +35,13 @@ class Data:
 
     @property
     def files(self) -> list[Path]:
-        """The files that the records name; where a pattern finds none, the pattern itself."""
+        """The files that the records name; a pattern that no file matches is returned as it is."""
         return [file for pattern in self.records for file in expand(pattern)]
 
 
 @dataclass(frozen=True)
 class RecordSource(Data):
-    """Records, and how many times an epoch sees each of them; 0.5 is a half of them."""
+    """Records, and how many times an epoch sees each of them; with 0.5 it sees a half of them."""
 
     weight: float = 1.0
 
@@ -71,7 +71,7 @@ class Record:
 
 @dataclass(frozen=True)
 class BadRecord:
-    """Stands for a record that cannot be used: the kind of problem, and what is said of it."""
+    """Stands for a record that cannot be used: the kind of problem, and what to say of it."""
 
     problem: str
     sentence: str  # goes on after where the record stands: "is not JSON; ..."
@@ -117,7 +117,7 @@ def load_records(data: Data) -> list[Record]:
 def read_entries(data: Data) -> Iterator[tuple[Entry, str]]:
     """Stream what the files of `data` hold, in order, each entry with its JSON text.
 
-    Raises RecordError for a file that cannot be read, and where there are no records at all.
+    Raises RecordError for a file that cannot be read, and if there are no records at all.
     """
     found = False
     for entry in islice(_all_entries(data), data.limit):
@@ -196,14 +196,14 @@ def _names(sample: dict[str, Any]) -> list[str]:
     named = sample.get("image") or []
     names = named if isinstance(named, list) else [named]
     if not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"its image is {named!r}")
+        raise ValueError(f"image is {named!r}, not a name or a list of names")
     return [_words(name) for name in names]
 
 
 def _message(turn: dict[str, str]) -> Message:
     role, text = ROLES[turn["from"]], turn["value"]
     if role == "assistant" and IMAGE in text:
-        raise ValueError(f"gpt says {IMAGE}")
+        raise ValueError(f"gpt says {IMAGE}, which only human may")
     return Message(role, _words(text))
 
 
@@ -213,7 +213,7 @@ def _labelled_box(item: dict[str, Any]) -> LabelledBox:
 
 
 def _words(text: str) -> str:
-    """The text; raises ValueError for half a surrogate pair, which JSON can hold and UTF-8 not."""
+    """The text; raises ValueError for half a surrogate pair, which UTF-8 cannot hold."""
     if not text.isascii():
         text.encode()
     return text

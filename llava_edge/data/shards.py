@@ -23,7 +23,7 @@ class ShardSample:
 
 
 def expand(pattern: Path) -> list[Path]:
-    """The files that a pattern with `*`, `?` or `[...]` names, sorted; else the path itself."""
+    """The files that a pattern with `*`, `?` or `[...]` matches, sorted; else the path itself."""
     if not glob.has_magic(str(pattern)) or pattern.exists():
         return [pattern]
     found = sorted(glob.glob(str(pattern), recursive=True))
@@ -31,7 +31,7 @@ def expand(pattern: Path) -> list[Path]:
 
 
 def read_members(shard: Path) -> Iterator[TarMember]:
-    """Where each file of a shard lies, in order; raises RecordError for a shard that is broken."""
+    """Where each file in a shard is, in order; raises RecordError for a shard that is broken."""
     try:
         with tarfile.open(shard, "r:") as archive:
             while member := archive.next():
@@ -46,7 +46,7 @@ def read_members(shard: Path) -> Iterator[TarMember]:
 
 
 def read_shard_samples(shard: Path) -> Iterator[ShardSample]:
-    """The samples of a shard; one whose members hold no words is left out."""
+    """The samples of a shard; one without any words is left out."""
     for key, members in groupby(read_members(shard), _key):
         pictures, parts = [], {}
         for member in members:
@@ -67,7 +67,7 @@ def _key(member: TarMember) -> str:
 
 
 def _text(key: str, parts: dict[str, TarMember]) -> str | None:
-    """The sample's own JSON; a caption's where that holds no conversations, as img2dataset's."""
+    """The sample's own JSON; its caption's if that has no conversations, as img2dataset's."""
     sample = _read(parts[".json"]) if ".json" in parts else None
     if ".txt" in parts and (sample is None or '"conversations"' not in sample):
         return caption_sample(key, _read(parts[".txt"]))

@@ -10,7 +10,7 @@ _LONGROPE = ("short_factor", "long_factor")
 
 
 def write_config(config: LlavaConfig, folder: Path) -> None:
-    """Write config.json: what transformers 5 writes, and rotary settings under their old names."""
+    """Write config.json as transformers 5 does, with rotary settings under their old names too."""
     config.architectures = ["LlavaForConditionalGeneration"]
     config.save_pretrained(folder)
     path = folder / "config.json"
@@ -23,7 +23,7 @@ def write_config(config: LlavaConfig, folder: Path) -> None:
 
 
 def _old_rope(rope: dict[str, Any], model_type: str) -> dict[str, Any]:
-    """`rope_theta`, `rope_scaling` and what else transformers 4 reads for `rope_parameters`."""
+    """`rope_parameters` as transformers 4 reads them: `rope_theta`, `rope_scaling` and others."""
     if "full_attention" in rope:  # Gemma 3's: one for each kind of layer
         local = rope.get("sliding_attention", {})
         old = _old_rope(rope["full_attention"], model_type)

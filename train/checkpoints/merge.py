@@ -26,12 +26,13 @@ _COPIED = ("preprocessor_config.json", "processor_config.json", RUN)
 
 
 def merge(adapter: Path, out: Path, base: Path | None = None) -> None:
-    """Write the checkpoint that an `adapter/` of a run stands for, complete or not at all.
+    """Merge a run's `adapter/` into its language model and write the whole checkpoint to `out`.
 
-    `base` is the language model that it was trained on; by default the folder it was trained from.
-    Products are made in fp32 and stored in the language model's own precision. Raises
-    CheckpointError where the folder is no such adapter, the base is another, or `out` exists or
-    cannot be written.
+    `base` is the language model that the adapter was trained on; by default it is looked for
+    where the adapter says. Products are computed in fp32 and stored in the language model's own
+    precision. Nothing is left at `out` after a failure. Raises CheckpointError if the folder
+    holds no adapter of a run, if the base is another one, or if `out` exists or cannot be
+    written.
     """
     try:
         write_merged(adapter, out, base)
@@ -43,14 +44,14 @@ def merge(adapter: Path, out: Path, base: Path | None = None) -> None:
 
 
 def write_merged(adapter: Path, out: Path, base: Path | None = None) -> None:
-    """The same, but a disk's own errors go through."""
+    """The same, but a disk's own errors are not translated."""
     if out.exists():
         raise CheckpointError(f"{out} exists already; name a folder that does not.")
     missing = [name for name in _NEEDED if not (adapter / name).exists()]
     if missing:
         raise CheckpointError(
-            f"{adapter} is no adapter that `llava-edge train` wrote, since it lacks {missing[0]}; "
-            "give the adapter folder of a run."
+            f"{adapter} is not the adapter folder of a run, since it has no {missing[0]}; give the "
+            "folder adapter/ that `llava-edge train` wrote."
         )
     base = _find_base(adapter, base)
     try:
@@ -82,7 +83,7 @@ def _find_base(adapter: Path, base: Path | None) -> Path:
         base = find_model(trained_from or "", "--base")
     if not (base / "config.json").exists():
         raise CheckpointError(
-            f"The base {base} is no language model's folder; give {named['name']}."
+            f"The base {base} is no language model's folder; give that of {named['name']}."
         )
     found = named_base(base)
     if found["sha256"] != named["sha256"]:

@@ -1,4 +1,4 @@
-"""The small files beside a checkpoint's weights: preprocessing, processor, tokenizer."""
+"""The files beside a checkpoint's weights that transformers' processor and tokenizer read."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ _COPIED = ("tokenizer_config.json", "special_tokens_map.json", "generation_confi
 def write_preprocessing(
     image: ImageConfig, folder: Path, *, patch_size: int, image_tokens: int, select: str, token: str
 ) -> None:
-    """Write what transformers' LlavaProcessor does with a picture and its `token` in the prompt."""
+    """Write how transformers' LlavaProcessor prepares a picture and its `token` in the prompt."""
     patches = (image.size // patch_size) ** 2
     dropped = 1 if select == "default" else 0
     processor = {
@@ -31,7 +31,7 @@ def write_preprocessing(
 
 
 def write_tokenizer(tokenizer: Tokenizer, language_model: Path, folder: Path) -> None:
-    """Write the tokenizer, with what the language model's folder says of it."""
+    """Write the tokenizer, and copy the settings beside it from the language model's folder."""
     tokenizer.save(str(folder / "tokenizer.json"))
     for name in _COPIED:
         if (language_model / name).exists():

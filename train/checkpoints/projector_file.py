@@ -1,4 +1,4 @@
-"""A projector's weights in a file: the original LLaVA's mm_projector.bin, and others that hold one.
+"""Reads and writes a projector's weights, in the original LLaVA's mm_projector.bin among others.
 
 The original numbers the layers of a sequence, `mm_projector.0` and `mm_projector.2` around the
 GELU; a linear projector is `mm_projector` itself.
@@ -37,11 +37,11 @@ def save_projector(model: LlavaForConditionalGeneration, path: Path) -> None:
 
 
 def load_projector(model: LlavaForConditionalGeneration, path: Path) -> None:
-    """Take the projector, and nothing else, from a file or a checkpoint's folder.
+    """Load the projector, and nothing else, from a file or a checkpoint's folder.
 
-    A file is a `mm_projector.bin` or safetensors, whatever stands before `mm_projector.` in its
-    names; a folder is a checkpoint of this package, of transformers or of the original LLaVA.
-    Raises TrainingError where it holds no projector or one of other shapes.
+    A file is a `mm_projector.bin` or safetensors; what stands before `mm_projector.` in its
+    names does not matter. A folder is a checkpoint of this package, of transformers or of the
+    original LLaVA. Raises TrainingError if there is no projector, or one of other shapes.
     """
     tensors = _read(path)
     projector = model.model.multi_modal_projector
@@ -86,7 +86,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _open(file: Path) -> dict[str, Tensor]:
-    """The projector's tensors of one file; the others are not read where they are safetensors."""
+    """The projector's tensors of one file; of safetensors the other ones are not read."""
     if file.suffix == ".safetensors":
         with safe_open(file, "pt") as opened:
             names = _projector_names(opened.keys())

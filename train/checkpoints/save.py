@@ -41,17 +41,17 @@ SHARD = "5GB"  # what is read again where names are changed
 def save_checkpoint(
     learner: Learner, recipe: Recipe, folder: Path, *, projector_file: bool = False
 ) -> None:
-    """Write the whole model as a Hugging Face LLaVA checkpoint, complete or not at all.
+    """Write the whole model as a Hugging Face LLaVA checkpoint; nothing is left after a failure.
 
     A quantized language model is written with the weights that it was read from. With
-    `projector_file` the original LLaVA's `mm_projector.bin` lies beside them.
+    `projector_file`, the original LLaVA's `mm_projector.bin` is written too.
     """
     model = learner.model
     if is_quantized(model.model.language_model):
         model = _with_original_language_model(learner, recipe)
     with whole(folder) as partial:
         write_weights(model, partial)
-        _write_companions(learner, recipe, partial)
+        _write_processor_files(learner, recipe, partial)
         write_tokenizer(learner.tokenizer, Path(recipe.language_model), partial)
         if projector_file:
             save_projector(model, partial / PROJECTOR_FILE)
@@ -60,8 +60,8 @@ def save_checkpoint(
 def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
     """Write the LoRA adapter in fp16, and tower and projector as they were trained.
 
-    The language model itself stays outside: `base.json` says which one it is, namely what its own
-    folder says it was made of, or else what its weights were read from.
+    The language model is not written. `base.json` names it: as its own folder does, or else by
+    the file that its weights were read from.
     """
     model = learner.model.model
     parts = {
@@ -79,16 +79,16 @@ def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
         base = hub_name(Path(recipe.language_model)) or recipe.language_model
         _write_lora(model.language_model, base, partial)
         write_config(learner.model.config, partial)
-        _write_companions(learner, recipe, partial)
+        _write_processor_files(learner, recipe, partial)
         named = json.dumps(named_base(Path(recipe.language_model)), indent=2)
         (partial / "base.json").write_text(named + "\n")
 
 
 def write_weights(model: LlavaForConditionalGeneration, folder: Path) -> None:
-    """Write weights and config.json as transformers 4.57 and 5 both read them.
+    """Write weights and config.json so that transformers 4.57 and 5 both read them.
 
-    transformers 5 no longer writes the `vision_model.` in a tower's names, without which 4.57 would
-    draw the tower at random.
+    transformers 5 leaves out `vision_model.` in a tower's names; without it, 4.57 would draw
+    the tower at random.
     """
     model.save_pretrained(folder, max_shard_size=SHARD)
     (folder / "generation_config.json").unlink(missing_ok=True)  # made up; the base's is copied
@@ -123,7 +123,7 @@ def named_base(language_model: Path) -> dict[str, str]:
 
 @contextmanager
 def whole(folder: Path) -> Iterator[Path]:
-    """A folder to write in, which takes the place of `folder` at the end or vanishes."""
+    """A folder to write in; at the end it is renamed to `folder`, after a failure it is removed."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -166,8 +166,8 @@ def _write_lora(language_model: PeftModel, base: str, folder: Path) -> None:
     config.save_pretrained(folder)
 
 
-def _write_companions(learner: Learner, recipe: Recipe, folder: Path) -> None:
-    """How pictures are made pixels, and what the run was."""
+def _write_processor_files(learner: Learner, recipe: Recipe, folder: Path) -> None:
+    """Write how pictures are prepared, and copy what the run was."""
     if (recipe.out / RUN).exists():
         shutil.copyfile(recipe.out / RUN, folder / RUN)
     image, rows = learner.encoding.image, learner.encoding.image_tokens

@@ -17,10 +17,10 @@ NOT_COMPUTED = ("softcap", "s_aux")  # Gemma 2 caps its scores, and gpt-oss has 
 
 @torch.no_grad()
 def pack_attention(decoder: PreTrainedModel) -> None:
-    """Let a decoder compute its attention within records alone.
+    """Make a decoder compute its attention within each record alone.
 
-    Raises TrainingError where a layer of it would look beyond them: one whose attention goes
-    another way (ALiBi's in Falcon and BLOOM), or that is none (Mamba).
+    Raises TrainingError if a layer would look beyond a record, since its attention is computed
+    in another way (ALiBi in Falcon and BLOOM) or it has none (Mamba).
     """
     calls = 0
 
@@ -87,7 +87,7 @@ def _window_mask(length: int, window: int, like: Tensor) -> Tensor | None:
 
 
 def _no_mask(*args: object, **kwargs: object) -> None:
-    """Segments say what a mask would."""
+    """No mask is made: the segments say what it would."""
 
 
 AttentionInterface.register(PACKED, packed_attention)

@@ -1,4 +1,4 @@
-"""A stage: which parts learn, at which rate; run by transformers' Trainer."""
+"""A stage is run by transformers' Trainer: which parts learn, at which rate."""
 
 import os
 import warnings
@@ -66,9 +66,10 @@ def run_stage(
     resume: bool,
     **changes: Any,
 ) -> StageTrainer:
-    """Train a prepared stage, its checkpoints under `steps/`; says, shows and keeps what happens.
+    """Train a prepared stage, with its checkpoints under `steps/`; reports are shown and kept.
 
-    `changes` are of transformers' TrainingArguments. Raises TrainingError where something breaks.
+    `changes` are passed to transformers' TrainingArguments. Raises TrainingError if something
+    breaks.
     """
     stage, steps = recipe.stages[name], recipe.out / "steps" / name
     given = _arguments(recipe, stage, steps, evaluate=held_out is not None)
@@ -103,7 +104,7 @@ def run_stage(
 
 
 class _RecipesIntervals(TrainerCallback):
-    """Lets a resumed run save and report as often as its recipe says, not its checkpoint."""
+    """Makes a resumed run save and report as often as its recipe says, not its checkpoint."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any
@@ -112,7 +113,7 @@ class _RecipesIntervals(TrainerCallback):
 
 
 def _use_one_gpu(arguments: TrainingArguments, console: Console) -> None:
-    """Trainer would split each packed row over all the GPUs it sees, as if it were many rows."""
+    """Trainer would split a packed row over all GPUs, as if its tokens were so many rows."""
     if arguments.n_gpu > 1:
         console.print(
             f"One of {arguments.n_gpu} GPUs is used; all are by torchrun --nproc-per-node "
@@ -163,7 +164,7 @@ def _set_attention(language_model: PreTrainedModel, stage: Stage) -> None:
 
 
 def _set_checkpointing(language_model: PreTrainedModel, stage: Stage) -> None:
-    """Of all layers or the first ones: when these are computed again, the others have nothing."""
+    """Checkpoint all layers or the first ones, which are computed again when the rest is freed."""
     wanted = stage.gradient_checkpointing
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of their new names
         if not wanted:  # as the stage before may have had it

@@ -1,7 +1,7 @@
 """StageTrainer: transformers' Trainer with a rate per part, and our own batches and checkpoints.
 
-What it overrides, private methods of Trainer among them, is as in transformers 5.23, and each says
-why; tests/train/engine/test_trainer.py fails where one of them is no longer what it was.
+It overrides methods of Trainer as they are in transformers 5.23, private ones among them; each says
+why. tests/train/engine/test_trainer.py fails if one of them changes.
 """
 
 from collections.abc import Callable, Iterable
@@ -80,7 +80,7 @@ class StageTrainer(Trainer):
         return self.optimizer
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Our own batches of the whole stage, since Trainer draws other ones for other devices."""
+        """Our own batches of the whole stage; Trainer's would depend on the number of devices."""
         devices = Devices(self.args.world_size, self.args.process_index)
         lengths, pictured = self.train_dataset.lengths()
         return self._loader(
@@ -90,7 +90,7 @@ class StageTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> Tensor:
-        """Trainer's step, with what the batch holds counted and its loss checked."""
+        """Trainer's step; what the batch holds is counted and its loss is checked."""
         records, lengths = inputs.pop("records"), inputs.pop("lengths")
         images = sum(len(inputs[name]) for name in ("pixel_values", "features") if name in inputs)
         self._throughput.add(lengths, _learned(inputs), images)
@@ -99,7 +99,7 @@ class StageTrainer(Trainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Trainer's report, with the epochs of the stage, which is one epoch to Trainer."""
+        """Trainer's report, with the stage's epochs: to Trainer the whole stage is one epoch."""
         share, self.state.epoch = self.state.epoch, self.state.epoch * self._stage.epochs
         super().log(logs, start_time)
         self.state.epoch = share
@@ -133,7 +133,7 @@ class StageTrainer(Trainer):
         return metrics
 
     def trained_state(self) -> dict[str, Tensor]:
-        """What has learnt, whole and on the CPU; with shards every process must ask for it."""
+        """What has learnt, in one piece on the CPU; with shards every process must call this."""
         if self._sharded:
             return sharding.trained_state(self.model)
         return {name: p.detach().cpu() for name, p in _trained(self.model)}
@@ -177,7 +177,7 @@ class StageTrainer(Trainer):
                 parameter.copy_(saved[name])
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        """Gather what the processes hold of the optimizer; Trainer's own would write one part."""
+        """Gather the optimizer's state from all processes; Trainer would write one part of it."""
         if not self._sharded:
             super()._save_optimizer_and_scheduler(output_dir)
             return
@@ -187,12 +187,12 @@ class StageTrainer(Trainer):
             torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
 
     def _save_rng_state(self, output_dir: str) -> None:
-        """Wait for every process: the state written next says that the checkpoint is whole."""
+        """Wait for every process: what Trainer writes next marks the checkpoint as complete."""
         super()._save_rng_state(output_dir)
         self.accelerator.wait_for_everyone()
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Read what `_save_optimizer_and_scheduler` wrote, whatever number of processes did."""
+        """Read what `_save_optimizer_and_scheduler` wrote, by any number of processes."""
         if checkpoint is None or not self._sharded:
             super()._load_optimizer_and_scheduler(checkpoint)
             return
@@ -206,7 +206,7 @@ class StageTrainer(Trainer):
             super()._move_model_to_device(model, device)
 
     def _defer_fsdp_gradient_reduction(self) -> AbstractContextManager[None]:
-        """Share out the gradients of each micro-batch; waiting ones would be whole, in fp32."""
+        """Reduce the gradients of each micro-batch: those that wait would be whole and in fp32."""
         return nullcontext()
 
 

@@ -1,4 +1,4 @@
-"""Which records are computed together: a stage's batches, the same whatever computes them."""
+"""Which records are computed together: a stage's batches, the same on any number of devices."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class Devices:
 class StageBatches(Sampler[list[int]]):
     """The micro-batches of one process over a whole stage, all its epochs in a row.
 
-    A step's records are drawn by the seed alone, so the number of processes and of accumulated
-    micro-batches changes who computes them, never which they are. Without packing, records of like
-    length and kind (with pictures or without) share a step. A micro-batch beyond the last record
-    is record 0 without labels, written as -1.
+    A step's records are drawn by the seed alone: the number of processes and of accumulated
+    micro-batches decides who computes them, not which they are. Without packing, records of
+    similar length and kind (with pictures or without) share a step. Where no record is left for
+    a micro-batch it is -1, which stands for record 0 without labels.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class StageBatches(Sampler[list[int]]):
         return order if self._stage.packing else self._grouped(order, random)
 
     def _grouped(self, order: Indexes, random: np.random.Generator) -> Indexes:
-        """Records with and without pictures apart, of like length together; batches shuffled."""
+        """Batches of records of similar length, with or without pictures, in random order."""
         size = self._stage.batch_size
         batches: list[Indexes] = []
         rest: list[Indexes] = []
@@ -86,7 +86,7 @@ class StageBatches(Sampler[list[int]]):
         return np.concatenate([*shuffled, *rest])
 
     def _share(self, records: Indexes) -> list[list[int]]:
-        """A step's micro-batches, as equal in tokens as their record counts allow."""
+        """A step's micro-batches; each has about the same number of tokens."""
         longest_first = records[np.argsort(-self._lengths[records], kind="stable")]
         shares: list[list[int]] = [[] for _ in range(self._micro_batches)]
         for position, record in enumerate(longest_first.tolist()):
@@ -96,15 +96,15 @@ class StageBatches(Sampler[list[int]]):
 
 
 def steps_of(stage: Stage, records: int) -> int:
-    """Optimizer steps over so many records an epoch, the last of which may be a part."""
+    """Optimizer steps over so many records an epoch; the last epoch may be a part of one."""
     return sum(-(-part // stage.batch_size) for part in _epochs(stage, records))
 
 
 def in_order(records: int, size: int, devices: Devices) -> list[list[int]]:
     """One process's batches of all records, each record in just one process.
 
-    Every process has as many batches, since sharded models are gathered batch by batch; one that
-    has no record left computes -1.
+    Every process has the same number of batches, since sharded models are gathered batch by
+    batch; a process that has no record left computes -1.
     """
     own = range(devices.rank, records, devices.count)
     batches = -(-records // (size * devices.count))

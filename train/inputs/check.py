@@ -1,4 +1,4 @@
-"""What is wrong with records: all are read once, pictures included, by several processes."""
+"""Finds what is wrong with records: each is read once, pictures included, by several processes."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -30,7 +30,7 @@ def check(
 ) -> RecordProblems:
     """Read every distinct record and its pictures; what is found is kept beside the table.
 
-    A record counts once, by the first of its problems. Without an encoder no tokens are counted.
+    A record counts once, by its first problem. Without an encoder no tokens are counted.
     """
     each = table.distinct()
     faults = _find(_Faults(each), "Checking records", workers)
@@ -47,8 +47,8 @@ def usable_rows(
 ) -> NDArray[np.int64]:
     """The positions of the table that may be trained on, as the recipe's bad_records says.
 
-    What was found before holds, but for faults that are refused, since they may be mended by now.
-    Raises TrainingError where bad ones are refused, or where none is left.
+    An earlier check still holds, unless it found faults that are refused: they may be mended by
+    now. Raises TrainingError if bad records are refused, or if none is left.
     """
     positions = np.arange(len(table))
     if recipe.bad_records == "stop":
@@ -75,7 +75,7 @@ def usable_rows(
 
 
 class _Faults:
-    """A record's own problems, whatever it is trained with."""
+    """A record's own problems, which do not depend on what is trained."""
 
     def __init__(self, table: RecordTable) -> None:
         self.table = table
@@ -94,7 +94,7 @@ class _Faults:
 
 
 class _Lengths:
-    """The problems of a record that is whole but for its length, as an encoder counts it."""
+    """The problems of good records that are too long, as an encoder counts tokens."""
 
     def __init__(self, table: RecordTable, encoder: Encoder) -> None:
         self.table = table
@@ -118,7 +118,7 @@ _Inspection = _Faults | _Lengths
 
 
 def _lengths(each: RecordTable, encoder: Encoder | None, workers: int | None) -> Problems:
-    """Those kept from before where there are, since a record's text is what it was."""
+    """What was found before, if anything was: a record of the table never changes."""
     if encoder is None:
         return {}
     file = f"lengths-{encoder.key}.json"
@@ -130,7 +130,7 @@ def _lengths(each: RecordTable, encoder: Encoder | None, workers: int | None) ->
 
 
 def _find(inspection: _Inspection, words: str, workers: int | None) -> Problems:
-    """Ask for each row's problem, by so many processes, as many as there are cores by default."""
+    """Find each row's problem, with so many processes; by default one for each core."""
     rows = len(inspection.table)
     shares = [range(start, min(start + SHARE, rows)) for start in range(0, rows, SHARE)]
     workers = min(workers or usable_cores(), len(shares))

@@ -1,4 +1,4 @@
-"""A stage's examples, ids with labels and pictures; batches lay them end to end or pad them."""
+"""A stage's examples (ids, labels, pictures), and how they are packed or padded into batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,10 +36,10 @@ class Example:
 
 
 class RecordDataset(Dataset[Example]):
-    """Encodes records one at a time, as they are asked for; record -1 is record 0, unlabelled.
+    """Encodes records one at a time, when they are asked for; record -1 is record 0 without labels.
 
-    `positions` are those of the table that are used, by default all; `features`, where the tower's
-    rows are known, stand for the pictures.
+    `positions` are the positions of the table that are used, by default all; `features` are the
+    tower's rows, if they are known, and take the place of the pictures.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class RecordDataset(Dataset[Example]):
         return self._encoder.encoding.image.size
 
     def lengths(self) -> tuple[Indexes, NDArray[np.bool_]]:
-        """About how many tokens each record takes, and whether it has a picture."""
+        """About how many tokens each record has, and whether it has a picture."""
         characters = self._table.characters[self._positions].astype(np.int64)
         pictures = self._table.pictures[self._positions].astype(np.int64)
         image_tokens = pictures * self._encoder.encoding.image_tokens
@@ -104,9 +104,9 @@ class RecordDataset(Dataset[Example]):
 
 
 def pack(examples: Sequence[Example]) -> dict[str, Any]:
-    """Lay examples end to end: ids, labels, positions [1, S], and where each of them begins.
+    """Lay examples end to end: ids, labels, positions [1, S], and where each example begins.
 
-    `segments` are the bounds 0, ..., S; positions begin anew with each example.
+    `segments` are the bounds 0, ..., S; positions start at 0 in each example.
     """
     lengths = [len(example.input_ids) for example in examples]
     return {

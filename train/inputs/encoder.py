@@ -17,7 +17,7 @@ Place = Literal["written", "first", "random"]
 
 
 class Encoder:
-    """Encodes a stage's records: its prompt format, the picture's place, the longest length."""
+    """Encodes a stage's records, by its prompt format, place of the picture and longest length."""
 
     def __init__(
         self, encoding: Encoding, max_tokens: int, place: Place = "written", seed: int = 0
@@ -29,23 +29,23 @@ class Encoder:
 
     @classmethod
     def of_stage(cls, encoding: Encoding, recipe: Recipe, stage: Stage) -> "Encoder":
-        """As the stage says; of its own prompt format if it has one."""
+        """The encoder that a stage asks for, with its own prompt format if it has one."""
         if stage.prompt == "plain":
             encoding = replace(encoding, prompt=plain(encoding.prompt))
         return cls(encoding, recipe.max_tokens, stage.picture_place, recipe.seed)
 
     @property
     def key(self) -> str:
-        """Names all that the length of an encoded record depends on."""
+        """Names everything that the length of an encoded record depends on."""
         encoding = self.encoding
         numbers = (encoding.image_tokens, self.max_tokens, self._place, self._seed)
         parts = (encoding.tokenizer.to_json(), encoding.prompt, numbers)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def __call__(self, record: Record, position: int) -> tuple[list[int], list[int]]:
-        """The ids and labels of the record at a position, which decides what is random.
+        """The ids and labels of the record at a position, which seeds what is random.
 
-        Raises RecordError where no label is left within `max_tokens`.
+        Raises RecordError if no label is left within `max_tokens`.
         """
         ids, labels = self.whole(record, position)
         try:
@@ -54,7 +54,7 @@ class Encoder:
             raise RecordError(f"{record.id}: {error}") from error
 
     def whole(self, record: Record, position: int) -> tuple[list[int], list[int]]:
-        """The same without an end at `max_tokens`."""
+        """The same, but not cut at `max_tokens`."""
         messages, prompt = record.messages, self.encoding.prompt
         if self._place != "written":
             random = np.random.default_rng([self._seed, position])

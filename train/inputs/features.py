@@ -1,4 +1,4 @@
-"""What the frozen tower yields for each picture, computed once and kept in a file."""
+"""What the frozen tower computes of each picture, once, kept in a file."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ Where = Callable[[PictureFile], str]  # such as "Record 3, line 40 of train.json
 
 
 def shown_again(shown: Sequence[Records], recipe: Recipe) -> list[PictureFile]:
-    """Each picture that the tower is shown, once; none where it is shown none a second time."""
+    """The pictures that the tower is shown; none if it is shown no picture a second time."""
     count = sum(int(table.pictures[positions].sum()) for table, positions in shown)
     each = (table.distinct_pictures(positions) for table, positions in shown)
     pictures = list(dict.fromkeys(chain.from_iterable(each)))
@@ -36,7 +36,7 @@ def shown_again(shown: Sequence[Records], recipe: Recipe) -> list[PictureFile]:
 
 
 def pixels_of(picture: PictureFile, image: ImageConfig, where: Where) -> Tensor:
-    """Pixels [3, H, W]; raises PictureError, with the place where the picture is named."""
+    """Pixels [3, H, W]; raises PictureError, which says where the picture is named."""
     try:
         return torch.from_numpy(preprocess(load_picture(picture), image))
     except PictureError as error:
@@ -46,9 +46,9 @@ def pixels_of(picture: PictureFile, image: ImageConfig, where: Where) -> Tensor:
 class Features:
     """Rows of pictures, in a file that is read picture by picture: `features[picture]` is [T, C].
 
-    `create` lays the file out, `fill` computes what is not there yet, a share on each device. The
-    file is not mapped, since its pages would count as memory that the run takes, and writing to a
-    mapped file on a full disk would end the process without a word.
+    `create` makes the file, and on each device `fill` computes a share of what is missing. The
+    file is not mapped into memory: its pages would count as memory that the run takes, and
+    writing to a mapped file on a full disk would end the process without a word.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Features:
         return bool(self._done().all())
 
     def create(self) -> None:
-        """Lay the file out, unless it is there for the same pictures, tower and shape."""
+        """Make the file, unless it is there for the same pictures, tower and shape."""
         header = self._folder / "features.json"
         if header.exists() and json.loads(header.read_text()) == self._header:
             return
@@ -97,7 +97,7 @@ class Features:
         header.write_text(json.dumps(self._header))
 
     def fill(self, tower: Tower, image: ImageConfig, devices: Devices, where: Where) -> None:
-        """Compute the blocks that are this device's share; raises PictureError as `pixels_of`."""
+        """Compute the blocks that are this device's share; raises PictureError like `pixels_of`."""
         done = self._done()
         own = range(devices.rank, len(self._blocks), devices.count)
         left = [block for block in own if not done[block]]
@@ -117,6 +117,6 @@ class Features:
         return [range(at, min(at + BLOCK, count)) for at in range(0, count, BLOCK)]
 
     def _done(self) -> Tensor:
-        """Which blocks are there [blocks], 0 or 1, mapped: what is set in it stands in the file."""
+        """Which blocks are computed [blocks], 0 or 1; mapped: what is set here goes to the file."""
         file = str(self._folder / DONE)
         return torch.from_file(file, shared=True, size=len(self._blocks), dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Labels beside the ids of a conversation, and a conversation that is cut to a length."""
+"""The labels of a conversation's ids, and how a conversation is cut to a length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +23,10 @@ class Encoding:
 
 
 def label(segments: Sequence[Segment], encoding: Encoding) -> tuple[list[int], list[int]]:
-    """Lay segments out as ids and labels; a picture is its placeholder, once per image token.
+    """The ids and labels of segments; a picture is its placeholder, once for each image token.
 
-    The first id has no label: nothing predicts it, and in a packed row another record precedes it.
+    The first id has no label: nothing predicts it, and in a packed row it follows another
+    record.
     """
     ids: list[int] = []
     labels: list[int] = []
@@ -43,11 +44,11 @@ def label(segments: Sequence[Segment], encoding: Encoding) -> tuple[list[int], l
 def truncate(
     ids: list[int], labels: list[int], max_tokens: int, image_token_id: int
 ) -> tuple[list[int], list[int]]:
-    """Cut ids and labels to the first `max_tokens`, and never through a run of image tokens.
+    """Cut ids and labels to the first `max_tokens`, but never within a run of image tokens.
 
-    A run that does not fit goes as a whole, neighbouring pictures together, with what follows it.
-    So whole pictures remain, the first ones: the caller keeps the pixels of as many as
-    `ids.count(image_token_id)` says. Raises RecordError where no label would remain.
+    A run that does not fit is cut off as a whole, with neighbouring pictures and all that
+    follows. So the first pictures remain, each of them whole: the caller keeps the pixels of as
+    many as `ids.count(image_token_id)` says. Raises RecordError if no label would remain.
     """
     end = min(max_tokens, len(ids))
     if end < len(ids) and ids[end] == image_token_id:

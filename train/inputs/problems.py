@@ -1,4 +1,4 @@
-"""What is wrong with a table's records, as it is counted and as it is kept beside them."""
+"""What is wrong with a table's records, and how that is kept beside them."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Problems = dict[str, list[int]]  # the table's rows that have each
 
 @dataclass(frozen=True)
 class RecordProblems:
-    """How many distinct records there are, and which of the table's rows have which problem."""
+    """How many distinct records there are, and for each problem the table's rows that have it."""
 
     records: int
     problems: Problems
@@ -34,7 +34,7 @@ class RecordProblems:
 
 
 def joined(records: int, faults: Problems, lengths: Problems) -> RecordProblems:
-    """Each record once, by its fault or else its length; the most frequent problem first."""
+    """Each record once, by its fault or else by its length; the most frequent problem first."""
     faulty = set(chain.from_iterable(faults.values()))
     long = {name: [row for row in rows if row not in faulty] for name, rows in lengths.items()}
     most_first = sorted((faults | long).items(), key=lambda item: -len(item[1]))
@@ -42,7 +42,7 @@ def joined(records: int, faults: Problems, lengths: Problems) -> RecordProblems:
 
 
 def keep(problems: Mapping[str, list[int]], table: RecordTable, file: str) -> None:
-    """Write beside each source's rows what is wrong with them, numbered from the source's first."""
+    """Write beside each source's rows what is wrong with them; a source's first row is 0."""
     for part in table.parts:
         own = {
             problem: [row - part.start for row in rows if part.start <= row < part.stop]
@@ -53,7 +53,7 @@ def keep(problems: Mapping[str, list[int]], table: RecordTable, file: str) -> No
 
 
 def kept(table: RecordTable, file: str) -> Problems | None:
-    """What was found before, if it was for every source."""
+    """What was found before; None unless it was for every source."""
     problems: Problems = {}
     for part in table.parts:
         path = part.folder / file

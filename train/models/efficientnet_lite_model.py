@@ -97,8 +97,9 @@ class Block(nn.Module):
 class EfficientNetLiteModel(PreTrainedModel):
     """Pixels [n, 3, H, W] -> rows [n, H/32 * W/32, C + 4c].
 
-    The head map (C channels, stride 32) is joined by the stage `fine_stage` (c channels, stride
-    16), four of whose pixels lie under each of the head map's.
+    The head's map has C channels and stride 32. The map of stage `fine_stage` has c channels
+    and stride 16: four of its pixels lie under each pixel of the head's map and are joined to
+    it.
     """
 
     config_class = EfficientNetLiteModelConfig

@@ -18,9 +18,9 @@ from llava_edge.train.recipe import Recipe
 
 
 def read_encoding(recipe: Recipe) -> Encoding:
-    """From the small files of the models' folders, without any weights.
+    """Read it from the small files of the models' folders, without any weights.
 
-    Raises TrainingError where tower or tokenizer do not fit the recipe.
+    Raises TrainingError if tower or tokenizer do not fit the recipe.
     """
     tower = vision_part(
         read_config(Path(recipe.vision_tower), recipe.vision_tower), recipe.vision_tower
@@ -29,9 +29,9 @@ def read_encoding(recipe: Recipe) -> Encoding:
 
 
 def make_encoding(recipe: Recipe, tower: PretrainedConfig, tokenizer: HfTokenizer) -> Encoding:
-    """The same from what was read; the tokenizer is given the image token.
+    """Make it of a tower's configuration and a tokenizer, to which the image token is added.
 
-    Raises TrainingError where they do not fit the recipe.
+    Raises TrainingError if they do not fit the recipe.
     """
     image = read_image_config(
         Path(recipe.vision_tower), tower.model_type, tower.image_size, recipe.image_mode
@@ -43,7 +43,7 @@ def make_encoding(recipe: Recipe, tower: PretrainedConfig, tokenizer: HfTokenize
 
 
 def add_image_token(tokenizer: HfTokenizer, token: str) -> int:
-    """The id of the image token, which is added to the vocabulary where it is missing."""
+    """The id of the image token, which is added to a vocabulary that lacks it."""
     if tokenizer.token_to_id(token) is None:
         tokenizer.add_special_tokens([AddedToken(token, special=True)])
     id: int = tokenizer.token_to_id(token)  # type: ignore[assignment]

@@ -1,6 +1,6 @@
-"""The language model: any causal one of transformers that LLaVA's checkpoint has a place for.
+"""The language model: any causal one of transformers that fits into LLaVA's checkpoint.
 
-That checkpoint is a decoder and a head without a bias, the logits being their product.
+That checkpoint holds a decoder and a head without a bias; the logits are their product.
 """
 
 from collections.abc import Iterable
@@ -21,11 +21,11 @@ BLOCK = 64  # weights that share an NF4 scale
 def load_language_model(
     folder: Path, dtype: torch.dtype, quantize: Literal["nf4"] | None = None
 ) -> PreTrainedModel:
-    """Load a causal language model; raises TrainingError where LLaVA cannot hold it.
+    """Load a causal language model; raises TrainingError if LLaVA cannot hold it.
 
     "nf4" holds the decoder's linear layers in 4 bits with doubly quantized scales (QLoRA, arXiv
-    2305.14314), which products see in `dtype`; embeddings, norms and head stay. What transformers
-    itself raises for a broken folder, OSError or ValueError, goes through.
+    2305.14314) and computes products in `dtype`; embeddings, norms and head are not quantized.
+    Of a broken folder, transformers' own OSError or ValueError is raised.
     """
     options = {}
     if quantize:
@@ -50,7 +50,7 @@ def load_language_model(
 
 
 def check_quantizable(widths: Iterable[int], model: str | Path) -> None:
-    """Raise TrainingError where bitsandbytes would misread a layer so many weights wide."""
+    """Raise TrainingError for a width of layers that bitsandbytes would read wrongly."""
     for width in widths:
         if width % BLOCK and not torch.cuda.is_available():
             raise TrainingError(
@@ -67,7 +67,7 @@ def is_quantized(decoder: nn.Module) -> bool:
 
 @torch.no_grad()
 def grow_vocabulary(model: PreTrainedModel, size: int) -> None:
-    """Give the model rows for at least `size` tokens; new ones are the mean of those there were.
+    """Give the model rows for at least `size` tokens; each new row is the mean of the old ones.
 
     The mean, unlike transformers' random rows, is the same whenever the base is read again.
     """
@@ -80,7 +80,7 @@ def grow_vocabulary(model: PreTrainedModel, size: int) -> None:
 
 
 def untie(model: PreTrainedModel) -> None:
-    """Give a tied head its own weights where LLaVA would not find the embeddings to tie it to."""
+    """Give a tied head its own weights if LLaVA would not find the embeddings to tie it to."""
     head = model.get_output_embeddings()
     tied = head.weight is model.get_input_embeddings().weight
     if tied and not hasattr(model.base_model, "embed_tokens"):

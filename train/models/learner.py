@@ -33,7 +33,7 @@ class Learner:
 
     @property
     def feature_shape(self) -> tuple[int, int]:
-        """Of a picture's rows, as the tower yields them: image tokens, channels."""
+        """The shape of a picture's rows as the tower computes them: image tokens, channels."""
         projector = self.model.model.multi_modal_projector
         return self.encoding.image_tokens, projector.linear_1.in_features
 
@@ -46,7 +46,7 @@ class AnswerLoss(nn.Module):
         self.llava = llava
 
     def train(self, mode: bool = True) -> "AnswerLoss":
-        """Into training mode, but for the tower: it is frozen, so nothing in it drops out."""
+        """Put all parts but the frozen tower into training mode: nothing in the tower drops out."""
         super().train(mode)
         self.llava.model.vision_tower.eval()
         return self
@@ -63,10 +63,10 @@ class AnswerLoss(nn.Module):
         num_items_in_batch: Tensor | int | None = None,
         **kwargs: object,
     ) -> dict[str, Tensor]:
-        """Batches of `train.records.dataset`, packed or padded -> {"loss"}.
+        """Batches of `train/inputs/dataset.py`, packed or padded -> {"loss"}.
 
-        The rows of a batch's pictures come from `features` [n, T, C], where the tower computed them
-        before, or else from `pixel_values` [n, 3, H, W].
+        The rows of a batch's pictures are its `features` [n, T, C], if the tower computed
+        them before, or else computed from `pixel_values` [n, 3, H, W].
         """
         if pixel_values is not None:
             features = tower_rows(self.llava, pixel_values)
@@ -98,10 +98,10 @@ class AnswerLoss(nn.Module):
 
 
 def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
-    """Join the recipe's tower and language model by a fresh projector, drawn from its seed.
+    """Join the recipe's tower and language model by a new projector, drawn from its seed.
 
-    `quantize` is how the language model is held. Raises TrainingError where a part cannot be loaded
-    or does not fit the recipe or LLaVA.
+    `quantize` is how the language model is held. Raises TrainingError if a part cannot be
+    loaded, or does not fit the recipe or LLaVA.
     """
     torch.manual_seed(recipe.seed)
     tower, language_model = _load(recipe, quantize)
@@ -133,7 +133,7 @@ def join(
 ) -> LlavaForConditionalGeneration:
     """Put loaded parts into transformers' LLaVA; `language_model` is a causal one.
 
-    Raises TrainingError where LLaVA would build another decoder from its configuration.
+    Raises TrainingError if LLaVA would build another decoder from its configuration.
     """
     with torch.device("meta"):  # nothing is allocated twice
         model = LlavaForConditionalGeneration(config)
@@ -152,7 +152,7 @@ def join(
 
 
 def compute_dtype(recipe: Recipe) -> torch.dtype:
-    """What products are computed in; on a CPU without bf16 instructions fp32 is 4 times faster."""
+    """What products are computed in: on a CPU without bf16 instructions, fp32 is 4 times faster."""
     if recipe.precision != "auto":
         return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
     cuda = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)

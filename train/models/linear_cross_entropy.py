@@ -1,7 +1,7 @@
-"""The cross-entropy of a linear head, whose logits never stand together.
+"""The cross-entropy of a linear head, computed without holding all of its logits at once.
 
-torch's own, since 2.13, sums in the type of its input, which of bf16 keeps three digits, and knows
-nothing of autocast, under which a head that learns is held in fp32.
+torch has such a function since 2.13. It sums in the type of its input, and bf16 keeps three digits;
+and it does not follow autocast, under which a head that learns is held in fp32.
 """
 
 from typing import Any
@@ -20,9 +20,9 @@ def linear_cross_entropy(
 ) -> Tensor:
     """The sum of the cross-entropies of targets [n] under the logits hidden [n, D] x weight [V, D].
 
-    Products are computed in autocast's type where it is on. The gradients, those of the plain
-    computation, are computed with the loss, a chunk of rows at a time, as Liger does (arXiv
-    2410.10989), so `backward` runs once.
+    Products are computed in autocast's type where it is on. The gradients equal those of the
+    plain computation. They are computed together with the loss, a chunk of rows at a time, as
+    Liger does (arXiv 2410.10989); so `backward` may be called once.
     """
     if not torch.is_grad_enabled():
         hidden, weight = hidden.detach(), weight.detach()

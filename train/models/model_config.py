@@ -12,7 +12,7 @@ from llava_edge.errors import TrainingError
 
 
 def read_config(folder: Path, model: str) -> PretrainedConfig:
-    """What a folder's config.json says; raises TrainingError, with the model's name."""
+    """What a folder's config.json says; raises TrainingError, which names the model."""
     try:
         return AutoConfig.for_model(**json.loads((folder / "config.json").read_text()))
     except (OSError, ValueError, TypeError) as error:
@@ -23,9 +23,9 @@ def read_config(folder: Path, model: str) -> PretrainedConfig:
 
 
 def vision_part(config: PretrainedConfig, model: str) -> PretrainedConfig:
-    """A tower's own configuration, also of a CLIP or SigLIP with its text model.
+    """The configuration of a vision tower, also out of that of a whole CLIP or SigLIP.
 
-    Raises TrainingError for a model that sees no pictures.
+    Raises TrainingError for a model that takes no pictures.
     """
     part: PretrainedConfig = getattr(config, "vision_config", config)
     if not hasattr(part, "image_size"):
@@ -37,9 +37,9 @@ def vision_part(config: PretrainedConfig, model: str) -> PretrainedConfig:
 
 
 def build_empty(auto: Any, config: PretrainedConfig, model: str) -> nn.Module:
-    """What transformers' `auto` class makes of a configuration, without any weight's memory.
+    """The model that transformers' `auto` class builds of a configuration, without its weights.
 
-    Raises TrainingError where it makes nothing of it.
+    Raises TrainingError if it cannot build one.
     """
     try:
         with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""How a vision tower's pictures are made pixels, read from its folder and written for others."""
+"""How pictures become pixels for a vision tower: read from its folder, and written for others."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ BICUBIC = 3  # pillow's number
 def read_image_config(
     folder: Path, family: str, size: int, mode: Literal["square", "pad"] | None = None
 ) -> ImageConfig:
-    """What the tower's folder says, else what its kind does; `mode` stands above both.
+    """What the tower's folder says, or else what its family does; `mode` overrides both.
 
     `family` and `size` are the model_type and image_size of the tower's configuration; families
     that are not known are taken to do as CLIP's.
@@ -34,7 +34,7 @@ def read_image_config(
 
 
 def image_processor(image: ImageConfig) -> dict[str, object]:
-    """The `preprocessor_config.json` that makes transformers and export do the same."""
+    """The `preprocessor_config.json` by which transformers and export prepare pictures alike."""
     sides = {"height": image.size, "width": image.size}
     normal = {"image_mean": list(image.mean), "image_std": list(image.std), "resample": BICUBIC}
     if image.mode == "stretch":

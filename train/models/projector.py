@@ -1,4 +1,4 @@
-"""The projector: what turns a vision tower's rows into rows that the language model reads."""
+"""The projector, which turns a vision tower's rows into rows that the language model reads."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 
 class LinearProjector(nn.Module):
-    """LLaVA v1's projector, one linear layer; it stands where transformers builds two."""
+    """LLaVA v1's projector: one linear layer, in the place of transformers' two."""
 
     def __init__(self, config: LlavaConfig) -> None:
         super().__init__()

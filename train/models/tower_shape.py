@@ -14,7 +14,7 @@ from llava_edge.train.recipe import Recipe
 
 @dataclass(frozen=True)
 class TowerShape:
-    """What a picture becomes: image tokens of so many channels; and what it takes."""
+    """How many image tokens and channels a picture becomes, and what the tower takes for it."""
 
     image_tokens: int
     channels: int
@@ -26,7 +26,7 @@ def tower_shape(config: PretrainedConfig, size: int, recipe: Recipe) -> TowerSha
     """The shape of a recipe's tower for pictures of `size` x `size` pixels.
 
     A layer's insides are taken as twice the largest output of any module in it. Raises
-    TrainingError where it yields no rows such as the recipe asks for.
+    TrainingError if it has no such rows as the recipe asks for.
     """
     check_rows(recipe, config)
     tower = build_empty(AutoModel, config, recipe.vision_tower)
@@ -44,7 +44,7 @@ def tower_shape(config: PretrainedConfig, size: int, recipe: Recipe) -> TowerSha
 
 
 def _watch_outputs(tower: nn.Module) -> list[int]:
-    """The values of each module's output, once the tower runs."""
+    """Fills with the number of values of each module's output, once the tower is called."""
     sizes: list[int] = []
 
     def watch(_module: nn.Module, _inputs: Any, output: Any) -> None:

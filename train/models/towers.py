@@ -58,9 +58,9 @@ KINDS = {  # by the folder's model_type; of a whole CLIP or SigLIP the vision pa
 
 
 def load_tower(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a folder's vision tower; raises TrainingError for a kind that is none.
+    """Load a folder's vision tower; raises TrainingError if it is of no kind that is known here.
 
-    What transformers itself raises for a broken folder, OSError or ValueError, goes through.
+    Of a broken folder, transformers' own OSError or ValueError is raised.
     """
     name = AutoConfig.from_pretrained(folder).model_type
     if name not in KINDS:
@@ -81,7 +81,7 @@ def load_tower(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def check_rows(recipe: Recipe, config: PretrainedConfig) -> None:
-    """Raise TrainingError where the recipe asks for rows that such a tower does not yield."""
+    """Raise TrainingError if the recipe asks for rows that such a tower does not have."""
     where = f"The vision tower {recipe.vision_tower} ({config.model_type})"
     if recipe.vision_feature_select_strategy == "default":
         if not KINDS.get(config.model_type, CLIP).has_class_token:
@@ -98,6 +98,6 @@ def check_rows(recipe: Recipe, config: PretrainedConfig) -> None:
 
 
 def patch_size(tower: nn.Module, image_size: int, rows: int) -> int:
-    """Pixels along a side of what one row stands for; a CNN's rows make up a square."""
+    """Pixels along a side of what one row stands for; a CNN's rows form a square."""
     size: int = getattr(tower.config, "patch_size", None) or image_size // round(rows**0.5)
     return size

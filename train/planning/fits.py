@@ -40,7 +40,7 @@ CARDS = (Cards(1, 12), Cards(1, 24), Cards(2, 24), Cards(4, 24), Cards(8, 80))
 
 
 def print_fits(plan: Plan) -> None:
-    """Print what fits, cards down and stages across; raises TrainingError without a shape."""
+    """Print what fits on each card in each stage; raises TrainingError without a model's shape."""
     if plan.shape is None:
         models = f"{plan.recipe.vision_tower} and {plan.recipe.language_model}"
         raise TrainingError(
@@ -59,7 +59,7 @@ def print_fits(plan: Plan) -> None:
 
 
 def largest_fit(recipe: Recipe, shape: ModelShape, plan: StagePlan, cards: Cards) -> Fit | None:
-    """The most records, up to a card's share of a step; None where one does not fit."""
+    """The most records that fit, up to a card's share of a step; None if not even one fits."""
     share = plan.stage.share(cards.count)
     for records in (count for count in range(share, 0, -1) if share % count == 0):
         batch = Batch(records, plan.tokens, plan.labelled)

@@ -1,4 +1,4 @@
-"""What a stage needs of a device's memory, by arithmetic on the shapes of the model's parts."""
+"""What a stage needs of a device's memory, calculated from the shapes of the model's parts."""
 
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -33,7 +33,7 @@ class DecoderShape:
 
     @property
     def in_layers(self) -> int:
-        """How many of the parameters are in the layers' matrices; the others are few, or large."""
+        """The parameters in the layers' matrices; all others are few, or in large tables."""
         return sum(rows * columns for rows, columns in self.linears)
 
     @property
@@ -44,7 +44,7 @@ class DecoderShape:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A LLaVA: what is counted of its three parts."""
+    """The shapes of a LLaVA's three parts."""
 
     decoder: DecoderShape
     tower: TowerShape
@@ -53,7 +53,7 @@ class ModelShape:
 
     @property
     def parameters(self) -> int:
-        """Of all parts, adapters left out."""
+        """The parameters of all parts, without adapters."""
         return self.decoder.parameters + self.tower.parameters + self.projector_parameters
 
 
@@ -68,7 +68,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class StageMemory:
-    """Bytes on one device; what a driver and an allocator keep for themselves comes on top."""
+    """Bytes on one device; what the driver and the allocator keep for themselves is not counted."""
 
     weights: int
     casts: int  # copies of fp32 weights in the precision of products
@@ -82,7 +82,7 @@ class StageMemory:
 
     @property
     def total(self) -> int:
-        """All that is kept, and the most of what comes and goes in turn."""
+        """Everything that is kept, and the largest of what is held in turn."""
         in_turn = (self.tower, self.head, self.again)
         kept: int = sum(getattr(self, field.name) for field in fields(self)) - sum(in_turn)
         return kept + max(in_turn)
@@ -103,7 +103,7 @@ def trained_parameters(shape: ModelShape, stage: Stage) -> int:
 
 
 def adapter_parameters(decoder: DecoderShape, stage: Stage) -> int:
-    """Of each linear layer's two matrices, rows x rank and rank x columns."""
+    """For each linear layer two matrices, rows x rank and rank x columns."""
     if stage.lora is None:
         return 0
     return stage.lora.rank * sum(rows + columns for rows, columns in decoder.linears)
@@ -118,9 +118,9 @@ def estimate(
     devices: int = 1,
     sharded: bool = False,
 ) -> StageMemory:
-    """The memory of one device in a stage, products being computed in `width` bytes a value.
+    """The memory of one device in a stage whose products are computed in `width` bytes a value.
 
-    With `sharded`, each of the devices holds its part of weights, gradients and optimizer states.
+    With `sharded`, each device holds its part of weights, gradients and optimizer states.
     """
     trained = trained_parameters(shape, stage)
     parts = devices if sharded else 1
@@ -140,7 +140,7 @@ def estimate(
 
 
 def weight_bytes(shape: ModelShape, stage: Stage, width: int) -> int:
-    """What learns is held in fp32 and the projector always is; what is frozen in `width` or nf4."""
+    """What learns, and the projector, is held in fp32; what is frozen in `width` bytes or nf4."""
     decoder = shape.decoder
     other = shape.tower.parameters * width
     other += (shape.projector_parameters + adapter_parameters(decoder, stage)) * FP32
@@ -154,10 +154,10 @@ def weight_bytes(shape: ModelShape, stage: Stage, width: int) -> int:
 
 
 def cast_bytes(shape: ModelShape, stage: Stage, width: int) -> int:
-    """Copies of matrices held in fp32, in which products are computed.
+    """Copies of fp32 matrices in the type in which products are computed.
 
-    A layer keeps them for its backward pass, one that is computed again until its own forward's
-    end.
+    A layer keeps them for its backward pass; a layer that is computed again, until its forward
+    pass ends.
     """
     if width == FP32:
         return 0
@@ -207,7 +207,7 @@ def recomputed(decoder: DecoderShape, stage: Stage) -> int:
 def decoder_activations(
     decoder: DecoderShape, stage: Stage, batch: Batch, width: int, residual: int
 ) -> int:
-    """What the layers keep for the backward pass; between them go `residual` bytes a value.
+    """What the layers keep for the backward pass; `residual` bytes a value pass between them.
 
     A layer that is computed again keeps its input alone.
     """
@@ -222,14 +222,14 @@ def decoder_activations(
 def again_bytes(
     decoder: DecoderShape, stage: Stage, batch: Batch, width: int, residual: int
 ) -> int:
-    """The insides of a layer that is computed again, when those of the layers after it are gone."""
+    """The insides of a layer that is computed again, when those of later layers are freed."""
     if recomputed(decoder, stage) < decoder.layers:
         return 0
     return batch.records * batch.tokens * _layer_bytes(decoder, stage, width, residual)
 
 
 def _layer_bytes(decoder: DecoderShape, stage: Stage, width: int, residual: int) -> int:
-    """Of one token in one layer: RMSNorm in fp32, attention without scores, a gated MLP.
+    """For one token in one layer: RMSNorm in fp32, attention without scores, a gated MLP.
 
     A matrix that learns keeps its input, and an adapter's two matrices keep theirs.
     """
@@ -251,7 +251,7 @@ def _layer_bytes(decoder: DecoderShape, stage: Stage, width: int, residual: int)
 
 
 def projector_activations(shape: ModelShape, batch: Batch, width: int) -> int:
-    """The projector's input and, of two layers, the insides, for each picture's tokens."""
+    """For each picture's tokens the projector's input and, if it has two layers, its insides."""
     inside = 2 * shape.decoder.hidden_size if shape.projector_layers > 1 else 0
     return batch.records * shape.tower.image_tokens * (shape.tower.channels + inside) * width
 
@@ -271,5 +271,5 @@ def head_bytes(decoder: DecoderShape, stage: Stage, batch: Batch, width: int) ->
 
 
 def feature_bytes(tower: TowerShape, pictures: int, width: int) -> int:
-    """What the tower yields for so many pictures, as it is kept on disk."""
+    """The tower's rows for so many pictures, as they are kept on disk."""
     return pictures * tower.image_tokens * tower.channels * width

@@ -1,4 +1,4 @@
-"""The shape of a model from its configuration alone, on torch's meta device: nothing is loaded."""
+"""The shape of a model from its configuration alone, on torch's meta device, without weights."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from llava_edge.train.recipe import Recipe
 
 
 def model_shape(recipe: Recipe) -> ModelShape:
-    """The shape of what a recipe joins.
+    """The shape of the model that a recipe joins.
 
-    Raises CheckpointError where a model is neither here nor fetched, and TrainingError where its
-    configuration is of no tower or language model.
+    Raises CheckpointError if a model is neither here nor can be fetched, and TrainingError if
+    it is no tower or no language model.
     """
     tower = _tower(recipe)
     decoder = decoder_shape(_config(recipe.language_model)[0], recipe.language_model)
@@ -34,7 +34,7 @@ def model_shape(recipe: Recipe) -> ModelShape:
 
 
 def _config(model: str) -> tuple[PretrainedConfig, Path]:
-    """And the folder with the model's small files; that of a shipped recipe's may be missing."""
+    """A model's configuration, and its folder, which a shipped recipe's model may not have."""
     if not Path(model).exists() and model in SHIPPED_MODELS:
         return AutoConfig.for_model(**SHIPPED_MODELS[model]), Path(model)
     folder = find_model(model, weights=False)
@@ -49,7 +49,7 @@ def _tower(recipe: Recipe) -> TowerShape:
 
 
 def decoder_shape(config: PretrainedConfig, model: str = "the language model") -> DecoderShape:
-    """The shape of a causal language model; raises TrainingError where it is none."""
+    """The shape of a causal language model; raises TrainingError for another kind of model."""
     causal = build_empty(AutoModelForCausalLM, config, model)
     text = config.get_text_config()
     heads = getattr(text, "num_attention_heads", None)

@@ -38,7 +38,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe's stages by name, on so many devices; the shape is None where it cannot be had."""
+    """A recipe's stages by name, on so many devices; the shape is None if a model is missing."""
 
     recipe: Recipe
     devices: int
@@ -49,9 +49,9 @@ class Plan:
 
     @cached_property
     def cache_bytes(self) -> int | None:
-        """Of disk, for the frozen tower's features; None where that is not known yet.
+        """Bytes of disk for the frozen tower's features; None if they are not known yet.
 
-        Nothing is kept where no picture is shown again, or where they do not all fit.
+        Nothing is kept if no picture is shown again, or if the features of all do not fit.
         """
         recipe, tables = self.recipe, list(self.tables.train.values())
         tables += [self.tables.warm_start] if self.tables.warm_start else []
@@ -65,9 +65,9 @@ class Plan:
 def make_plan(recipe: Recipe, devices: int = 1, tables: RecipeTables | None = None) -> Plan:
     """Work out what a recipe will do from the models' configurations and its records.
 
-    `tables` are the records where they are open already. Raises TrainingError where a stage cannot
-    be split over the devices or its records are longer than the language model reads, and
-    RecordError.
+    `tables` are the records, if they are open already. Raises TrainingError if a stage cannot
+    be split over the devices or if its records are longer than the language model reads, and
+    RecordError if records cannot be read.
     """
     from_hub = [m for m in (recipe.vision_tower, recipe.language_model) if _is_of_hub(m)]
     needed = [*map(str, recipe.missing), *(f"{model} (of the hub)" for model in from_hub)]
@@ -152,7 +152,7 @@ def _check_positions(recipe: Recipe, plan: StagePlan, shape: ModelShape | None) 
 
 
 def _width(recipe: Recipe) -> int:
-    """Bytes of a value that is computed with; where the device decides, as if it had bf16."""
+    """Bytes of a value in products; if the device decides, as if it had bf16."""
     return 4 if recipe.precision == "fp32" else 2
 
 

@@ -1,4 +1,4 @@
-"""How many records a table has and how long they are, by its columns alone."""
+"""How many records a table has and how long they are, from its columns alone."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class RecordCounts:
 
 
 def count_records(table: RecordTable, image_tokens: int, max_tokens: int) -> RecordCounts:
-    """Count a table's records, whose pictures take so many image tokens each."""
+    """Count a table's records; each of their pictures takes so many image tokens."""
     each = table.distinct()
     pictures = each.pictures.astype(np.int64)
     words = each.characters.astype(np.int64) // CHARACTERS_PER_TOKEN + 1

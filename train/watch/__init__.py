@@ -1,1 +1,1 @@
-"""What is seen of a running stage, and how it ends when something breaks."""
+"""What is shown and kept of a running stage, and how it ends when something breaks."""

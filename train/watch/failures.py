@@ -1,4 +1,4 @@
-"""How a stage ends when something breaks: one sentence, and a checkpoint from which to go on."""
+"""How a stage ends when something breaks: in one sentence, with a checkpoint to go on from."""
 
 import errno
 import json
@@ -72,11 +72,11 @@ class StopOnNan(TrainerCallback):
 
 @contextmanager
 def translate_errors(stage: str, steps: Path) -> Iterator[None]:
-    """Turn what breaks while a stage runs into a TrainingError of one sentence.
+    """Translate what breaks while a stage runs into a TrainingError of one sentence.
 
-    A full disk, memory that ran out, a data loader that stalls or whose worker died, a GPU or
-    another process that is gone. After a full disk, what was half written of a checkpoint is
-    removed from `steps`.
+    That is: a full disk, too little memory, a data loader that stalls or whose worker died, a
+    GPU or another process that is gone. After a full disk, checkpoints that are half written
+    are removed from `steps`. Errors that nobody foresaw are not translated.
     """
     try:
         yield
@@ -94,19 +94,19 @@ def translate_errors(stage: str, steps: Path) -> Iterator[None]:
 
 
 def watch_for_stalls(loader: DataLoader[Any]) -> None:
-    """Let a loader with workers raise an error where no batch comes for STALLED seconds."""
+    """Make a loader with workers raise an error if no batch comes for STALLED seconds."""
     if loader.num_workers:
         loader.timeout = STALLED
 
 
 def last_checkpoint(steps: Path) -> Path | None:
-    """The last one that was written to its end: Trainer writes its state last."""
+    """The last checkpoint that is complete: Trainer writes its state last."""
     whole = [folder for folder in steps.glob("checkpoint-*") if _is_whole(folder)]
     return max(whole, key=lambda folder: int(folder.name.split("-")[1]), default=None)
 
 
 def _reason(error: Exception, stage: str) -> str | None:
-    """What happened and what to do, or None for what is a bug."""
+    """What happened and what to do; None for an error that nobody foresaw."""
     text = str(error)
     if _is(error, FULL, errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full, so {stage} could not write on; free some space"
@@ -114,23 +114,23 @@ def _reason(error: Exception, stage: str) -> str | None:
         error, NO_MEMORY, errno.ENOMEM
     ):
         return (
-            f"The memory does not suffice for {stage}; give it a smaller device_batch_size, "
+            f"There is not enough memory for {stage}; set a smaller device_batch_size, "
             'gradient_checkpointing = true, or lora with quantize = "nf4"'
         )
     if found := re.search(NO_BATCH, text):
         return (
-            f"No batch of {stage} came for {found[1]} seconds; see that the disk or network share "
-            "with the pictures answers"
+            f"No batch of {stage} came for {found[1]} seconds; check the disk or network share "
+            "with the pictures"
         )
     if found := re.search(NO_WORKER, text):
         return (
             f"A process that reads pictures for {stage} died ({found[1].strip()}), most often "
-            "since memory or /dev/shm is used up; free some"
+            "because memory or /dev/shm is full; free some"
         )
     if re.search(NO_PEER, text):
         return (
-            f"Another process of {stage} is gone ({_first_line(text)}); see what it or its machine "
-            "said last"
+            f"Another process of {stage} is gone ({_first_line(text)}); look for "
+            "the error that it or its machine reported"
         )
     if re.search(NO_GPU, text):
         return f"The GPU failed in {stage} ({_first_line(text)}); see the system's log"

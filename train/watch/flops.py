@@ -1,4 +1,4 @@
-"""The floating point operations that training needs, and those that the device could do: for MFU.
+"""The floating point operations that training needs and a device could do, for the MFU.
 
 Counted as in PaLM's appendix B (arXiv 2204.02311): a product with a weight matrix takes 2
 operations a weight and token, attention is counted in full, and what gradient checkpointing
@@ -45,7 +45,7 @@ class Cost:
     image: float  # the tower, unless its features are cached, and the projector
 
     def operations(self, lengths: Sequence[int], labels: int, images: int) -> float:
-        """Of a batch: its records' lengths in tokens, the labels that count and the images."""
+        """For a batch: its records' lengths in tokens, the labels that count and the images."""
         pairs = sum(length**2 for length in lengths)
         rows = self.token * sum(lengths) + self.pair * pairs
         return rows + self.label * labels + self.image * images
@@ -54,11 +54,11 @@ class Cost:
 def training_cost(
     llava: LlavaForConditionalGeneration, image_size: int, *, cached: bool = False
 ) -> Cost:
-    """The cost of training what requires a gradient, with pictures of `image_size` pixels a side.
+    """The cost of training the parts that learn, with pictures of `image_size` pixels a side.
 
-    `cached` features need no tower. Frozen weights pass the gradient on to their inputs but receive
-    none themselves. Where adapters learn alone, the first layer's inputs need none either; it is
-    counted all the same.
+    `cached` features need no tower. Frozen weights pass the gradient on to their inputs but
+    receive none themselves. If adapters learn alone, the first layer's inputs need no gradient
+    either; it is counted all the same.
     """
     config, parts = llava.config.text_config, llava.model
     heads = config.num_attention_heads
@@ -76,7 +76,7 @@ def training_cost(
 def peak_operations(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second that the device could do in this dtype.
 
-    What the maker says for known NVIDIA cards in bf16; else what a short product reaches.
+    For known NVIDIA cards in bf16 the maker's figure; else what a short product reaches.
     """
     if device.type == "cuda" and dtype == torch.bfloat16:
         name = torch.cuda.get_device_name(device)
@@ -86,7 +86,7 @@ def peak_operations(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def known_peak(name: str) -> float | None:
-    """What the maker says of a card of this name, in bf16."""
+    """The maker's figure for a card of this name, in bf16."""
     name = name.removeprefix("NVIDIA ")
     return next((peak for known, peak in BF16_PEAKS.items() if re.fullmatch(known, name)), None)
 
@@ -109,7 +109,7 @@ def _linear(layer: nn.Linear, *, to_inputs: bool = True) -> float:
 
 
 def _projector(projector: nn.Module) -> float:
-    """Of one row; nothing before the first layer that learns needs a gradient."""
+    """For one row; before the first layer that learns, nothing needs a gradient."""
     total, learns = 0.0, False
     for layer in _linears(projector):
         total += _linear(layer, to_inputs=learns)
@@ -123,7 +123,7 @@ def _linears(part: nn.Module) -> list[nn.Linear]:
 
 @torch.no_grad()
 def _tower_forward(tower: nn.Module, size: int) -> float:
-    """Of one picture, as torch counts it: a tower may be convolutions as well as products."""
+    """For one picture, counted by torch: a tower may have convolutions as well as products."""
     pixels = torch.zeros(1, 3, size, size, device=tower.device, dtype=tower.dtype)
     counter = FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH), counter:  # the CPU's fused attention is not counted

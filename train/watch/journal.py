@@ -1,4 +1,4 @@
-"""What a run reports is kept: `log.jsonl`, TensorBoard's event files and the plot of the losses."""
+"""Keeps what a run reports: `log.jsonl`, TensorBoard's event files and the plot of the losses."""
 
 import json
 import math
@@ -19,7 +19,7 @@ LOG, PLOT, TENSORBOARD = "log.jsonl", "losses.png", "tensorboard"  # of a run's 
 class Journal(TrainerCallback):
     """Writes one stage's reports as they come, in the main process alone.
 
-    A stage that goes on from a checkpoint first forgets what was written after it.
+    A stage that goes on from a checkpoint first removes what was written after it.
     """
 
     def __init__(self, stage: str, out: Path) -> None:
@@ -91,7 +91,7 @@ class Journal(TrainerCallback):
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a run's `log.jsonl`, but for a last one that was cut off; none without a file."""
+    """The rows of a run's `log.jsonl`, without a last row that was cut off; none without a file."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -99,5 +99,5 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no words for nan and inf."""
+    """JSON cannot say nan and inf."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What a terminal shows of long work before a stage, on stderr; a file or a pipe is spared it."""
+"""What a terminal shows of long work before a stage; nothing goes to a file or a pipe."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -18,5 +18,5 @@ def track(items: Sequence[T], words: str) -> Iterator[T]:
 
 
 def reading_records() -> AbstractContextManager[object]:
-    """Show, until it ends, that files of records are read."""
+    """Show that files of records are being read."""
     return Console(stderr=True).status("Reading records")

@@ -1,4 +1,4 @@
-"""What a terminal shows of a running stage: a live bar, or one plain line a report in a file."""
+"""What a terminal shows of a running stage: a live bar; in a file, one plain line a report."""
 
 import time
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class Display(TrainerCallback):
         self.close()
 
     def close(self) -> None:
-        """End the live bar, also where training broke off, so that the cursor comes back."""
+        """End the live bar, also after a failure, so that the cursor comes back."""
         live, self._live = self._live, None
         if live is not None:
             live.stop()
@@ -70,7 +70,7 @@ class Display(TrainerCallback):
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _left(self, state: Any) -> str:
-        """Until the last step, as fast as since the start."""
+        """The time until the last step, at the speed since the start."""
         done = state.global_step - self._first_step
         seconds = (time.monotonic() - self._began) / max(done, 1)
         return f"{timedelta(seconds=round((state.max_steps - state.global_step) * seconds))} left"
@@ -90,7 +90,7 @@ def figures(logs: Mapping[str, Any]) -> str:
 
 
 def silence_transformers() -> None:
-    """Hide its bars and warnings: what matters of them is an error of this package."""
+    """Hide its bars and warnings; what matters of them is an error of this package."""
     logging.disable_progress_bar()
     logging.set_verbosity_error()
 

@@ -1,4 +1,4 @@
-"""How fast a stage trains: records, tokens and operations a second, and the memory it takes."""
+"""How fast a stage trains: records, tokens and operations a second, and its memory."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ from llava_edge.train.watch.flops import Cost
 
 
 class Throughput(TrainerCallback):
-    """Counts what each micro batch holds, and adds the rates to each report of the loss.
+    """Counts what each micro-batch holds, and adds the rates to each report of the loss.
 
-    It stands before the callbacks that read the reports. `peak` is the device's operations a
-    second. On several processes each counts its own batches, and the rates are those times the
-    number of processes. The time of evaluations and of saving is not counted.
+    It must come before the callbacks that read the reports. `peak` is the device's operations a
+    second. With several processes each counts its own batches, and the rates are those times
+    the number of processes. The time of evaluations and of saving is not counted.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Throughput(TrainerCallback):
         self._operations += self._cost.operations(lengths, labels, images)
 
     def report(self) -> dict[str, float | None]:
-        """The rates since the last report, of which the next one knows nothing."""
+        """The rates since the last report."""
         seconds = self._clock() - self._start - self._paused
         rate = self._processes / seconds
         figures: dict[str, float | None] = {
@@ -79,7 +79,7 @@ class Throughput(TrainerCallback):
         self._start = self._mark = self._clock()
 
     def _pause(self) -> None:
-        """What passed since the step's end, or since the last pause, was no training."""
+        """Leave out the time since the step's end, or since the last pause: it was no training."""
         now = self._clock()
         self._paused += now - self._mark
         self._mark = now

@@ -1,6 +1,8 @@
 """Vision towers load from any folder that holds one, and are shown what export will show them."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,3 +106,14 @@ def test_a_recipe_that_contradicts_its_tower_is_refused(
     recipe = write_parts(tmp_path, tower, LlamaConfig(**TEXT), **changes)
     with pytest.raises(TrainingError, match=reason):
         build(recipe)
+
+
+def test_the_tower_is_known_without_what_training_alone_needs() -> None:
+    """As the judge of an export has it, whose extra brings torch and transformers."""
+    code = (
+        "import sys\n"
+        "for name in ('accelerate', 'peft', 'pyarrow'):\n"
+        "    sys.modules[name] = None\n"
+        "import llava_edge.train.models.efficientnet_lite_model\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
