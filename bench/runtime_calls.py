@@ -15,7 +15,6 @@ from llava_edge.runtime.options import Options
 from llava_edge.runtime.prefix_cache import PrefixCache
 
 T = TypeVar("T")
-PROMPT = "Describe the picture in detail."  # where no other question is given
 
 
 def timed(call: Callable[[], T]) -> tuple[float, T]:

@@ -1,7 +1,9 @@
 """The reference of the Python functions and classes, from their signatures and docstrings."""
 
 import ast
+import re
 from collections.abc import Iterator
+from importlib import import_module
 from inspect import getsource, isclass
 from textwrap import dedent
 from typing import Any
@@ -25,6 +27,7 @@ The functions and classes that a program may count on, with their signatures and
 """
 EXPORTING = (export, Precision, Check, Data, verify, sensitivity, Sensitivity)
 TRAINING = (train, merge)
+VALUES = (int, str, tuple)  # that are shown for a constant's name
 
 
 def api_reference() -> str:
@@ -49,7 +52,7 @@ def api_reference() -> str:
 def _entry(thing: Any) -> Iterator[str]:
     """A heading, and signature, docstring, fields and methods as they are written."""
     public = thing.__name__ in llava_edge.__all__
-    source = dedent(getsource(thing))
+    source = _with_values(dedent(getsource(thing)), vars(import_module(thing.__module__)))
     (node,) = ast.parse(source).body
     yield f"### {'llava_edge' if public else thing.__module__}.{thing.__name__}\n"
     if isinstance(node, ast.FunctionDef):
@@ -64,6 +67,16 @@ def _entry(thing: Any) -> Iterator[str]:
         yield _code(fields)
     if public:
         yield from _methods(node, source)
+
+
+def _with_values(source: str, names: dict[str, Any]) -> str:
+    """The source with the values of constants that are defaults."""
+
+    def value(match: re.Match[str]) -> str:
+        found = names.get(match[1])
+        return f" = {found!r}".replace("'", '"') if isinstance(found, VALUES) else match[0]
+
+    return re.sub(r" = ([A-Z][A-Z_]+)\b", value, source)
 
 
 def _methods(node: ast.ClassDef, source: str) -> Iterator[str]:
