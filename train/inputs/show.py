@@ -18,8 +18,8 @@ from llava_edge.train.recipe import load_recipe, resolve_models
 
 
 @dataclass(frozen=True)
-class Run:
-    """Words of tokens in a row that are all learned or all not; or `image_tokens` of pictures."""
+class TextSpan:
+    """The text of successive tokens, all learned or all not; or so many image tokens."""
 
     text: str
     learned: bool
@@ -32,7 +32,7 @@ class ShownRecord:
 
     where: str
     record: Record
-    runs: tuple[Run, ...]
+    spans: tuple[TextSpan, ...]
     tokens: int
     image_tokens: int
     learned: int  # tokens that the loss counts
@@ -58,7 +58,7 @@ def show(recipe: Path | str, stage: str | None = None, index: int = 0) -> ShownR
     return ShownRecord(
         where=table.where(index),
         record=record,
-        runs=tuple(runs(ids, labels, encoder.encoding, tokenizer)),
+        spans=tuple(spans(ids, labels, encoder.encoding, tokenizer)),
         tokens=len(ids),
         image_tokens=ids.count(encoder.encoding.image_token_id),
         learned=sum(id != IGNORE_INDEX for id in labels),
@@ -66,26 +66,28 @@ def show(recipe: Path | str, stage: str | None = None, index: int = 0) -> ShownR
     )
 
 
-def runs(
+def spans(
     ids: Sequence[int], labels: Sequence[int], encoding: Encoding, tokenizer: HfTokenizer
-) -> Iterator[Run]:
+) -> Iterator[TextSpan]:
     """Ids and labels [S] as text; special tokens are written out."""
     start = 0
     for is_picture, group in groupby(ids, lambda id: id == encoding.image_token_id):
         stretch = list(group)
         if is_picture:
-            yield Run("", False, len(stretch))
+            yield TextSpan("", False, len(stretch))
         else:
             counted = [id != IGNORE_INDEX for id in labels[start : start + len(stretch)]]
             yield from _words(stretch, counted, tokenizer)
         start += len(stretch)
 
 
-def _words(ids: Sequence[int], counted: Sequence[bool], tokenizer: HfTokenizer) -> Iterator[Run]:
+def _words(
+    ids: Sequence[int], counted: Sequence[bool], tokenizer: HfTokenizer
+) -> Iterator[TextSpan]:
     """Decoded from the start each time, since decoders drop the space at the start of a text."""
     before, end = "", 0
     for learned, group in groupby(counted):
         end += len(list(group))
         text = tokenizer.decode(list(ids[:end]), skip_special_tokens=False)
-        yield Run(text[len(before) :], learned)
+        yield TextSpan(text[len(before) :], learned)
         before = text
