@@ -66,11 +66,7 @@ def latency(
     contexts: Sequence[int] | None = None,
     device: str = "auto",
 ) -> Latency:
-    """Measure all stages of answering `prompt` about the pictures, run by run.
-
-    `tokens` are decoded at each of `contexts`, which are as many tokens before them. Raises
-    UsageError where no picture is given or a context does not fit, and what loading and asking do.
-    """
+    """Measure all stages, run by run; raises UsageError, and the errors of loading and asking."""
     if not images:
         raise UsageError("No picture is given to ask about; name one with --image.")
     model = open_bundle(bundle, device)
