@@ -44,7 +44,9 @@ def write_language_model(checkpoint: str, out: Path, base: str | None = None) ->
 def main(
     checkpoint: Annotated[str, typer.Argument(help="A LLaVA checkpoint.")],
     out: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
-    base: Annotated[str | None, typer.Option(help="As for export.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Language model that an adapter was trained on.")
+    ] = None,
 ) -> None:
     """Write the language model of a LLaVA checkpoint alone."""
     write_language_model(checkpoint, out, base)

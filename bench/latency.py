@@ -19,18 +19,17 @@ from rich.console import Console
 from rich.progress import track
 
 from llava_edge.bench.answer_stages import AnswerPlan, StageKind, StageTime, run_through
+from llava_edge.bench.defaults import CONTEXTS, PROMPT, RUNS, TOKENS
 from llava_edge.bench.machine_info import Machine, describe_machine, gpu_memory
 from llava_edge.bench.machine_limits import Limits, measure_limits
 from llava_edge.bench.roofline import Roofline, roofline
-from llava_edge.bench.runtime_calls import PROMPT, open_bundle
+from llava_edge.bench.runtime_calls import open_bundle
 from llava_edge.bench.summary import Summary, summarize
 from llava_edge.core.machine import peak_memory
 from llava_edge.core.strict import parse
 from llava_edge.errors import UsageError
 from llava_edge.runtime.devices.device import CPU
 from llava_edge.runtime.model import Llava
-
-CONTEXTS = (128, 600, 2048)  # tokens; those that fit
 
 
 @dataclass(frozen=True)
@@ -62,16 +61,12 @@ def latency(
     images: Sequence[Path],
     prompt: str = PROMPT,
     *,
-    tokens: int = 32,
-    runs: int = 5,
+    tokens: int = TOKENS,
+    runs: int = RUNS,
     contexts: Sequence[int] | None = None,
     device: str = "auto",
 ) -> Latency:
-    """Measure all stages of answering `prompt` about the pictures, run by run.
-
-    `tokens` are decoded at each of `contexts`, which are as many tokens before them. Raises
-    UsageError where no picture is given or a context does not fit, and what loading and asking do.
-    """
+    """Measure all stages, run by run; raises UsageError, and the errors of loading and asking."""
     if not images:
         raise UsageError("No picture is given to ask about; name one with --image.")
     model = open_bundle(bundle, device)

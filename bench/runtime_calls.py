@@ -17,7 +17,6 @@ from llava_edge.runtime.prefix_cache import PrefixCache
 from llava_edge.runtime.turn import Images
 
 T = TypeVar("T")
-PROMPT = "Describe the picture in detail."  # where no other question is given
 
 
 def timed(call: Callable[[], T]) -> tuple[float, T]:

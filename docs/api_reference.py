@@ -1,7 +1,9 @@
 """The reference of the Python functions and classes, from their signatures and docstrings."""
 
 import ast
+import re
 from collections.abc import Iterator
+from importlib import import_module
 from inspect import getsource, isclass
 from textwrap import dedent
 from typing import Any
@@ -25,6 +27,8 @@ The functions and classes that a program may count on, with their signatures and
 """
 EXPORTING = (export, Precision, Check, Data, verify, sensitivity, Sensitivity)
 TRAINING = (train, merge)
+PACKAGES = ("llava_edge", "llava_edge.export", "llava_edge.train")
+VALUES = (int, str, tuple)  # that are shown for a constant's name
 
 
 def api_reference() -> str:
@@ -48,10 +52,10 @@ def api_reference() -> str:
 
 def _entry(thing: Any) -> Iterator[str]:
     """A heading, and signature, docstring, fields and methods as they are written."""
-    public = thing.__name__ in llava_edge.__all__
-    source = dedent(getsource(thing))
+    source = _with_values(dedent(getsource(thing)), vars(import_module(thing.__module__)))
     (node,) = ast.parse(source).body
-    yield f"### {'llava_edge' if public else thing.__module__}.{thing.__name__}\n"
+    module = next(name for name in (*PACKAGES, thing.__module__) if _holds(name, thing))
+    yield f"### {module}.{thing.__name__}\n"
     if isinstance(node, ast.FunctionDef):
         yield _code(_header(node, source))
         yield _docstring(node)
@@ -62,8 +66,22 @@ def _entry(thing: Any) -> Iterator[str]:
     yield _docstring(node)
     if fields := _fields(node, source):
         yield _code(fields)
-    if public:
+    if module == "llava_edge":
         yield from _methods(node, source)
+
+
+def _holds(module: str, thing: Any) -> bool:
+    return getattr(import_module(module), thing.__name__, None) is thing
+
+
+def _with_values(source: str, names: dict[str, Any]) -> str:
+    """The source with the values of constants that are defaults."""
+
+    def value(match: re.Match[str]) -> str:
+        found = names.get(match[1])
+        return f" = {found!r}".replace("'", '"') if isinstance(found, VALUES) else match[0]
+
+    return re.sub(r" = ([A-Z][A-Z_]+)\b", value, source)
 
 
 def _methods(node: ast.ClassDef, source: str) -> Iterator[str]:
@@ -94,7 +112,21 @@ def _docstring(node: ast.ClassDef | ast.FunctionDef) -> str:
     """As it is written: examples stay indented, which makes them code in Markdown."""
     text = ast.get_docstring(node, clean=False) or ""
     indent = " " * node.body[0].col_offset
-    return "\n".join(line.removeprefix(indent) for line in text.splitlines()).rstrip() + "\n"
+    lines = [line.removeprefix(indent) for line in text.splitlines()]
+    return "\n".join(_with_lists(lines)).rstrip() + "\n"
+
+
+def _with_lists(lines: list[str]) -> Iterator[str]:
+    """The same with lists for what stands under "Args:" and "Raises:"."""
+    listed = False
+    for line in lines:
+        if line.strip() and not line.startswith(" "):
+            listed = line in ("Args:", "Raises:")
+            yield from (line, "") if line.endswith(":") and line[:-1].isalpha() else (line,)
+        elif listed and (item := re.match(r"    (\w+): (.*)", line)):
+            yield f"- `{item[1]}`: {item[2]}"
+        else:
+            yield line.removeprefix("      ") if listed else line
 
 
 def _code(text: str) -> str:

@@ -132,6 +132,15 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     assert not set(NEVER_AT_RUN_TIME) & set(output.stdout.split())
 
 
+def test_the_command_line_starts_without_what_its_verbs_call() -> None:
+    code = "import sys, llava_edge.cli.main; print(*sys.modules, sep='\\n')"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    late = set(NEVER_AT_RUN_TIME) - {"typer", "rich"} | {"llava_edge.train"}
+    assert not late & set(output.stdout.split())
+
+
 def test_answering_loads_no_heavy_library(tiny_bundle: Path, photo_file: Path) -> None:
     code = (
         "import sys, llava_edge\n"

@@ -40,7 +40,9 @@ def main(
         Path | None, typer.Option(help="A bundle for cpu and gpu to compare as well.")
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="What it was exported from.")] = None,
-    base: Annotated[Path | None, typer.Option(help="As for export.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Language model that an adapter was trained on.")
+    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Run what failed or left something out once more.")
     ] = False,

@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image
 
 from llava_edge.bench.answer_stages import StageTime, questions
+from llava_edge.bench.defaults import PROMPT
 from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut, timing, timings
 from llava_edge.bench.gpu.models import open_model, roofline_of
 from llava_edge.bench.roofline import Roofline
-from llava_edge.bench.runtime_calls import PROMPT, pixels, timed, unseen
+from llava_edge.bench.runtime_calls import pixels, timed, unseen
 from llava_edge.bench.summary import summarize
 from llava_edge.core.arrays import Floats
 from llava_edge.runtime.model import Llava

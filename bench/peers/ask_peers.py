@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from llava_edge.bench.peers.choose import INSTALL, Weights, choose_peers
+from llava_edge.bench.defaults import PEERS, PROMPT, RUNS
+from llava_edge.bench.peers.choose import Weights, choose_peers
 from llava_edge.bench.peers.compare_peers import PeerComparison, compare_peers, our_settings
 from llava_edge.bench.peers.peer_results import PeerResults, Sizes
-from llava_edge.bench.runtime_calls import PROMPT, open_bundle
+from llava_edge.bench.runtime_calls import open_bundle
 from llava_edge.errors import UsageError
 
 
@@ -16,9 +17,9 @@ def ask_peers(
     images: Sequence[Path],
     prompt: str = PROMPT,
     *,
-    wanted: Sequence[str] = tuple(INSTALL),
-    weights: Weights = Weights(),  # noqa: B008  # frozen
-    runs: int = 5,
+    wanted: Sequence[str] = PEERS,
+    weights: Weights | None = None,
+    runs: int = RUNS,
     device: str = "auto",
 ) -> PeerResults:
     """Ask a bundle on `device` and the peers that are wanted, on the CPU, in turns.
@@ -32,5 +33,5 @@ def ask_peers(
     model = open_bundle(bundle, device)
     with TemporaryDirectory() as folder:
         ours = our_settings(model, plan.sizes)
-        chosen, left_out = choose_peers(wanted, weights, ours, Path(folder))
+        chosen, left_out = choose_peers(wanted, weights or Weights(), ours, Path(folder))
         return compare_peers(model, chosen, plan, left_out)

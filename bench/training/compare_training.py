@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import track
 
+from llava_edge.bench.defaults import RECORDS, ROUNDS, STEPS
 from llava_edge.bench.machine_info import Machine, describe_machine, library_version
 from llava_edge.bench.peers.compare_peers import rotated
 from llava_edge.bench.training.given import TrainingSettings
@@ -49,9 +50,9 @@ class TrainingComparison:
     recipe: str
     overrides: tuple[str, ...] = ()
     stage: str | None = None  # by default the recipe's last
-    records: int = 320
-    rounds: int = 5
-    steps: int = 2
+    records: int = RECORDS
+    rounds: int = ROUNDS
+    steps: int = STEPS
 
 
 def compare_training(plan: TrainingComparison) -> TrainingResults:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_SIZE = 64  # bitsandbytes' own
+from llava_edge.core.weight_formats import NF4_BLOCK_SIZE
+
 CHUNK = 1 << 20  # weights worked on at once
 
 TABLE = np.array(
@@ -50,7 +51,7 @@ class Nf4:
     largest: NDArray[np.float32]
 
 
-def quantize_nf4(matrix: NDArray[np.floating], block_size: int = BLOCK_SIZE) -> Nf4:
+def quantize_nf4(matrix: NDArray[np.floating], block_size: int = NF4_BLOCK_SIZE) -> Nf4:
     """Quantize an [N, K] matrix of any float type."""
     rows, columns = matrix.shape
     flat = np.ascontiguousarray(matrix).reshape(-1)

@@ -1,26 +1,30 @@
 """How an export stores the weights: what the options of `llava-edge export` say."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llava_edge.core.weight_formats import (
+    BLOCK_SIZE,
+    BLOCK_SIZES,
+    CACHE_BITS,
+    METHOD,
+    NF4_BLOCK_SIZE,
+    TOWER,
+    CacheBits,
+)
+from llava_edge.core.weight_formats import Method as Method
+from llava_edge.core.weight_formats import TableBits as TableBits
+from llava_edge.core.weight_formats import Tower as Tower
 from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export.quantization import nf4
 from llava_edge.export.quantization.blocks import Bits, Blocks, dequantize
 from llava_edge.export.quantization.nf4 import Nf4, dequantize_nf4, quantize_nf4
 from llava_edge.export.quantization.quantize import quantize
 from llava_edge.export.quantization.schemes import Scheme
 
-Method = Literal["kquant", "rtn", "nf4", "calibrated", "none"]
-TableBits = Literal[4, 8, 16]  # of the head and of the embedding table
-CacheBits = Literal[8, 16]
-Tower = Literal["fp16", "fp32", "int8"]
 Matrix = Blocks | Nf4 | NDArray[Any]
-
-BLOCK_SIZE = 32
-BLOCK_SIZES = (16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,14 @@ class Precision:
     UsageError for values that no operator takes.
     """
 
-    method: Method = "kquant"
+    method: Method = METHOD
     block_size: int | None = None
     head_bits: TableBits | None = None
     embedding_bits: TableBits | None = None
-    tower: Tower = "fp16"
+    tower: Tower = TOWER
     eight_bits: frozenset[str] = frozenset()
     symmetric: bool | None = None
-    gpu_cache_bits: CacheBits = 16  # of the KV cache of a GPU's graph
+    gpu_cache_bits: CacheBits = CACHE_BITS  # of the KV cache of a GPU's graph
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -60,7 +64,7 @@ class Precision:
     @property
     def blocks(self) -> int:
         """The block size of the linear layers."""
-        return self.block_size or (nf4.BLOCK_SIZE if self.method == "nf4" else BLOCK_SIZE)
+        return self.block_size or (NF4_BLOCK_SIZE if self.method == "nf4" else BLOCK_SIZE)
 
     def linear(self, name: str, matrix: NDArray[Any]) -> Matrix:
         """A linear layer's [N, K] matrix as it is stored; raises CheckpointError."""

@@ -4,41 +4,43 @@ import sys
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from llava_edge.bench.latency import CONTEXTS, Latency, as_json, read_latency
-from llava_edge.bench.latency import latency as measure
+from llava_edge.bench.defaults import CONTEXTS, PROMPT, RUNS, TOKENS
 from llava_edge.cli.option_types import (
+    DEVICE,
     BundleArgument,
     DeviceOption,
     ImageOption,
     QuestionOption,
-    default_of,
 )
 from llava_edge.cli.option_values import check_folders, numbers
+
+if TYPE_CHECKING:
+    from llava_edge.bench.latency import Latency
 
 
 def latency(
     bundle: BundleArgument = None,
     image: ImageOption = None,
-    prompt: QuestionOption = default_of(measure, "prompt"),
+    prompt: QuestionOption = PROMPT,
     tokens: Annotated[
         int, typer.Option(min=2, help="Number of tokens that a run decodes at each context.")
-    ] = default_of(measure, "tokens"),
+    ] = TOKENS,
     runs: Annotated[
         int, typer.Option(min=1, help="Number of runs, after one that warms up and is not counted.")
-    ] = default_of(measure, "runs"),
+    ] = RUNS,
     contexts: Annotated[
         str | None,
         typer.Option(
             help="How many tokens come before those that are decoded: numbers with commas.",
             show_default=f"those of {','.join(map(str, CONTEXTS))} that fit",
         ),
-    ] = default_of(measure, "contexts"),
-    device: DeviceOption = default_of(measure, "device"),
+    ] = None,
+    device: DeviceOption = DEVICE,
     plot: Annotated[
         Path | None, typer.Option(help="Picture to draw of the result, such as out.png.")
     ] = None,
@@ -56,8 +58,10 @@ def latency(
     if compare is not None:
         _compare(*compare)
         return
+    from llava_edge.bench.latency import latency
+
     check_folders(plot, json_out)
-    found = measure(
+    found = latency(
         bundle,
         image or [],
         prompt,
@@ -69,8 +73,9 @@ def latency(
     _report(found, plot, json_out)
 
 
-def _report(found: Latency, plot: Path | None, json_out: Path | None) -> None:
+def _report(found: "Latency", plot: Path | None, json_out: Path | None) -> None:
     """A table for people, one line of JSON for programs, and what else is wanted."""
+    from llava_edge.bench.latency import as_json
     from llava_edge.bench.tables import latency_table
 
     text = as_json(found)
@@ -86,6 +91,7 @@ def _report(found: Latency, plot: Path | None, json_out: Path | None) -> None:
 
 def _compare(first: Path, second: Path) -> None:
     from llava_edge.bench.compare_latency import compare, warning
+    from llava_edge.bench.latency import read_latency
     from llava_edge.bench.tables import comparison_table
 
     one, other = read_latency(first), read_latency(second)

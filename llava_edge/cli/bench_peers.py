@@ -8,17 +8,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from llava_edge.bench.peers.ask_peers import ask_peers
-from llava_edge.bench.peers.choose import INSTALL, Weights
-from llava_edge.bench.peers.peers_table import peers_table
+from llava_edge.bench.defaults import PEERS, PROMPT, RUNS
 from llava_edge.cli.option_types import (
+    DEVICE,
     BaseOption,
     BundleArgument,
     DeviceOption,
     ImageOption,
     OutOption,
     QuestionOption,
-    default_of,
 )
 from llava_edge.cli.option_values import check_folders
 
@@ -26,14 +24,14 @@ from llava_edge.cli.option_values import check_folders
 def peers(
     bundle: BundleArgument = None,
     image: ImageOption = None,
-    prompt: QuestionOption = default_of(ask_peers, "prompt"),
+    prompt: QuestionOption = PROMPT,
     peers: Annotated[
         str,
         typer.Option(
-            help=f"Runtimes to compare with, of {', '.join(INSTALL)}, with commas between them.",
+            help=f"Runtimes to compare with, of {', '.join(PEERS)}, with commas between them.",
             show_default="all",
         ),
-    ] = ",".join(default_of(ask_peers, "wanted")),
+    ] = ",".join(PEERS),
     gguf: Annotated[
         Path | None,
         typer.Option(help="GGUF file of the language model in float32, which llama.cpp needs."),
@@ -49,11 +47,15 @@ def peers(
     runs: Annotated[
         int,
         typer.Option(min=1, help="Number of rounds, after one that warms up and is not counted."),
-    ] = default_of(ask_peers, "runs"),
-    device: DeviceOption = default_of(ask_peers, "device"),
+    ] = RUNS,
+    device: DeviceOption = DEVICE,
     out: OutOption = None,
 ) -> None:
     """Ask other runtimes the same, in turns, on the same cores; they compute on the CPU."""
+    from llava_edge.bench.peers.ask_peers import ask_peers
+    from llava_edge.bench.peers.choose import Weights
+    from llava_edge.bench.peers.peers_table import peers_table
+
     check_folders(out)
     results = ask_peers(
         bundle,

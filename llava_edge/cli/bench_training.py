@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from llava_edge.bench.training.compare_training import TrainingComparison, compare_training
-from llava_edge.bench.training.training_table import training_table
+from llava_edge.bench.defaults import RECORDS, ROUNDS, STEPS
 from llava_edge.cli.option_types import OutOption, RecipeArgument, SetOption
 from llava_edge.cli.option_values import check_folders
 from llava_edge.core.extras import needed_by
@@ -20,23 +19,26 @@ def training(
     stage: Annotated[
         str | None,
         typer.Option(help="Stage to train, stage1 or stage2.", show_default="the last one"),
-    ] = TrainingComparison.stage,
+    ] = None,
     records: Annotated[
         int, typer.Option(min=1, help="How many of the stage's records are used at most.")
-    ] = TrainingComparison.records,
+    ] = RECORDS,
     rounds: Annotated[
         int,
         typer.Option(min=1, help="Number of rounds, after one that warms up and is not counted."),
-    ] = TrainingComparison.rounds,
+    ] = ROUNDS,
     steps: Annotated[
         int, typer.Option(min=1, help="Number of steps of the optimizer in a round.")
-    ] = TrainingComparison.steps,
+    ] = STEPS,
     out: OutOption = None,
 ) -> None:
     """Train a stage in turns with a plain transformers Trainer."""
     check_folders(out)
     with needed_by("`llava-edge bench training`", "train"):
         import torch  # noqa: F401
+    from llava_edge.bench.training.compare_training import TrainingComparison, compare_training
+    from llava_edge.bench.training.training_table import training_table
+
     plan = TrainingComparison(recipe, tuple(overrides or ()), stage, records, rounds, steps)
     results = compare_training(plan)
     text = dumps(asdict(results))

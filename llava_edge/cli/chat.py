@@ -6,7 +6,7 @@ from typing import Annotated, get_args, get_type_hints
 
 import typer
 
-from llava_edge.cli.option_types import DeviceOption, default_of
+from llava_edge.cli.option_types import DEVICE, DeviceOption
 from llava_edge.cli.option_values import pairs, text_of
 from llava_edge.errors import UsageError
 from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
@@ -35,7 +35,7 @@ def chat(
         bool,
         typer.Option("--json", help="With --prompt: print answer and timings as one line of JSON."),
     ] = False,
-    device: DeviceOption = default_of(load, "device"),
+    device: DeviceOption = DEVICE,
     context: Annotated[
         int | None,
         typer.Option(
@@ -65,9 +65,9 @@ def chat(
             show_default="all",
         ),
     ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = default_of(
-        Options, "max_tokens"
-    ),
+    max_tokens: Annotated[
+        int, typer.Option(help="Longest answer, in tokens.")
+    ] = DEFAULTS.max_tokens,
     timeout: Annotated[
         float | None,
         typer.Option(help="Longest time for an answer, in seconds. What was said by then is kept."),

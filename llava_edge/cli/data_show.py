@@ -11,7 +11,7 @@ from rich.text import Text
 from llava_edge.core.extras import needed_by
 
 if TYPE_CHECKING:
-    from llava_edge.train.inputs.show import Run, ShownRecord
+    from llava_edge.train.inputs.show import ShownRecord, TextSpan
 
 LEARNED = "bold green"
 
@@ -36,7 +36,7 @@ def print_record(shown: "ShownRecord", console: Console) -> None:
     console.print(f"{shown.where}: {shown.record.id}")
     for picture in shown.record.images:
         console.print(f"Picture: {picture}")
-    console.print(_marked(shown.runs, colour=console.is_terminal))
+    console.print(_marked(shown.spans, colour=console.is_terminal))
     console.print(
         f"{shown.tokens:,} tokens: {shown.image_tokens:,} image tokens, "
         f"{shown.learned:,} counted in the loss"
@@ -44,14 +44,14 @@ def print_record(shown: "ShownRecord", console: Console) -> None:
     )
 
 
-def _marked(runs: "Iterable[Run]", *, colour: bool) -> Text:
+def _marked(spans: "Iterable[TextSpan]", *, colour: bool) -> Text:
     """Learned words in colour, or between [[ and ]] where there is none."""
     text = Text()
-    for run in runs:
-        if run.image_tokens:
-            text.append(f"<image x {run.image_tokens}>", "cyan" if colour else "")
-        elif run.learned:
-            text.append(run.text if colour else f"[[{run.text}]]", LEARNED if colour else "")
+    for span in spans:
+        if span.image_tokens:
+            text.append(f"<image x {span.image_tokens}>", "cyan" if colour else "")
+        elif span.learned:
+            text.append(span.text if colour else f"[[{span.text}]]", LEARNED if colour else "")
         else:
-            text.append(run.text)
+            text.append(span.text)
     return text

@@ -20,8 +20,17 @@ from llava_edge.cli.quality_table import print_quality
 from llava_edge.core.bundle_config import BundleConfig, DeviceName
 from llava_edge.core.extras import needed_by
 from llava_edge.core.machine import peak_memory
+from llava_edge.core.weight_formats import (
+    BLOCK_SIZE,
+    BLOCK_SIZES,
+    CACHE_BITS,
+    METHOD,
+    NF4_BLOCK_SIZE,
+    TOWER,
+    Method,
+    Tower,
+)
 from llava_edge.errors import QualityError
-from llava_edge.export.quantization.precision import BLOCK_SIZES, DEFAULT, Method, Precision, Tower
 
 
 def export(
@@ -37,28 +46,29 @@ def export(
     quantize: Annotated[
         Method,
         typer.Option(
-            help="Method that stores the weights of the language model's linear layers in 4 bits; "
-            "none leaves them as they are."
+            metavar="METHOD",
+            help="How the weights of the language model's linear layers become 4 bits: "
+            f"{', '.join(get_args(Method))}, where none leaves them as they are.",
         ),
-    ] = DEFAULT.method,
+    ] = METHOD,
     block_size: Annotated[
         int | None,
         typer.Option(
             help=f"Number of weights that share a scale: {', '.join(map(str, BLOCK_SIZES))}.",
-            show_default=f"{DEFAULT.blocks}, or {Precision('nf4').blocks} for nf4",
+            show_default=f"{BLOCK_SIZE}, or {NF4_BLOCK_SIZE} for nf4",
         ),
-    ] = DEFAULT.block_size,
+    ] = None,
     head_bits: Annotated[
         int | None,
         typer.Option(
             help="Bits of a weight in the language model's head, its last layer: 4, 8 or 16.",
             show_default="8",
         ),
-    ] = DEFAULT.head_bits,
+    ] = None,
     embedding_bits: Annotated[
         int | None,
         typer.Option(help="Bits of a weight in the embedding table: 4, 8 or 16.", show_default="8"),
-    ] = DEFAULT.embedding_bits,
+    ] = None,
     mixed: Annotated[
         bool,
         typer.Option(
@@ -68,12 +78,15 @@ def export(
     mixed_share: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Largest share of the weights that --mixed may keep 8 bits for."
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Largest share of the weights, from 0 to 1, that --mixed may keep 8 bits for.",
         ),
     ] = 0.25,
     tower: Annotated[
         Tower, typer.Option(help="How the vision tower and the projector are stored.")
-    ] = DEFAULT.tower,
+    ] = TOWER,
     devices: Annotated[
         str, typer.Option(help="Devices to write graphs for, with commas between them.")
     ] = ",".join(get_args(DeviceName)),
@@ -84,13 +97,13 @@ def export(
             help="Quantize without zero points, which NVIDIA GPUs compute fastest, or with them.",
             show_default="symmetric if gpu is among the devices",
         ),
-    ] = DEFAULT.symmetric,
+    ] = None,
     gpu_cache_bits: Annotated[
         int,
         typer.Option(
             help="Bits of a number in the KV cache of a GPU: 16, or 8 for twice the context."
         ),
-    ] = DEFAULT.gpu_cache_bits,
+    ] = CACHE_BITS,
     prompt: Annotated[
         str | None,
         typer.Option(
@@ -117,6 +130,7 @@ def export(
     with needed_by("`llava-edge export`", "export"):
         from llava_edge.export.export import Check, export
         from llava_edge.export.progress_bars import show_progress
+        from llava_edge.export.quantization.precision import Precision
     start = time.perf_counter()
     precision = Precision(
         method=quantize,

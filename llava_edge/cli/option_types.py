@@ -1,19 +1,15 @@
-"""Options and arguments that several verbs share, and where their defaults come from."""
+"""Options and arguments that several verbs share."""
 
-from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
 from llava_edge.runtime.devices.device import NAMES
+from llava_edge.runtime.model import load
 
-
-def default_of(function: Callable[..., object], name: str) -> Any:
-    """The default that a function gives a parameter, so that it is written there alone."""
-    return signature(function).parameters[name].default
-
+DEVICE = signature(load).parameters["device"].default
 
 BundleArgument: TypeAlias = Annotated[
     Path | None,

@@ -1,7 +1,7 @@
 """`llava-edge sensitivity`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -14,7 +14,7 @@ from llava_edge.cli.option_types import (
 )
 from llava_edge.cli.option_values import records_of
 from llava_edge.core.extras import needed_by
-from llava_edge.export.quantization.precision import BLOCK_SIZES, DEFAULT, Method, Precision
+from llava_edge.core.weight_formats import BLOCK_SIZE, BLOCK_SIZES, METHOD, Method
 
 SHOWN = 10  # layers, those that 4 bits cost most
 
@@ -25,20 +25,25 @@ def sensitivity(
     base: BaseOption = None,
     vision_tower: VisionTowerOption = None,
     quantize: Annotated[
-        Method, typer.Option(help="Method that quantizes the layers, as `export` will do it.")
-    ] = DEFAULT.method,
+        Method,
+        typer.Option(
+            metavar="METHOD",
+            help=f"How `export` will quantize the layers: {', '.join(get_args(Method))}.",
+        ),
+    ] = METHOD,
     block_size: Annotated[
         int | None,
         typer.Option(
             help=f"Number of weights that share a scale: {', '.join(map(str, BLOCK_SIZES))}.",
-            show_default=str(DEFAULT.blocks),
+            show_default=str(BLOCK_SIZE),
         ),
-    ] = DEFAULT.block_size,
+    ] = None,
     records: RecordsOption = None,
     images: ImagesOption = None,
 ) -> None:
     """Measure what 4 bits cost in each linear layer, for `export --mixed`."""
     with needed_by("`llava-edge sensitivity`", "verify"):
+        from llava_edge.export.quantization.precision import Precision
         from llava_edge.export.sensitivity import sensitivity
     found = sensitivity(
         checkpoint,

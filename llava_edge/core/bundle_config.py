@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from llava_edge.core.strict import PositiveFloat
+from llava_edge.core.weight_formats import Method, Tower
 
 FORMAT_VERSION = 3
 
@@ -127,12 +128,12 @@ class DecoderConfig:
 class QuantizationConfig:
     """How the weights were stored; "gptq" and "awq" were quantized before they were exported."""
 
-    method: Literal["kquant", "rtn", "nf4", "calibrated", "gptq", "awq", "none"]
+    method: Literal[Method, QuantizedBefore]
     bits: int  # of the decoder's linear layers, but for `eight_bit_layers`
     block_size: int
     head_bits: int
     embedding_bits: int
-    tower: Literal["fp16", "fp32", "int8"]
+    tower: Tower
     weights: int  # in the language model's matrices
     bits_per_weight: float  # of these, scales and zero points included
     eight_bit_layers: tuple[str, ...] = ()  # where others have fewer

@@ -108,6 +108,7 @@ def test_the_last_line_is_for_programs(tiny_bundle: Path) -> None:
     assert found["name"] == tiny_bundle.name and found["text"] > 1
 
 
-def test_a_script_ends_on_an_error_in_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "llava_edge.bench.perplexity", str(tmp_path)]
-    assert "is not a bundle" in refusal(subprocess.run(command, capture_output=True, text=True))
+def test_a_script_ends_on_an_error_in_one_line() -> None:
+    command = [sys.executable, "-m", "llava_edge.bench.gpu"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert "name one with --out" in refusal(result, code=2)
