@@ -285,13 +285,7 @@ def test_a_part_waits_for_what_it_opens(campaign: Campaign) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="POSIX only")
 def test_a_campaign_that_is_killed_takes_its_part_along(campaign: Campaign) -> None:
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from pathlib import Path\n"
-        "from test_bench_gpu import Campaign, go, part\n"
-        "go(Campaign(Path(sys.argv[1]), 'tiny', 'cpu'), part('hang'))\n"
-    )
-    words = [sys.executable, "-c", code, str(campaign.folder), str(SUPPORT)]
+    words = [sys.executable, str(SUPPORT / "hanging_campaign.py"), str(campaign.folder)]
     with subprocess.Popen(words) as process:
         while not (campaign.folder / "pid").exists():
             assert process.poll() is None

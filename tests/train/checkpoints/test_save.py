@@ -1,6 +1,5 @@
 """Checkpoints that training writes load in transformers 5, with the same logits; compat/ has 4."""
 
-
 import pytest
 import torch
 from saved_checkpoints import NAMES, SHARDED, Saved, logits, write_checkpoints
