@@ -1,9 +1,12 @@
 """Tiny random bundles, exported once a run, and a place of their own for the program's files."""
 
+import gc
 import os
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's: more only wait where models are tiny
 
 import pytest
 from hypothesis import settings
@@ -20,6 +23,12 @@ collect_ignore = ["compat"]  # which installs older libraries: `make compat`
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """Collections of garbage, which each training run asks for, pass by what was imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
-from command_line import refusal, run
+from command_line import refusal, run, run_warm
 
 from llava_edge import Options, __version__, load
 from llava_edge.cli import terminal
@@ -218,7 +218,7 @@ def test_export_does_as_it_is_told(tiny_checkpoint: Path, tmp_path: Path) -> Non
     out = tmp_path / "out"
     options = "--quantize rtn --block-size 16 --head-bits 4 --embedding-bits 16 --tower int8"
     options += " --devices gpu --mixed --mixed-share 0.4 --prompt chatml --no-verify"
-    result = run("export", tiny_checkpoint, out, *options.split())
+    result = run_warm("export", tiny_checkpoint, out, *options.split())
     assert result.returncode == 0, result.stderr
     quantization = read_bundle(out).quantization
     assert (quantization.method, quantization.block_size) == ("rtn", 16)
@@ -244,18 +244,18 @@ def test_export_does_as_it_is_told(tiny_checkpoint: Path, tmp_path: Path) -> Non
 def test_export_refuses_at_once(
     tiny_checkpoint: Path, tmp_path: Path, options: str, said: str
 ) -> None:
-    result = run("export", tiny_checkpoint, tmp_path / "out", *options.split())
+    result = run_warm("export", tiny_checkpoint, tmp_path / "out", *options.split())
     assert said in refusal(result, code=2)
     assert not list(tmp_path.iterdir())
 
 
 def test_sensitivity(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    nowhere = run("sensitivity", tiny_checkpoint, tmp_path / "no" / "sensitivity.json")
+    nowhere = run_warm("sensitivity", tiny_checkpoint, tmp_path / "no" / "sensitivity.json")
     assert "its folder is missing" in refusal(nowhere, code=2)
     out = tmp_path / "sensitivity.json"
-    useless = run("sensitivity", tiny_checkpoint, out, "--quantize", "nf4")
+    useless = run_warm("sensitivity", tiny_checkpoint, out, "--quantize", "nf4")
     assert "does not have both" in refusal(useless, code=2) and not out.exists()
-    result = run("sensitivity", tiny_checkpoint, out, "--block-size", 16)
+    result = run_warm("sensitivity", tiny_checkpoint, out, "--block-size", 16)
     assert result.returncode == 0, result.stderr
     assert json.loads(out.read_text())["block_size"] == 16
     assert str(out) in result.stdout.splitlines()[-1]
@@ -328,17 +328,17 @@ def test_help_and_version() -> None:
 
 
 def test_a_training_run_is_planned(tmp_path: Path) -> None:
-    listed = run("train", "--list")
+    listed = run_warm("train", "--list")
     assert {"v1.5", "qlora"} <= set(listed.stdout.split())
-    planned = run("train", "v1.5", "--dry-run", "--devices", 8, "--set", f"out={tmp_path}/run")
+    planned = run_warm("train", "v1.5", "--dry-run", "--devices", 8, "--set", f"out={tmp_path}/run")
     assert planned.returncode == 0, planned.stderr
     cells = [line.replace("│", " ").split() for line in planned.stdout.splitlines()]
     assert ["device", "batch", "32", "16"] in cells
     assert "still needed" in planned.stdout
     assert not (tmp_path / "run").exists()
-    fits = run("train", "v1.5", "--fits")
+    fits = run_warm("train", "v1.5", "--fits")
     assert fits.returncode == 0 and "8 x 80 GB" in fits.stdout
-    assert "--dry-run" in refusal(run("train", "v1.5", "--devices", 8), 2)
-    assert "paper, qlora" in refusal(run("train", "v3"))
-    assert "one of them" in refusal(run("train", "v1.5", "--resume", "--force"), 2)
-    assert "one of them" in refusal(run("train", "v1.5", "--dry-run", "--fits"), 2)
+    assert "--dry-run" in refusal(run_warm("train", "v1.5", "--devices", 8), 2)
+    assert "paper, qlora" in refusal(run_warm("train", "v3"))
+    assert "one of them" in refusal(run_warm("train", "v1.5", "--resume", "--force"), 2)
+    assert "one of them" in refusal(run_warm("train", "v1.5", "--dry-run", "--fits"), 2)

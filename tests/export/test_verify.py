@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import refusal, run
+from command_line import refusal, run, run_warm
 from safetensors.torch import load_file, save_file
 from sessions import EXACT
 from tiny import Tiny, write_llava
@@ -264,16 +264,18 @@ def test_the_figures_are_what_they_are_called() -> None:
 
 def test_the_command_line(tiny_checkpoint: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
-    done = run("verify", bundle, "--against", tiny_checkpoint)
+    done = run_warm("verify", bundle, "--against", tiny_checkpoint)
     assert done.returncode == 0, done.stderr
     assert "next token: KL divergence" in done.stdout
     assert "bits a weight" in run("inspect", bundle).stdout
-    done = run("verify", bundle, "--against", tiny_checkpoint, "--json", "--limit", "kl_mean=1e-9")
+    done = run_warm(
+        "verify", bundle, "--against", tiny_checkpoint, "--json", "--limit", "kl_mean=1e-9"
+    )
     assert done.returncode == 1
     assert json.loads(done.stdout)["kl_mean"] > 0
     assert "kl_mean is" in done.stderr.splitlines()[-1]
     for wrong in (["--limit", "kl_mean"], ["--images", tmp_path]):
-        refusal(run("verify", bundle, "--against", tiny_checkpoint, *wrong), 2)
+        refusal(run_warm("verify", bundle, "--against", tiny_checkpoint, *wrong), 2)
 
 
 def test_a_damaged_bundle_is_not_compared(

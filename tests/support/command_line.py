@@ -4,6 +4,10 @@ import os
 import subprocess
 import sys
 
+import warm_process
+
+LOOK = {"COLUMNS": "200", "NO_COLOR": "1"}
+
 
 def run(
     *arguments: object, stdin: str = "", **environment: str
@@ -14,8 +18,13 @@ def run(
         capture_output=True,
         text=True,
         encoding="utf-8",
-        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **environment},
+        env={**os.environ, **LOOK, **environment},
     )
+
+
+def run_warm(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The same with torch imported from the start, for verbs that import it."""
+    return warm_process.run("-m", "llava_edge", *arguments, **LOOK)
 
 
 def refusal(result: subprocess.CompletedProcess[str], code: int = 1) -> str:

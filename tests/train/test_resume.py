@@ -2,11 +2,11 @@
 
 import json
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import warm_process
 from places import SUPPORT
 from safetensors.torch import load_file
 from tiny_training import write_recipe
@@ -51,8 +51,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("place", PLACES)
 def test_killed_and_resumed(place: str, uninterrupted: Path, tmp_path: Path) -> None:
     recipe = recipe_in(tmp_path / "killed")
-    command = [sys.executable, str(KILLED), str(recipe), PLACES[place][0], str(PLACES[place][1])]
-    killed = subprocess.run(command, capture_output=True, text=True)
+    killed = warm_process.run(KILLED, recipe, *PLACES[place])
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     train(recipe, resume=True)
     run = recipe.parent / "run"

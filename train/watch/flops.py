@@ -8,6 +8,7 @@ computes again is not counted.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import nn
@@ -91,6 +92,7 @@ def known_peak(name: str) -> float | None:
     return next((peak for known, peak in BF16_PEAKS.items() if re.fullmatch(known, name)), None)
 
 
+@cache
 def _measured_peak(device: torch.device, dtype: torch.dtype) -> float:
     size = MEASURED_SIZE[device.type]
     matrix = torch.ones(size, size, device=device, dtype=dtype)

@@ -1,35 +1,24 @@
 """The campaign on a machine with a GPU, whose way is gone here at tiny size on the CPU."""
 
-import ctypes
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
-import gguf
-import numpy as np
 import pytest
-from places import SUPPORT
 
 from llava_edge.bench.gpu.beside_trainer import training_findings
 from llava_edge.bench.gpu.campaign import IMITATED, Campaign, open_folder
-from llava_edge.bench.gpu.campaign_report import CampaignReport, as_table, report
+from llava_edge.bench.gpu.campaign_report import CampaignReport, as_table
 from llava_edge.bench.gpu.ceilings import COPY, PRODUCT
 from llava_edge.bench.gpu.decoder_speed import EAGER, RECORDED
-from llava_edge.bench.gpu.findings import Finding, PartOutcome, read_outcome
-from llava_edge.bench.gpu.goals import goals
-from llava_edge.bench.gpu.memory_stages import held
+from llava_edge.bench.gpu.findings import PartOutcome, read_outcome
 from llava_edge.bench.gpu.models import open_on
 from llava_edge.bench.gpu.part_process import find_function
-from llava_edge.bench.gpu.parts import PACKAGE, CampaignPart, all_parts, choose, left_for_later
-from llava_edge.bench.gpu.random_gguf import write_random_gguf
-from llava_edge.bench.gpu.run_parts import ENDING, run_parts
+from llava_edge.bench.gpu.parts import PACKAGE, all_parts, choose
+from llava_edge.bench.gpu.run_parts import ENDING
 from llava_edge.bench.machine_info import describe_machine
-from llava_edge.bench.random_checkpoint import SHAPES
 from llava_edge.bench.roofline import roofline
 from llava_edge.bench.summary import Ratio
 from llava_edge.bench.training.meter import MeteredBlock
@@ -41,10 +30,10 @@ from llava_edge.bench.training.training_results import (
     figures,
 )
 from llava_edge.core.strict import parse
-from llava_edge.errors import DeviceError, UsageError
+from llava_edge.errors import UsageError
 from llava_edge.runtime.devices.device import CPU
 
-# Training beside a plain Trainer is test_training.py's; qlora goes the way of the other recipe.
+# Beside a plain Trainer is test_compare_training.py's; qlora goes the way of the other recipe.
 ELSEWHERE = ("training-v1.5-lora", "training-qlora", "kernels-qlora")
 
 
@@ -194,134 +183,6 @@ def test_a_folder_of_another_campaign_is_refused(folder: Path) -> None:
         open_folder(Campaign(folder))
 
 
-@pytest.fixture
-def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Campaign:
-    """Empty; its parts are those of gpu_parts.py."""
-    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
-    monkeypatch.setattr("llava_edge.bench.gpu.parts.SHORTEST", 1)
-    return Campaign(tmp_path, "tiny", "cpu")
-
-
-def part(name: str, **changes: object) -> CampaignPart:
-    made = CampaignPart(name, f"what becomes of {name}", f"gpu_parts:{name}", seconds=1)
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-def go(
-    campaign: Campaign, *parts: CampaignPart, seconds: float = 3600, again: bool = False
-) -> list[str]:
-    told: list[str] = []
-    run_parts(campaign, parts, seconds, again=again, tell=told.append)
-    return told
-
-
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        ("crash", "ended by SIGSEGV"),
-        ("vanish", "ended with status 3"),
-        ("refuse", "The GPU is gone; look for it."),
-        ("stumble", "KeyError: 'absent'"),
-    ],
-)
-def test_a_part_that_fails_is_a_row_and_the_next_one_runs(
-    campaign: Campaign, name: str, why: str
-) -> None:
-    parts = part(name), part("quick")
-    go(campaign, *parts)
-    failed = outcome(campaign.folder, name)
-    assert failed.state == "failed" and why in failed.left_out[-1].why
-    assert [one.name for one in failed.findings] == ["before"]  # is kept
-    assert outcome(campaign.folder, "quick").state == "done"
-    assert left_for_later(campaign, parts) == []
-    table = as_table(report(campaign, parts))
-    assert why in table and "nobody asked" in table
-
-
-def test_what_is_settled_runs_again_only_when_asked(campaign: Campaign) -> None:
-    whole = part("whole", call="gpu_parts:needed")
-    parts = part("stumble"), part("quick"), whole
-    assert len(go(campaign, *parts)) == 6
-    assert go(campaign, *parts) == []
-    told = go(campaign, *parts, again=True)
-    assert [line.partition(":")[0] for line in told[::2]] == ["stumble", "quick"]
-
-
-def test_a_part_that_hangs_is_ended(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llava_edge.bench.gpu.run_parts.LEAST", 3)
-    go(campaign, part("hang"))
-    found = outcome(campaign.folder, "hang")
-    assert found.state == "failed" and "had not ended after 3 s" in found.left_out[-1].why
-    assert gone(campaign)
-
-
-def test_a_part_that_the_time_cuts_off_is_left_for_the_next_call(campaign: Campaign) -> None:
-    parts = part("quick"), part("hang")
-    start = time.monotonic()
-    go(campaign, *parts, seconds=ENDING + 5)
-    assert time.monotonic() - start < ENDING + 5
-    found = outcome(campaign.folder, "hang")
-    assert found.state == "begun" and [one.name for one in found.findings] == ["before"]
-    assert left_for_later(campaign, parts) == [parts[1]] and gone(campaign)
-    assert "it was cut off" in as_table(report(campaign, parts))
-
-
-def test_no_part_is_begun_that_does_not_fit(campaign: Campaign) -> None:
-    long, short = part("refuse", seconds=1000), part("quick")
-    go(campaign, long, short, seconds=ENDING + 20)
-    assert campaign.outcome("refuse") is None
-    assert outcome(campaign.folder, "quick").state == "done"
-    assert left_for_later(campaign, [long, short]) == [long]
-
-
-def test_a_part_waits_for_what_it_opens(campaign: Campaign) -> None:
-    opens, makes = part("quick", needs=("made",)), part("needed", makes=("made",), seconds=1000)
-    assert go(campaign, opens, makes, seconds=ENDING + 20) == []
-    assert left_for_later(campaign, [opens, makes]) == [opens, makes]
-    assert left_for_later(campaign, [opens]) == []
-    assert "the bundle made, which it opens, has not been made" in as_table(
-        report(campaign, [opens])
-    )
-    go(campaign, makes, opens)
-    assert outcome(campaign.folder, "quick").state == "done"
-    (campaign.models / "made-bundle").rmdir()  # another machine: it is made once more
-    assert left_for_later(campaign, [makes]) == [makes]
-
-
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="POSIX only")
-def test_a_campaign_that_is_killed_takes_its_part_along(campaign: Campaign) -> None:
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from pathlib import Path\n"
-        "from test_gpu import Campaign, go, part\n"
-        "go(Campaign(Path(sys.argv[1]), 'tiny', 'cpu'), part('hang'))\n"
-    )
-    words = [sys.executable, "-c", code, str(campaign.folder), str(Path(__file__).parent)]
-    with subprocess.Popen(words) as process:
-        while not (campaign.folder / "pid").exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-    assert gone(campaign)
-    go(campaign, part("hang", call="gpu_parts:quick"))  # which is run again
-    assert outcome(campaign.folder, "hang").state == "done"
-
-
-def gone(campaign: Campaign) -> bool:
-    """Whether the process of `hang` has ended, soon."""
-    pid = int((campaign.folder / "pid").read_text())
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        status = Path(f"/proc/{pid}/stat")
-        if status.exists() and status.read_text().split()[2] == "Z":  # ended, and nobody has asked
-            return True
-        time.sleep(0.1)
-    return False
-
-
 def test_without_a_gpu_a_sentence_says_so(tmp_path: Path) -> None:
     result = command("--out", tmp_path / "out")
     assert result.returncode == 1 and result.stdout == ""
@@ -356,42 +217,6 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         read_outcome(tmp_path / "a.json")
 
 
-def test_goals_are_met_or_missed() -> None:
-    def of(part: str, *findings: Finding) -> PartOutcome:
-        return PartOutcome(part, "done", findings=findings)
-
-    slow_card = of("limits", Finding(COPY, 1000.0, "GB/s"))
-    fast_card = of("limits", Finding(COPY, 3000.0, "GB/s"))
-    decode = of("decode-7b", Finding(RECORDED, 10.0, "ms", at=600, least=6.5))
-    prefill = of(
-        "prefill-7b",
-        Finding("prefill", 10.0, "ms", at=64, least=1.0),  # too short to be judged
-        Finding("prefill", 10.0, "ms", at=1024, least=5.0),
-    )
-    peers = of(
-        "peers-7b",
-        Finding("decode: llama.cpp, Q4_0", 9.0, "ms", ratio=Ratio(0.9, 0.8, 1.0)),
-        Finding("decode: transformers, float16", 9.0, "ms", ratio=Ratio(0.5, 0.5, 0.5)),
-    )
-    training = of("training-qlora", Finding("MFU: ours", 41.0, "%"))
-    outcomes = {one.part: one for one in (fast_card, decode, prefill, peers, training)}
-    assert [goal.met for goal in goals(outcomes)] == [True, True, False, True]
-    assert next(goal.met for goal in goals(outcomes | {"limits": slow_card})) is False
-    assert goals({}) == []
-
-
-def test_a_random_gguf_has_the_shapes_matrices(tmp_path: Path) -> None:
-    shape = SHAPES["tiny-shared"]
-    write_random_gguf(tmp_path / "a.gguf", shape)
-    tensors = {one.name: one for one in gguf.GGUFReader(tmp_path / "a.gguf").tensors}
-    assert len(tensors) == 3 + 9 * shape.layers
-    keys = tensors["blk.1.attn_k.weight"]
-    matrix = gguf.dequantize(keys.data, keys.tensor_type)
-    assert matrix.shape == (shape.hidden // shape.heads * shape.kv_heads, shape.hidden)
-    assert np.isfinite(matrix).all() and 0.01 < matrix.std() < 0.04
-    assert len(np.unique(matrix, axis=0)) == len(matrix)
-
-
 def test_the_roofline_of_a_gpu_is_of_16_bits(tiny_bundle: Path) -> None:
     model = open_on(tiny_bundle, IMITATED, 64)
     roof = roofline(model, 1e9, floats=1e9, whole_numbers=4e9)
@@ -399,23 +224,3 @@ def test_the_roofline_of_a_gpu_is_of_16_bits(tiny_bundle: Path) -> None:
     row = 2 * decoder.num_layers * decoder.num_kv_heads * decoder.head_dim * 2
     assert roof.decode(100) - roof.decode(0) == pytest.approx(100 * row / 1e9)
     assert roof.products == roof.floats
-
-
-def test_memory_is_held_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[str] = []
-
-    class Driver:
-        def __getattr__(self, name: str) -> object:
-            def call(*arguments: object) -> int:
-                called.append(name)
-                return 2 if name == "cuMemAlloc_v2" and arguments[1].value > 10**9 else 0  # type: ignore[attr-defined]
-
-            return call
-
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver())
-    with held(10**9):
-        assert "cuMemAlloc_v2" in called and "cuMemFree_v2" not in called
-    assert "cuMemFree_v2" in called
-    with pytest.raises(DeviceError, match="2 GB of the GPU's memory could not be held"):
-        with held(2 * 10**9):
-            pass

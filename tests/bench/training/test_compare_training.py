@@ -3,11 +3,11 @@
 import io
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run_warm
 from rich.console import Console
 from tiny_training import write_recipe
 
@@ -129,8 +129,7 @@ def test_candidates_learn_the_same_parts(recipe: Path, tmp_path: Path) -> None:
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "llava_edge", "bench", "training", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
+    return run_warm("bench", "training", *arguments)
 
 
 def test_the_command(recipe: Path, tmp_path: Path) -> None:
