@@ -1,4 +1,4 @@
-"""A process that answers a line of JSON with another; between requests it is stopped."""
+"""A process that answers each line of JSON with another, and is stopped between requests."""
 
 import json
 import os
@@ -14,10 +14,10 @@ CAN_STOP = hasattr(signal, "SIGSTOP")  # not on Windows
 
 
 class WorkerProcess:
-    """Runs a module with `settings` (of JSON) as its argument, whose first answer is `greeting`.
+    """Runs a module with `settings` as its JSON argument; its first answer is `greeting`.
 
-    One that is not asked is stopped, since threads that wait for work may spin on the cores that
-    another needs. Raises LlavaEdgeError where it fails, which ends in `advice`.
+    While it is not asked it is stopped, since threads that wait for work may spin on cores that
+    another process needs. Raises LlavaEdgeError if it fails, a sentence that ends in `advice`.
     """
 
     def __init__(self, name: str, module: str, settings: object, advice: str) -> None:
@@ -49,7 +49,7 @@ class WorkerProcess:
     def _receive(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        found: dict[str, Any] = json.loads(line) if line else {"error": "its process has died"}
+        found: dict[str, Any] = json.loads(line) if line else {"error": "its process ended"}
         if "error" in found:
             self.close()
             reason = found["error"].rstrip(".")
@@ -64,13 +64,13 @@ class WorkerProcess:
 
 
 def take_stdout() -> TextIO:
-    """In the worker: stdout for answers alone, since what libraries print is none."""
+    """In the worker: a stream for answers; what libraries print goes to stderr from now on."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     return out
 
 
 def send_error(error: Exception, out: TextIO) -> None:
-    """In the worker: the last answer, that it failed and why."""
+    """In the worker: say as the last answer that it failed, and why."""
     reason = " ".join(str(error).split()) or type(error).__name__
     print(json.dumps({"error": reason}), file=out)

@@ -325,7 +325,7 @@ def gone(campaign: Campaign) -> bool:
 def test_without_a_gpu_a_sentence_says_so(tmp_path: Path) -> None:
     result = command("--out", tmp_path / "out")
     assert result.returncode == 1 and result.stdout == ""
-    assert "There is no GPU to ask" in result.stderr and len(result.stderr.splitlines()) == 1
+    assert "There is no GPU to measure" in result.stderr and len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -334,7 +334,7 @@ def test_without_a_gpu_a_sentence_says_so(tmp_path: Path) -> None:
     [
         ("", "--out"),
         ("--out x --device cpu", "--size tiny"),
-        ("--out x --parts limits,dance", '"dance" is no part'),
+        ("--out x --parts limits,dance", '"dance" is not a part'),
     ],
 )
 def test_refusals(options: str, said: str) -> None:
