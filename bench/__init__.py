@@ -1,1 +1,1 @@
-"""How fast a bundle is, and how good."""
+"""Measures how fast and how good a bundle is, and how fast training is."""

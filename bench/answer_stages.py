@@ -1,4 +1,4 @@
-"""One run through all stages of answering about a picture."""
+"""The stages of an answer about a picture, each of which is timed."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ class StageTime:
 
 @dataclass(frozen=True)
 class AnswerPlan:
-    """What a run goes through."""
+    """What a run asks, and how often it decodes."""
 
     images: Sequence[Path]
     prompt: str
@@ -44,7 +44,7 @@ class AnswerPlan:
 
 
 def run_through(model: Llava, plan: AnswerPlan, number: int) -> Iterator[StageTime]:
-    """Every stage once, decode once for each token; `number` tells the runs' pictures apart."""
+    """Time every stage once, and decode once a token; runs of other numbers have other pictures."""
     path = plan.images[number % len(plan.images)]
     pictures = (unseen(path, 4 * number + index) for index in count())
     yield StageTime("load", _load(model), "load")
@@ -54,7 +54,7 @@ def run_through(model: Llava, plan: AnswerPlan, number: int) -> Iterator[StageTi
 
 
 def questions(model: Llava, pictures: Iterator[bytes], prompt: str) -> Iterator[StageTime]:
-    """The stages with pictures, four of which are taken."""
+    """The stages that ask about pictures; they take four of them."""
     yield from _picture(model, next(pictures))
     yield from _question(model, next(pictures), prompt)
     yield from _conversation(model, [next(pictures), next(pictures)], prompt)
@@ -65,14 +65,14 @@ def _load(model: Llava) -> float:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise LlavaEdgeError(
-            f"Loading {model.path} in a process of its own failed "
-            f"({done.stderr.strip().rpartition(chr(10))[2]}); load it with `llava-edge chat` first."
+            f"Loading {model.path} in a new process failed "
+            f"({done.stderr.strip().rpartition(chr(10))[2]}); see what `llava-edge chat` says."
         )
     return float(done.stdout)
 
 
 def _picture(model: Llava, picture: bytes) -> Iterator[StageTime]:
-    """Decoding and preprocessing, then the rest of what encode_image does."""
+    """Time decoding and preprocessing, then the rest of encode_image."""
     preparing, tiles = timed(lambda: len(pixels(model, picture)))
     encoding, _ = timed(lambda: model.encode_image(picture))
     yield StageTime("picture decode, preprocess", preparing, "picture")
@@ -87,7 +87,7 @@ def _question(model: Llava, picture: bytes, prompt: str) -> Iterator[StageTime]:
 
 
 def _conversation(model: Llava, pictures: list[bytes], prompt: str) -> Iterator[StageTime]:
-    """After a first answer, a question about the same picture and then about another."""
+    """Ask again about the same picture, and then about another one."""
     chat = model.chat()
     ask(chat, prompt, pictures[0], tokens=8)
     _, timings = ask(chat, FOLLOW_UP, tokens=8)
@@ -97,7 +97,7 @@ def _conversation(model: Llava, pictures: list[bytes], prompt: str) -> Iterator[
 
 
 def decode(model: Llava, context: int, tokens: int) -> Iterator[StageTime]:
-    """Read random ids, then go on greedily; a token's time includes its choice."""
+    """Time reading random ids, then decoding greedily; a token's time includes its choice."""
     random = np.random.default_rng(context)
     ids = random.integers(0, model.config.decoder.vocab_size, context).tolist()
     reader = TokenReader(model)

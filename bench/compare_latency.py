@@ -34,6 +34,6 @@ def warning(first: Latency, second: Latency) -> str | None:
         if one != other:
             return (
                 f"The files come from different machines ({name}: {one} and {other}), so their "
-                "ratios say little about the code; measure both on one."
+                "ratios say little about the code; measure both on one machine."
             )
     return None

@@ -1,9 +1,9 @@
-"""What an export costs: seconds, the most memory at once, and the bytes that it wrote.
+"""What an export costs: seconds, peak memory, and the bytes that it writes.
 
     python -m llava_edge.bench.export_cost CHECKPOINT [OPTION ...]
 
-Options are those of `llava-edge export`; the bundle is removed again. It is not verified, since
-that takes the original in memory.
+Options are those of `llava-edge export`. The bundle is removed again, and it is not verified, since
+that would need the original in memory.
 """
 
 import json

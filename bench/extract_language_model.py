@@ -1,4 +1,4 @@
-"""Write the language model of a LLaVA checkpoint alone, for tools that know nothing of pictures.
+"""Write only the language model of a LLaVA checkpoint, for tools that do not know pictures.
 
     python -m llava_edge.bench.extract_language_model CHECKPOINT OUT [--base MODEL]
 
@@ -26,7 +26,7 @@ def write_language_model(checkpoint: str, out: Path, base: str | None = None) ->
     from llava_edge.export.reference_config import text_config
 
     if out.exists():
-        raise UsageError(f"{out} exists already; name a folder that does not.")
+        raise UsageError(f"{out} already exists; name a folder that does not.")
     opened = open_checkpoint(checkpoint, base=base)
     out.mkdir(parents=True)
     tensors = {
@@ -48,7 +48,7 @@ def main(
         str | None, typer.Option(help="Language model that an adapter was trained on.")
     ] = None,
 ) -> None:
-    """Write the language model of a LLaVA checkpoint alone."""
+    """Write only the language model of a LLaVA checkpoint."""
     write_language_model(checkpoint, out, base)
 
 

@@ -2,10 +2,9 @@
 
     llava-edge bench latency BUNDLE --image photo.jpg
 
-A warm-up run is left out, and each run goes through all stages, so that what disturbs the machine
-disturbs them alike. Loading is measured in a process of its own, onnxruntime's import included; its
-files are in the system's cache by then. Each picture has a box painted on, so that the encoder has
-not seen it.
+A warm-up run is left out. Each run goes through all stages, so that a disturbance meets them alike.
+Loading is measured in a new process, with the import of onnxruntime, while the files are in the
+system's cache. Each picture has a box painted on it, so that the encoder has not seen it before.
 """
 
 import json
@@ -34,18 +33,18 @@ from llava_edge.runtime.model import Llava
 
 @dataclass(frozen=True)
 class TimedStage:
-    """Seconds that a stage took, and the least that the machine's limits allow where known."""
+    """Seconds that a stage took, and the fewest that the machine's limits allow, where known."""
 
     name: str
     kind: StageKind
-    amount: int  # as a Sample's
+    amount: int  # as a StageTime's
     seconds: Summary
     least: float | None = None
 
 
 @dataclass(frozen=True)
 class Latency:
-    """A bundle's latency on a machine; memory in bytes, the benchmark's own included."""
+    """A bundle's latency on a machine; memory in bytes, with that of the benchmark itself."""
 
     bundle: str
     date: str
@@ -92,7 +91,7 @@ def latency(
 
 
 def read_latency(path: Path) -> Latency:
-    """A file that --json-out wrote; raises UsageError where it is none."""
+    """Read a file of --json-out; raises UsageError for any other file."""
     try:
         return parse(Latency, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
@@ -103,7 +102,7 @@ def read_latency(path: Path) -> Latency:
 
 
 def as_json(latency: Latency) -> str:
-    """One line for programs."""
+    """The result as one line of JSON."""
     return json.dumps(asdict(latency))
 
 
@@ -127,7 +126,7 @@ def _roofline(model: Llava, limits: Limits | None) -> Roofline | None:
 
 
 def summed_up(samples: Iterable[StageTime], roof: Roofline | None) -> Iterable[TimedStage]:
-    """The samples of each stage in a few numbers, beside the least that is possible."""
+    """Summarize the samples of each stage, with its roofline where one is given."""
     by_name: dict[str, list[StageTime]] = defaultdict(list)
     for sample in samples:
         by_name[sample.name].append(sample)

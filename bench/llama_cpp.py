@@ -1,4 +1,4 @@
-"""llama.cpp through llama-cpp-python, fed with ids and with the rows of pictures."""
+"""llama.cpp, through llama-cpp-python: it reads ids and image embeddings."""
 
 import ctypes
 from pathlib import Path
@@ -13,7 +13,7 @@ FILE_TYPES = {"Q4_0": 2, "Q4_K_M": 15, "Q8_0": 7}  # llama.cpp's numbers for the
 
 
 def library() -> Any:
-    """llama_cpp, silent; raises LlavaEdgeError where it is not installed."""
+    """Import llama_cpp and silence it; raises LlavaEdgeError where it is not installed."""
     try:
         import llama_cpp as cpp
     except ModuleNotFoundError as error:
@@ -25,7 +25,7 @@ def library() -> Any:
 
 
 def quantize(gguf: Path, kind: str, folder: Path) -> Path:
-    """Let llama.cpp make a file of this kind from a float32 one; raises LlavaEdgeError."""
+    """Let llama.cpp quantize a float32 file to this kind; raises LlavaEdgeError."""
     cpp = library()
     path = folder / f"{kind}.gguf"
     parameters = cpp.llama_model_quantize_default_params()
@@ -72,9 +72,9 @@ class LlamaCpp:
         self._position = 0
 
     def read(self, given: list[int] | Floats, *, every: bool = False) -> Floats:
-        """Append ids or rows [S, D]; the logits [P, V] after the last, or after every one.
+        """Append ids or rows [S, D] -> logits [P, V] after the last, or after every one.
 
-        They are overwritten by the next call.
+        The next call overwrites them.
         """
         cpp, count = self._cpp, len(given)
         batch = cpp.llama_batch_init(count, 0 if isinstance(given, list) else given.shape[1], 1)
@@ -93,7 +93,9 @@ class LlamaCpp:
         code = cpp.llama_decode(self._model.ctx, batch)
         cpp.llama_batch_free(batch)
         if code:
-            raise LlavaEdgeError(f"llama.cpp refused a batch of {count} rows (code {code}).")
+            raise LlavaEdgeError(
+                f"llama.cpp did not read {count} tokens (code {code}); give it a larger context."
+            )
         self._position += count
         pointer = cpp.llama_get_logits(self._model.ctx)
         shape = (count if every else 1, self._model.n_vocab())
@@ -101,9 +103,9 @@ class LlamaCpp:
         return logits
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Free its memory."""
         self._model.close()
 
 
-# Takes llama.cpp's log, which nobody asked for.
+# Receives llama.cpp's log, and drops it.
 _SILENT = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)

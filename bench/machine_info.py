@@ -1,4 +1,4 @@
-"""What ran a benchmark: processor, memory, accelerator and versions."""
+"""The machine that ran a benchmark: processor, memory, accelerator and versions."""
 
 import platform
 import shutil
@@ -25,7 +25,7 @@ INSTRUCTIONS = {  # numpy's name for them, and the usual one; the widest first
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine, and what of it a model really used."""
+    """A machine, and what a model really used of it."""
 
     cpu: str
     threads: int
@@ -56,7 +56,7 @@ def describe_machine(device: Device) -> Machine:
 
 
 def instructions() -> str | None:
-    """The widest instructions that this processor has of those that kernels are written for."""
+    """The widest instructions of this processor that kernels are written for."""
     try:
         from numpy._core._multiarray_umath import __cpu_features__ as found
     except ImportError:  # numpy 1
@@ -70,7 +70,7 @@ def threads(device: Device) -> int:
 
 
 def gpu_memory(device: Device) -> int | None:
-    """Bytes taken on the GPU, by whomever; None where none is used or its driver is silent."""
+    """Bytes that all programs take on the GPU; None without a GPU or an answer of its driver."""
     used = _nvidia("memory.used") if device.provider != CPU.provider else None
     return int(used) * 2**20 if used and used.isdigit() else None
 

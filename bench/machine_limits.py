@@ -1,7 +1,7 @@
 """How fast this machine reads memory and computes, at best.
 
-Memory: as many threads as the model uses each take numpy's maximum of an array of their own, which
-reads it once; together the arrays are four times the largest cache. Arithmetic: one large matrix
+Memory: as many threads as the model uses each take numpy's maximum of their own array, which reads
+it once; together the arrays are four times the largest cache. Arithmetic: one large matrix
 product in onnxruntime, in float32 and of 8-bit integers (what MatMulNBits computes with on a CPU).
 """
 
@@ -36,7 +36,7 @@ class Limits:
 
 
 def measure_limits(threads: int, *, array_bytes: int | None = None, side: int = SIDE) -> Limits:
-    """The limits of the CPU with so many threads; the arrays' size is set by the caches."""
+    """Measure the CPU with so many threads; by default the caches decide the size of the arrays."""
     return Limits(
         bandwidth=_bandwidth(threads, array_bytes or _beyond_caches()),
         float32=_operations("MatMul", side, threads),
@@ -70,7 +70,7 @@ def _operations(operator: str, side: int, threads: int) -> float:
 def _product(
     operator: str, b: npt.NDArray[np.generic], threads: int
 ) -> "onnxruntime.InferenceSession":
-    """A graph of one product with a constant, as weights are, so that it is packed beforehand."""
+    """A graph of one product with a constant, which is packed beforehand as weights are."""
     with needed_by("`llava-edge bench`", "bench"):
         from onnx import TensorProto, helper, numpy_helper
     onnxruntime = onnxruntime_library()

@@ -1,11 +1,11 @@
-"""What quantization costs: perplexities of bundles, and of llama.cpp's files of the same weights.
+"""What quantization costs: perplexities of bundles, and of the same weights in llama.cpp.
 
     python -m llava_edge.bench.perplexity BUNDLE [BUNDLE ...] --records answers.json --images folder
 
-The first bundle is what the others are compared with: give one that is not quantized. Its vision
-tower looks at the pictures for all, so that language models alone differ. With --gguf, a float32
-file that llama.cpp's converter wrote is quantized by llama.cpp (package llama-cpp-python) and asked
-too. The text is the language reference that comes with Python.
+The others are compared with the first bundle: give one that is not quantized. Its vision tower
+encodes the pictures for all of them, so that only the language models differ. --gguf names a
+float32 file of llama.cpp's converter, which llama.cpp (package llama-cpp-python) then quantizes and
+reads too. The text is the language reference that comes with Python.
 """
 
 import json
@@ -35,7 +35,7 @@ Score = Callable[[Sample, Floats | None], Floats]  # logits of a sample's target
 
 @dataclass(frozen=True)
 class Perplexity:
-    """Of one language model: the bytes of its weights, perplexities and their growth."""
+    """One language model: the size of its weights, its perplexities and their increase."""
 
     name: str
     megabytes: float
@@ -47,7 +47,7 @@ class Perplexity:
 
 @dataclass(frozen=True)
 class Questions:
-    """What every model is asked: windows of text, and answers with their pictures' rows."""
+    """What every model reads: windows of text, and answers with the rows of their pictures."""
 
     texts: Sequence[Sample]
     answers: Sequence[tuple[Sample, Floats | None]]
@@ -56,7 +56,7 @@ class Questions:
 def compare(
     bundles: Sequence[Path], data: Data | None, gguf: Path | None, kinds: Sequence[str]
 ) -> Iterator[Perplexity]:
-    """Ask every bundle, then llama.cpp with each kind of file made of `gguf`."""
+    """Ask every bundle, then llama.cpp with each kind of file made from `gguf`."""
     questions = _questions(bundles[0], data)
     first: Perplexity | None = None
     for bundle in bundles:
@@ -129,7 +129,7 @@ def _bundle(folder: Path) -> Iterator[tuple[Score, int]]:
 
 @contextmanager
 def _llama_cpp(gguf: Path, kind: str) -> Iterator[tuple[Score, int]]:
-    """A file of that kind in llama.cpp, fed with tokens and with the rows of pictures."""
+    """A file of that kind in llama.cpp, which reads tokens and the rows of pictures."""
     with TemporaryDirectory() as folder:
         path = quantize(gguf, kind, Path(folder))
         model = LlamaCpp(path, context=2048, batch=2048)
@@ -168,7 +168,7 @@ def main(
         typer.Option(help="What llama.cpp makes of it.", show_default="Q4_K_M, Q4_0"),
     ] = None,
 ) -> None:
-    """Print a table of perplexities, and last one JSON line."""
+    """Print a table of perplexities, and then one JSON line."""
     data = Data((records,), images or records.parent, limit) if records else None
     found = []
     print(f"{'':28} {'MB':>7} {'text':>17} {'answers':>17}")

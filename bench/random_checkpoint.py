@@ -1,9 +1,9 @@
-"""Write a random checkpoint of LLaVA's form, to measure what a model of that shape costs.
+"""Write a random LLaVA checkpoint, to measure what a model of its shape costs.
 
     python -m llava_edge.bench.random_checkpoint OUT [SHAPE]
 
-By default the shape is LLaVA-1.5-7B's, for which no 14 GB need be downloaded then; the answers are
-nonsense, of course. Numbers are drawn once and repeated, at another place in each tensor.
+By default the shape is LLaVA-1.5-7B's, which saves a download of 14 GB; its answers are nonsense.
+Numbers are drawn once and repeated, from another place on in each tensor.
 """
 
 import json
@@ -282,9 +282,9 @@ def _write_json(path: Path, content: object) -> None:
 
 def _main(out: Path, shape: str = "7b") -> None:
     if out.exists():
-        sys.exit(f"{out} exists already; name a folder that does not.")
+        sys.exit(f"{out} already exists; name a folder that does not.")
     if shape not in SHAPES:
-        sys.exit(f'"{shape}" is no shape; give one of {", ".join(SHAPES)}.')
+        sys.exit(f'"{shape}" is not a shape; give one of {", ".join(SHAPES)}.')
     write_random_checkpoint(out, SHAPES[shape])
 
 

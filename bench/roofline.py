@@ -1,12 +1,12 @@
-"""The least that a stage can take on this machine, by the bytes it reads and its arithmetic.
+"""The shortest time that a stage can take on this machine, by its bytes and its arithmetic.
 
 Decode reads the language model's weights (scales, zero points and head included, as they lie in the
 bundle) and the KV cache once a token: bytes / bandwidth. Prefill and the vision tower compute:
 operations / peak, two for each weight and row, attention's products added.
 
-Not in it: norms, activations, rotary embeddings and sampling; that the CPU's graphs hold scales in
-float32 once loaded; reading weights during prefill; and caches: where the weights fit in the
-largest one, decode may be faster than memory allows, with a share above 100 %.
+Not counted: norms, activations, rotary embeddings and sampling; that graphs for CPUs hold scales in
+float32 once they are loaded; reading weights during prefill; and caches: where the weights fit in
+the largest one, decode may be faster than memory allows, with a share above 100%.
 """
 
 import json
@@ -30,7 +30,7 @@ PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulInteger", "MatMulNBits")
 
 @dataclass(frozen=True)
 class Roofline:
-    """What a bundle reads and computes, beside what the machine can."""
+    """What a bundle reads and computes, and how fast the machine can do that."""
 
     model: Llava
     bandwidth: float  # bytes a second
@@ -41,21 +41,21 @@ class Roofline:
 
     @cached_property
     def tile_operations(self) -> int:
-        """Of vision tower and projector, for a tile; the graph runs once, on the CPU, for that."""
+        """Of vision tower and projector for a tile; the graph runs once on the CPU to count."""
         return _tile_operations(self.model)
 
     def least(self, kind: str, amount: int) -> float | None:
-        """Seconds of a stage (see stages.Sample) at best, None where that is not known."""
+        """The fewest seconds of such a StageTime; None where that is not known."""
         of_kind = {"decode": self.decode, "prefill": self.prefill, "encode": self.encode}.get(kind)
         return of_kind(amount) if of_kind else None
 
     def decode(self, context: int) -> float:
-        """Seconds a token after `context` tokens."""
+        """Seconds for a token after `context` tokens."""
         cached = context * expected_memory(self.model.config, self.model.device).kv_cache_per_token
         return (self.decoder_bytes + cached) / self.bandwidth
 
     def prefill(self, tokens: int) -> float:
-        """Seconds for tokens from the first on, with the logits of the last."""
+        """Seconds to read so many tokens into an empty cache, with the logits of the last."""
         config = self.model.config
         decoder = config.decoder
         head = decoder.vocab_size * decoder.hidden_size
@@ -72,10 +72,10 @@ class Roofline:
 def roofline(
     model: Llava, bandwidth: float, *, floats: float, whole_numbers: float | None = None
 ) -> Roofline:
-    """What a bundle reads and computes.
+    """The roofline of a bundle.
 
     `bandwidth` is in bytes a second; `floats` are operations a second in the type that the graphs
-    compute in, `whole_numbers` the same of 8-bit integers, where a decoder's products are of them.
+    compute in, `whole_numbers` those in 8-bit integers, where a decoder multiplies in them.
     """
     with needed_by("`llava-edge bench`", "bench"):
         import onnx
@@ -109,7 +109,7 @@ def _external(tensor: Any) -> dict[str, int]:
 
 
 def _tile_operations(model: Llava) -> int:
-    """Counted from the shapes that onnxruntime's profile of the unoptimized graph shows."""
+    """Counted from the shapes in onnxruntime's profile of the unoptimized graph."""
     onnxruntime = onnxruntime_library()
     side = model.config.vision.image.size
     with TemporaryDirectory() as folder:
@@ -128,7 +128,7 @@ def _tile_operations(model: Llava) -> int:
 
 
 def _node_operations(node: dict[str, Any]) -> int:
-    """Of one node; 0 for what multiplies no matrices."""
+    """Operations of one node; 0 where it multiplies no matrices."""
     kind = node.get("op_name")
     if kind not in (*PRODUCTS, "Conv", "ConvInteger", "MultiHeadAttention"):
         return 0
@@ -141,5 +141,5 @@ def _node_operations(node: dict[str, Any]) -> int:
 
 
 def _shapes(listed: list[dict[str, list[int]]]) -> list[list[int]]:
-    """As the profile lists them, a type before each."""
+    """The shapes of a list in the profile, which has a type before each."""
     return [shape for entry in listed for shape in entry.values()]

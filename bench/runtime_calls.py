@@ -27,20 +27,20 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
 
 
 def open_bundle(bundle: Path | None, device: str, context: int | None = None) -> Llava:
-    """A bundle, loaded."""
+    """Load a bundle."""
     return load(bundle, device, context=context)
 
 
 def ask(
     asked: Llava | Chat, prompt: str, image: Images = None, *, tokens: int
 ) -> tuple[str, Timings]:
-    """The whole answer of a model or of a conversation, and its timings."""
+    """The whole answer of a model or a chat, and its timings."""
     pieces = list(asked.stream(prompt, image, Options(max_tokens=tokens)))
     return "".join(piece.text for piece in pieces), pieces[-1].timings
 
 
 def pixels(model: Llava, picture: bytes) -> Floats:
-    """Decode a picture and make of it what the vision tower sees: [n, 3, H, W]."""
+    """Decode and preprocess a picture -> what the vision tower sees, [n, 3, H, W]."""
     tiles, image = model.config.vision.tiles, model.config.vision.image
     decoded = load_picture(picture)
     return cut(decoded, image, tiles) if tiles else preprocess(decoded, image)[None]
@@ -59,7 +59,7 @@ def unseen(path: Path, number: int) -> bytes:
 
 
 class TokenReader:
-    """The language model alone: it reads ids and says which is the likeliest next."""
+    """The language model alone: it reads ids and tells the likeliest next one."""
 
     def __init__(self, model: Llava) -> None:
         self._cache = PrefixCache(model.decoder)
@@ -69,7 +69,7 @@ class TokenReader:
         self._cache.cut(0)
 
     def read(self, ids: list[int]) -> int:
-        """Append ids to the KV cache, in chunks as a prompt is; the likeliest id after them."""
+        """Append ids to the KV cache, in chunks as for a prompt -> the likeliest id after them."""
         cache = self._cache
         if len(ids) == 1:
             return cache.top(ids[0]).id

@@ -1,4 +1,4 @@
-"""Many measurements of one thing, in a few numbers."""
+"""Summaries of measurements, and ratios between them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

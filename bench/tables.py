@@ -1,4 +1,4 @@
-"""Tables of what was measured, for people."""
+"""Tables of latencies, for people."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,9 @@ def latency_table(latency: Latency) -> Table:
         values = (seconds.median, seconds.p95, seconds.minimum)
         table.add_row(stage.name, *map(_ms, values), str(seconds.runs), *_bound(stage))
     table.caption_justify = "left"
-    table.caption = "\n".join((*describe(latency.machine), *_memory(latency), *_limits(latency)))
+    table.caption = "\n".join(
+        (*machine_lines(latency.machine), *_memory(latency), *_limits(latency))
+    )
     return table
 
 
@@ -35,14 +37,14 @@ def comparison_table(changes: Iterable[Change], first: str, second: str) -> Tabl
         table.add_row(change.name, *medians, f"{ratio.median:.2f}", spread)
     table.caption_justify = "left"
     table.caption = (
-        "ratio: second over first, below 1 where the second is faster; the spread compares the "
-        "quartiles, and where it holds 1 the files do not tell which is faster"
+        "ratio: second over first, below 1 if the second is faster; the spread compares the "
+        "quartiles, and if it contains 1 the files do not tell which is faster"
     )
     return table
 
 
-def describe(machine: Machine) -> list[str]:
-    """A machine in lines."""
+def machine_lines(machine: Machine) -> list[str]:
+    """What a table says about the machine, line by line."""
     memory = f", {machine.memory / 2**30:.0f} GiB" if machine.memory else ""
     gpu = f", {machine.gpu}" if machine.gpu else ""
     kind = f" ({machine.instructions})" if machine.instructions else ""

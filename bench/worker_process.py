@@ -1,4 +1,4 @@
-"""A process that answers a line of JSON with another; between requests it is stopped."""
+"""A process that answers each line of JSON with another, and is stopped between requests."""
 
 import json
 import os
@@ -13,10 +13,10 @@ from llava_edge.errors import LlavaEdgeError
 
 
 class WorkerProcess:
-    """Runs a module with `settings` (of JSON) as its argument, whose first answer is `greeting`.
+    """Runs a module with `settings` as its JSON argument; its first answer is `greeting`.
 
-    One that is not asked is stopped, since threads that wait for work may spin on the cores that
-    another needs. Raises LlavaEdgeError where it fails, which ends in `advice`.
+    While it is not asked it is stopped, since threads that wait for work may spin on cores that
+    another process needs. Raises LlavaEdgeError if it fails, a sentence that ends in `advice`.
     """
 
     def __init__(self, name: str, module: str, settings: object, advice: str) -> None:
@@ -46,7 +46,7 @@ class WorkerProcess:
 
     def _receive(self) -> dict[str, Any]:
         line = self._process.stdout.readline()
-        found: dict[str, Any] = json.loads(line) if line else {"error": "its process has died"}
+        found: dict[str, Any] = json.loads(line) if line else {"error": "its process ended"}
         if "error" in found:
             self.close()
             reason = found["error"].rstrip(".")
@@ -56,13 +56,13 @@ class WorkerProcess:
 
 
 def take_stdout() -> TextIO:
-    """In the worker: stdout for answers alone, since what libraries print is none."""
+    """In the worker: a stream for answers; what libraries print goes to stderr from now on."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     return out
 
 
 def send_error(error: Exception, out: TextIO) -> None:
-    """In the worker: the last answer, that it failed and why."""
+    """In the worker: say as the last answer that it failed, and why."""
     reason = " ".join(str(error).split()) or type(error).__name__
     print(json.dumps({"error": reason}), file=out)

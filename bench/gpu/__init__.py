@@ -1,1 +1,1 @@
-"""All that a machine with a GPU must be asked, in parts that go on after a stop."""
+"""A campaign of measurements on a GPU, in parts; it continues after a stop."""

@@ -1,4 +1,4 @@
-"""`python -m llava_edge.bench.gpu`: reads flags, runs the parts that fit and reports."""
+"""`python -m llava_edge.bench.gpu`: reads flags, runs parts while there is time, and reports."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,39 +24,40 @@ from llava_edge.runtime.devices.onnx_session import prepare
 
 def main(
     out: Annotated[
-        Path | None, typer.Option(help="The campaign's folder, in which it goes on.")
+        Path | None, typer.Option(help="The campaign's folder, in which it continues.")
     ] = None,
     size: Annotated[
         Literal["full", "tiny"], typer.Option(help="Of the models: 7B and 2B, or tiny ones.")
     ] = "full",
     device: Annotated[
-        Literal["cuda", "cpu"], typer.Option(help="cpu runs the GPU's graphs there, if tiny.")
+        Literal["cuda", "cpu"],
+        typer.Option(help="cpu runs the graphs for GPUs, at tiny size."),
     ] = "cuda",
-    seconds: Annotated[int, typer.Option(min=1, help="After which this call has ended.")] = 540,
+    seconds: Annotated[int, typer.Option(min=1, help="After this time the call ends.")] = 540,
     parts: Annotated[
         str | None, typer.Option(help="Some of them, with commas.", show_default="all")
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="A bundle for cpu and gpu to compare as well.")
+        Path | None, typer.Option(help="A bundle for cpu and gpu that is compared as well.")
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="What it was exported from.")] = None,
     base: Annotated[
         Path | None, typer.Option(help="Language model that an adapter was trained on.")
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Run what failed or left something out once more.")
+        bool, typer.Option("--again", help="Run once more what failed or left something out.")
     ] = False,
-    list_: Annotated[bool, typer.Option("--list", help="Say what the parts ask.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Print what the parts measure.")] = False,
 ) -> None:
-    """Ask a machine with a GPU everything, in parts; the same command goes on after a stop."""
+    """Measure everything on a GPU, in parts; the same command continues after a stop."""
     chosen = choose(parts)
     if list_:
         _list(chosen)
         return
     if out is None:
-        raise UsageError("No folder is given for what is measured; name one with --out.")
+        raise UsageError("No folder is given for the results; name one with --out.")
     if device == "cpu" and size == "full":
-        raise UsageError("The full size would take a CPU days; give --size tiny with --device cpu.")
+        raise UsageError("At full size a CPU would need days; give --size tiny with --device cpu.")
     given = (path.resolve() if path else None for path in (bundle, checkpoint, base))
     campaign = Campaign(out.resolve(), size, device, *given)
     _check_gpu(campaign)
@@ -79,7 +80,8 @@ def _check_gpu(campaign: Campaign) -> None:
         prepare(campaign.gpu)
     except DeviceError as error:
         raise DeviceError(
-            f"There is no GPU to ask: {error} `--device cpu --size tiny` tries the way there."
+            f"There is no GPU to measure: {error} `--device cpu --size tiny` tries the command "
+            "without one."
         ) from error
 
 

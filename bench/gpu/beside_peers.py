@@ -1,4 +1,4 @@
-"""The same shape in transformers and llama.cpp on the same GPU, in turns (see bench/peers)."""
+"""transformers and llama.cpp on the same GPU, in turns with llava-edge (see bench/peers)."""
 
 from collections.abc import Iterator
 from dataclasses import replace

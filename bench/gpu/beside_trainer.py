@@ -1,4 +1,4 @@
-"""Shipped recipes at the shape, and the demo's stage 2, in turns with a plain Trainer."""
+"""Stage 2 of shipped recipes and of the demo, in turns with a plain Trainer."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def measure(campaign: Campaign, recipe: str, name: str) -> Iterator[Finding | Le
 
 
 def trace(campaign: Campaign, recipe: str, name: str) -> Iterator[Finding | LeftOut]:
-    """The slowest kernels of a step of the same, as llava-edge trains it."""
+    """The slowest kernels of one step of this, as llava-edge trains it."""
     from llava_edge.bench.training.candidates import ours
     from llava_edge.bench.training.given import TrainingSettings, read
 
@@ -55,7 +55,7 @@ def trace(campaign: Campaign, recipe: str, name: str) -> Iterator[Finding | Left
 
 
 def _overrides(campaign: Campaign, recipe: str, name: str) -> tuple[str, ...]:
-    """What the recipe reads, in folders that are made here where they are missing."""
+    """Overrides that name what the recipe reads, which is made here if it is missing."""
     folder = campaign.models / f"training-{name}"
     if not (folder / "records.json").exists():
         _write(campaign, name, folder)
@@ -76,13 +76,13 @@ def _overrides(campaign: Campaign, recipe: str, name: str) -> tuple[str, ...]:
 
 
 def measure_demo(campaign: Campaign) -> Iterator[Finding | LeftOut]:
-    """Stage 2 of the demo's recipe, where its models and data were made."""
+    """Stage 2 of the demo's recipe, if its models and data were made."""
     from llava_edge.train.recipe import load_recipe
 
     if missing := load_recipe("emoji").missing:
         yield LeftOut(
             "the demo's stage 2",
-            f"{missing[0]} does not exist here; examples/emoji/README.md says how it is made",
+            f"{missing[0]} does not exist; examples/emoji/README.md says how to make it",
         )
         return
     yield from _compared(campaign, "emoji", tuple)
@@ -122,7 +122,7 @@ def training_findings(results: TrainingResults) -> Iterator[Finding]:
 
 
 def _write(campaign: Campaign, name: str, folder: Path) -> None:
-    """The models, the pictures and, last, the records."""
+    """Write the models, the pictures and, last, the records."""
     shutil.rmtree(folder, ignore_errors=True)
     shape = campaign.shape(name)
     write_random_tower(folder / "tower", shape)

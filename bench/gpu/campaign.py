@@ -1,4 +1,4 @@
-"""What is measured, where and with what: all that the parts of a campaign share."""
+"""What the parts of a campaign share: its folder, its device, and how much is measured."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +19,7 @@ IMITATED = replace(CPU, name="imitated", graph="gpu", separate=True, records=Tru
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much is measured: tokens, and how often."""
+    """How many tokens are measured, and how often."""
 
     contexts: tuple[int, ...]  # in the KV cache before decoding
     prompts: tuple[int, ...]  # prefilled
@@ -34,10 +34,10 @@ TINY = Amounts((8, 20, 40), (8, 16, 32), 4, 2, 1024)
 
 @dataclass(frozen=True)
 class Campaign:
-    """A folder that everything is written to, the size of the models, and what runs them.
+    """The folder that everything is written to, the size of the models, and what runs them.
 
-    `bundle` is one with graphs for cpu and gpu that was made before; `checkpoint` and `base` are
-    what it was exported from.
+    `bundle` was made before, with graphs for cpu and gpu; `checkpoint` and `base` are what it was
+    exported from.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class Campaign:
 
     @property
     def gpu(self) -> Device:
-        """What runs the graphs for GPUs."""
+        """The device that runs the graphs for GPUs."""
         return CUDA if self.device == "cuda" else IMITATED
 
     @property
@@ -63,24 +63,24 @@ class Campaign:
         return self.folder / "models"
 
     def shape(self, name: str) -> LlavaShape:
-        """Of a model by its name; at tiny size a small one stands for it."""
+        """A model's shape; at tiny size a small one stands for it."""
         return SHAPES[TINY_SHAPES.get(name, name) if self.size == "tiny" else name]
 
     def outcome_file(self, part: str) -> Path:
-        """Where a part's outcome stands."""
+        """The file of a part's outcome."""
         return self.folder / "parts" / f"{part}.json"
 
     def outcome(self, part: str) -> PartOutcome | None:
-        """Of a part, None where it has not begun."""
+        """A part's outcome; None if it has not begun."""
         return read_outcome(self.outcome_file(part))
 
     def log(self, part: str) -> Path:
-        """What a part's process and the libraries in it print."""
+        """The file of what a part's process prints."""
         return self.folder / "logs" / f"{part}.txt"
 
 
 def open_folder(campaign: Campaign) -> None:
-    """Make the campaign's folder, or go on in it; raises UsageError for another campaign's."""
+    """Make the campaign's folder, or continue in it; raises UsageError for another campaign's."""
     path = campaign.folder / "campaign.json"
     if path.exists():
         before = parse(Campaign, json.loads(path.read_text(encoding="utf-8")))
@@ -99,5 +99,5 @@ def open_folder(campaign: Campaign) -> None:
 
 
 def as_json(campaign: Campaign) -> str:
-    """For the processes that run its parts."""
+    """JSON for the processes that run the parts."""
     return json.dumps(asdict(campaign), default=str)

@@ -1,4 +1,4 @@
-"""Plots of a campaign: decoding against context, and how much of the roofline is reached."""
+"""Plots of a campaign: decoding by context, and the share of the roofline by prompt length."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ SHAPES = ("7b", "2b")
 
 
 def draw(outcomes: Mapping[str, PartOutcome], title: str, folder: Path) -> list[Path]:
-    """Write decode.png and prefill.png, where there is anything to draw; raises LlavaEdgeError."""
+    """Write decode.png and prefill.png, if there is anything to draw; raises LlavaEdgeError."""
     with needed_by("A plot", "bench"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -38,14 +38,14 @@ def draw(outcomes: Mapping[str, PartOutcome], title: str, folder: Path) -> list[
 
 
 def _of(outcomes: Mapping[str, PartOutcome], kind: str, shape: str) -> list[Finding]:
-    """Findings with a number of tokens, by it."""
+    """Findings for a number of tokens, sorted by it."""
     outcome = outcomes.get(f"{kind}-{shape}")
     found = outcome.findings if outcome else ()
     return sorted((one for one in found if one.at is not None), key=lambda one: one.at or 0)
 
 
 def _decode(axes: "Axes", findings: Iterable[Finding]) -> None:
-    """Milliseconds a token, beside the bandwidth's."""
+    """Milliseconds a token, and those that the bandwidth allows."""
     for name in (RECORDED, EAGER):
         measured = [(one.at, one.value) for one in findings if one.name == name and one.value]
         if measured:

@@ -1,4 +1,4 @@
-"""What a campaign found: gpu.json for programs, table.md for people, and the plots."""
+"""What a campaign found: gpu.json for programs and table.md for people."""
 
 import json
 import shlex
@@ -13,7 +13,7 @@ from llava_edge.bench.gpu.findings import Finding, LeftOut, PartOutcome
 from llava_edge.bench.gpu.goals import Goal, goals
 from llava_edge.bench.gpu.parts import CampaignPart, left_for_later
 from llava_edge.bench.machine_info import Machine, describe_machine, library_version
-from llava_edge.bench.tables import describe
+from llava_edge.bench.tables import machine_lines
 from llava_edge.core.files import write_atomically
 
 LIBRARIES = ("torch", "transformers", "bitsandbytes", "peft", "llama-cpp-python")
@@ -35,7 +35,7 @@ class CampaignReport:
 
 
 def report(campaign: Campaign, parts: Sequence[CampaignPart]) -> CampaignReport:
-    """From the files of the parts that have run."""
+    """Collect the outcomes of the parts that have run."""
     found = {part.name: campaign.outcome(part.name) for part in parts}
     outcomes = {name: outcome for name, outcome in found.items() if outcome is not None}
     judged = campaign.device == "cuda" and campaign.size == "full"
@@ -57,7 +57,7 @@ def title(found: CampaignReport) -> str:
 
 
 def write_report(campaign: Campaign, found: CampaignReport) -> None:
-    """Into the campaign's folder."""
+    """Write both files into the campaign's folder."""
     write_atomically(campaign.folder / JSON, json.dumps(asdict(found)) + "\n")
     write_atomically(campaign.folder / TABLE, as_table(found))
 
@@ -78,14 +78,14 @@ def _left_out(
 
 
 def as_table(found: CampaignReport) -> str:
-    """Markdown, widest in the parts."""
+    """The report as Markdown."""
     return "\n".join([*_head(found), *_goals(found), *_parts(found), *_rest(found)]) + "\n"
 
 
 def _head(found: CampaignReport) -> Iterator[str]:
     yield f"# {title(found)}"
     yield ""
-    for line in describe(found.machine):
+    for line in machine_lines(found.machine):
         yield f"- {line}"
     yield f"- {', '.join(f'{name} {version}' for name, version in found.versions.items())}"
     yield f"- `{found.command}`, {found.date}"

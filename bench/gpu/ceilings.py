@@ -1,7 +1,8 @@
-"""How fast the device copies and multiplies at best: what the rooflines are made of.
+"""How fast the device copies and multiplies at best, for the rooflines.
 
-By onnxruntime and, where it is installed, by torch; the larger counts. A copy reads and writes, and
-both are counted. Numbers are random, since products of zeros take less power and are faster.
+Measured by onnxruntime and, if it is installed, by torch; the larger result counts. A copy reads
+and writes, and both are counted. Numbers are random, since products of zeros take less power and
+are faster.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ def measure(campaign: Campaign) -> Iterator[Finding | LeftOut]:
 
 
 def limits(campaign: Campaign) -> tuple[float, float] | None:
-    """Bytes and operations a second, the largest that were found; None where none were."""
+    """The most bytes and operations a second that were found; None if none were."""
     found = campaign.outcome("limits")
     bandwidth, peak = (found.value(name) if found else None for name in (COPY, PRODUCT))
     return (bandwidth * 1e9, peak * 1e12) if bandwidth and peak else None
@@ -57,7 +58,7 @@ def _with_onnxruntime(
 
 
 def _node(device: Device, operator: str, *inputs: npt.NDArray[np.generic]) -> Callable[[], object]:
-    """Runs of one operator, whose inputs and output lie in the device's memory."""
+    """A call that runs one operator, whose inputs and output lie in the device's memory."""
     with needed_by("`python -m llava_edge.bench.gpu`", "bench"):
         from onnx import helper
     onnxruntime = onnxruntime_library()

@@ -1,4 +1,4 @@
-"""What a part finds, and the file that it stands in."""
+"""What a part of a campaign finds, and the file that holds it."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from llava_edge.errors import UsageError
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was learnt: a number or words; `at` tells how many tokens it is for."""
+    """One result: a number or words; `at` is the number of tokens that it is for."""
 
     name: str
     value: float | None = None
@@ -31,7 +31,7 @@ class Finding:
 
     @property
     def share(self) -> float | None:
-        """Of the roofline, for times."""
+        """The share of the roofline that a time reaches."""
         return self.least / self.value if self.least and self.value else None
 
 
@@ -45,7 +45,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class PartOutcome:
-    """What became of a part; one that is only `begun` was cut off and is run again."""
+    """How a part ended; one that is only `begun` was cut off and runs again."""
 
     part: str
     state: Literal["begun", "done", "failed"] = "begun"
@@ -54,7 +54,7 @@ class PartOutcome:
     left_out: tuple[LeftOut, ...] = ()
 
     def plus(self, found: Finding | LeftOut) -> "PartOutcome":
-        """With one thing more."""
+        """The outcome with one more finding."""
         if isinstance(found, Finding):
             return replace(self, findings=(*self.findings, found))
         return replace(self, left_out=(*self.left_out, found))
@@ -66,13 +66,13 @@ class PartOutcome:
 
 
 def write_outcome(path: Path, outcome: PartOutcome) -> None:
-    """As JSON, whole or not at all."""
+    """Write JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(asdict(outcome), indent=1) + "\n")
 
 
 def read_outcome(path: Path) -> PartOutcome | None:
-    """None where the part has not begun; raises UsageError for a file of something else."""
+    """Read an outcome, None if the part has not begun; raises UsageError for another file."""
     if not path.exists():
         return None
     try:
@@ -84,7 +84,7 @@ def read_outcome(path: Path) -> PartOutcome | None:
 
 
 def timings(samples: Iterable[StageTime], roof: Roofline | None) -> Iterator[Finding]:
-    """The samples' stages in milliseconds, beside the roofline."""
+    """Findings of the samples, stage by stage, with the roofline."""
     for stage in summed_up(samples, roof):
         counted = stage.kind in ("decode", "prefill")  # tokens, which stand apart from the name
         name, at = (stage.kind, stage.amount) if counted else (stage.name, None)
@@ -99,7 +99,7 @@ def timing(
     least: float | None = None,
     ratio: Ratio | None = None,
 ) -> Finding:
-    """Seconds that were measured, in milliseconds."""
+    """A finding of seconds, which it holds in milliseconds."""
     low, high = seconds.quartiles
     return Finding(
         name,

@@ -1,4 +1,4 @@
-"""The goals where a GPU is at hand, and what was found of each."""
+"""The goals on a GPU, and what was found for each."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Goal:
 
 
 def goals(outcomes: Mapping[str, PartOutcome]) -> list[Goal]:
-    """Those that the outcomes, by part, say something of."""
+    """The goals that the outcomes, by part, can decide."""
     return [
         *_shares(outcomes, "decode-7b", RECORDED, _decode_share(outcomes), 0),
         *_shares(outcomes, "prefill-7b", "prefill", 0.45, LONG),

@@ -1,8 +1,8 @@
-"""Which kernel each product took: by the rules of onnxruntime's operators, and by what ran.
+"""Which kernels products and attention took, by onnxruntime's rules and by what ran.
 
-What ran is told by onnxruntime's profile (operators and their provider), by what its kernels print
-when they are asked to, and by CUDA's own tracing, which torch's profiler reads: it names the
-kernels and their time, those of a replayed CUDA graph included.
+What ran is known from onnxruntime's profile (operators and their provider), from what its kernels
+print on request, and from CUDA's own tracing, which torch's profiler reads: it names the kernels
+and their time, also in a CUDA graph that is replayed.
 """
 
 import ctypes
@@ -35,7 +35,7 @@ LINES = 40  # of what is printed
 
 
 def measure(campaign: Campaign, name: str) -> Iterator[Finding | LeftOut]:
-    """Of a model's decoder: one token, and a prompt; a small shape is made here."""
+    """The kernels of a token, a prompt and a picture; a small model is made here."""
     os.environ |= dict.fromkeys(ASKED, "1")
     bundle = bundle_of(campaign, name)
     if name.startswith("tiny") and not bundle.exists():
@@ -57,7 +57,7 @@ def _predicted(graph: Path) -> Iterator[Finding]:
 
 
 def _nodes(campaign: Campaign, bundle: Path) -> Iterator[Finding]:
-    """Operators by provider, as onnxruntime's profile of a token's run lists them."""
+    """Operators by provider, from onnxruntime's profile of one token."""
     device = replace(campaign.gpu, records=False)
     prepare(device)
     graph, config = bundle / decoder_onnx("gpu"), read_bundle(bundle).decoder
@@ -72,7 +72,7 @@ def _nodes(campaign: Campaign, bundle: Path) -> Iterator[Finding]:
 
 
 def _inputs(config: DecoderConfig) -> dict[str, Any]:
-    """Of a random row after nothing."""
+    """The decoder's inputs for a random row and an empty cache."""
     random = np.random.default_rng(0)
     cache = np.zeros((1, config.num_kv_heads, 1, config.head_dim), config.cache_type("gpu"))
     past = {
@@ -89,7 +89,7 @@ def _inputs(config: DecoderConfig) -> dict[str, Any]:
 
 
 def _traced(campaign: Campaign, name: str, rows: int) -> Iterator[Finding | LeftOut]:
-    """CUDA's kernels and their share of the time on the GPU; all is run in any case."""
+    """CUDA's kernels and their share of the GPU's time; everything runs in any case."""
     left_out = obstacle(campaign)
     for title, call in _calls(open_model(campaign, name), rows).items():
         call()  # warms up, and lets onnxruntime print
@@ -121,7 +121,7 @@ def _calls(model: Llava, rows: int) -> dict[str, Callable[[], object]]:
 
 
 def _printed(log: Path) -> Iterator[Finding]:
-    """Lines of this process's output that name kernels, each once."""
+    """The lines of this process's output that name kernels, each once."""
     if sys.platform != "win32":
         ctypes.CDLL(None).fflush(None)
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []

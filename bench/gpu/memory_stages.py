@@ -1,7 +1,7 @@
-"""What a model takes of the GPU's memory, stage by stage, and what it does in a smaller one.
+"""How much of the GPU's memory a model needs, stage by stage, and how it does in a smaller one.
 
-A smaller GPU is imitated by taking the rest of the memory away, so that all that a process needs
-there counts: CUDA's context and libraries, which a limit given to `load` would not cover.
+A smaller GPU is imitated by taking the rest of the memory away. So everything counts that a process
+needs there, also CUDA's context and libraries, which a limit given to `load` would not cover.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ from llava_edge.runtime.model import Llava
 
 
 def measure(campaign: Campaign, name: str) -> Iterator[Finding]:
-    """Bytes after each stage, of the whole GPU; without one, this process's peak so far."""
+    """Bytes of the whole GPU after each stage; without a GPU, this process's peak so far."""
     amounts = campaign.amounts
     yield _taken("before anything")
     model = open_model(campaign, name)
@@ -46,7 +46,7 @@ def measure(campaign: Campaign, name: str) -> Iterator[Finding]:
 
 
 def measure_limited(campaign: Campaign, name: str, gigabytes: str) -> Iterator[Finding | LeftOut]:
-    """The model in so many GB: whether it loads, with which context, and how fast it is."""
+    """The model in so many GB: whether it loads, with which context, and its speed."""
     found = gpu_memory() if campaign.device == "cuda" else None
     limit = int(gigabytes) * 10**9
     if found is None or found.total < limit:
@@ -82,7 +82,7 @@ def _taken(stage: str) -> Finding:
 
 @contextmanager
 def held(size: int) -> Iterator[None]:
-    """So many bytes of the first GPU's memory, taken straight from the driver."""
+    """Hold so many bytes of the first GPU's memory, taken from the driver."""
     driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     place, context, device = ctypes.c_uint64(), ctypes.c_void_p(), ctypes.c_int()
 
@@ -90,7 +90,7 @@ def held(size: int) -> Iterator[None]:
         if code := getattr(driver, name)(*arguments):
             raise DeviceError(
                 f"{size / 1e9:.0f} GB of the GPU's memory could not be held ({name}: {code}); end "
-                "what else runs there."
+                "the other programs there."
             )
 
     call("cuInit", 0)

@@ -1,6 +1,6 @@
-"""The models of a campaign: random checkpoints of a shape, their bundles, and opening these.
+"""The models of a campaign: random checkpoints of a shape, and their bundles.
 
-`measure` is the part that makes them and says what that costs.
+`measure` is the part that makes them and measures what that costs.
 """
 
 import shutil
@@ -27,17 +27,17 @@ ASYMMETRIC = "-asymmetric"  # ends the name of a bundle that has zero points
 
 
 def checkpoint_of(campaign: Campaign, name: str) -> Path:
-    """Where a model's checkpoint lies."""
+    """The folder of a model's checkpoint."""
     return campaign.models / name
 
 
 def bundle_of(campaign: Campaign, name: str) -> Path:
-    """Where a model's bundle lies."""
+    """The folder of a model's bundle."""
     return campaign.models / f"{name}-bundle"
 
 
 def measure(campaign: Campaign, name: str) -> Iterator[Finding]:
-    """Make a checkpoint, where there is none yet, and a bundle of it for GPUs."""
+    """Make a checkpoint, if there is none yet, and its bundle for GPUs."""
     model = name.removesuffix(ASYMMETRIC)
     checkpoint = checkpoint_of(campaign, model)
     if not checkpoint.exists():
@@ -73,7 +73,7 @@ def make_bundle(
     devices: tuple[DeviceName, ...] = ("gpu",),
     cache_bits: Literal[8, 16] = 16,
 ) -> None:
-    """Export unverified; the quickest rounding does, since the weights are random."""
+    """Export without verifying it."""
     from llava_edge.export.export import Check, export
     from llava_edge.export.quantization.precision import Precision
 
@@ -82,18 +82,18 @@ def make_bundle(
 
 
 def open_on(bundle: Path, device: Device, context: int) -> Llava:
-    """A bundle on a device; its files were checked when they were written."""
+    """Open a bundle on a device; its files were checked when they were written."""
     prepare(device)
     config = read_bundle(bundle)
     return Llava.from_path(bundle, config, device, min(context, config.decoder.context_length))
 
 
 def open_model(campaign: Campaign, name: str) -> Llava:
-    """A model of the campaign, on its GPU."""
+    """Open a model of the campaign on its GPU."""
     return open_on(bundle_of(campaign, name), campaign.gpu, campaign.amounts.context)
 
 
 def roofline_of(campaign: Campaign, model: Llava) -> Roofline | None:
-    """By the limits that were measured; None where they were not."""
+    """A model's roofline by the limits that were measured; None if they were not."""
     found = limits(campaign)
     return None if found is None else roofline(model, found[0], floats=found[1])

@@ -1,8 +1,8 @@
 """Whether the graphs for GPUs compute what they should.
 
-Beside them: the same graph on the CPU, the graph for CPUs, themselves without CUDA graphs, and
-transformers. Distances are |a - b| / |b| over all logits: float16 is at 1e-3 to 1e-2, and the graph
-for CPUs rounds activations to 8 bits, so that a few hundredths are usual there.
+They are compared with the same graph on the CPU, with the graph for CPUs, with themselves without
+CUDA graphs, and with transformers. A distance is |a - b| / |b| over all logits. float16 gives 1e-3
+to 1e-2; the graph for CPUs rounds activations to 8 bits, so a few hundredths are usual there.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ VARIANTS: "dict[str, tuple[Method, Literal[8, 16]]]" = {  # how weights and the 
 
 @dataclass(frozen=True)
 class GraphLogits:
-    """After the same ids: of a prompt read at once, of one read in pieces, and of single tokens."""
+    """Logits of a prompt read at once, of the same one read in pieces, and of single tokens."""
 
     at_once: Floats  # [V]
     in_pieces: Floats  # [V]
@@ -48,7 +48,7 @@ class GraphLogits:
 
 
 def measure(campaign: Campaign, name: str) -> Iterator[Finding]:
-    """Of a small random model, with weights of few bits and of 16, and a KV cache of 8."""
+    """A small random model, with weights of few bits and of 16, and with a KV cache of 8."""
     checkpoint = checkpoint_of(campaign, name)
     if not checkpoint.exists():
         make_checkpoint(campaign, name)
@@ -59,7 +59,7 @@ def measure(campaign: Campaign, name: str) -> Iterator[Finding]:
 
 
 def measure_given(campaign: Campaign) -> Iterator[Finding]:
-    """Of the bundle that was given."""
+    """The bundle that --bundle gave."""
     assert campaign.bundle is not None
     yield from compare_devices(campaign, campaign.bundle, campaign.bundle.name)
     if campaign.checkpoint is not None:
@@ -67,13 +67,13 @@ def measure_given(campaign: Campaign) -> Iterator[Finding]:
 
 
 def measure_original(campaign: Campaign, name: str) -> Iterator[Finding]:
-    """Of the small random model, beside transformers."""
+    """The small random model beside transformers."""
     bundle = bundle_of(campaign, f"{name}-none")
     yield from beside_original(campaign, bundle, checkpoint_of(campaign, name))
 
 
 def compare_devices(campaign: Campaign, bundle: Path, title: str) -> Iterator[Finding]:
-    """How far the device's logits are from others' of the same bundle."""
+    """How far the device's logits are from those of other devices with the same bundle."""
     gpu = campaign.gpu
     found = _logits(bundle, gpu)
     others = {
@@ -119,7 +119,7 @@ def _distance(found: Floats, expected: Floats) -> float:
 
 
 def beside_original(campaign: Campaign, bundle: Path, checkpoint: Path) -> Iterator[Finding]:
-    """What `llava-edge verify` measures, on the device."""
+    """What `llava-edge verify` measures, but on the device."""
     from llava_edge.export.layouts.checkpoint import open_checkpoint
     from llava_edge.export.verify import compare
 

@@ -1,8 +1,8 @@
-"""The process of one part: it writes what it finds as it finds it.
+"""The process of one part, which writes each finding at once.
 
     python -m llava_edge.bench.gpu.part_process CAMPAIGN PART
 
-Both are JSON. What a part found before it was stopped stays in its file.
+Both arguments are JSON. What a part found before it was stopped stays in its file.
 """
 
 import json
@@ -62,7 +62,7 @@ def find_function(call: str) -> Measure:
 
 
 def _end_with_the_parent() -> None:
-    """Nobody would end this process and its own ones, which may hold a GPU, if not they."""
+    """End this process and those it started, which may hold a GPU, when the parent has gone."""
     while os.read(0, 1):  # not of sys.stdin, whose lock Python wants when it ends
         pass
     if hasattr(os, "killpg"):

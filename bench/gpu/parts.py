@@ -1,4 +1,4 @@
-"""The parts of a campaign: what is learnt first comes first."""
+"""The parts of a campaign, the most useful answers first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ ASKS = {  # by kind: the function, and what it asks
 
 @dataclass(frozen=True)
 class CampaignPart:
-    """A question that a process of its own answers: `call` is its MODULE:FUNCTION."""
+    """A measurement in a process of its own; `call` is its MODULE:FUNCTION."""
 
     name: str
     asks: str
@@ -45,11 +45,11 @@ class CampaignPart:
     makes: tuple[str, ...] = ()
 
     def estimate(self, campaign: Campaign) -> int:
-        """Seconds that it will about take."""
+        """About how many seconds it takes."""
         return self.seconds if campaign.size == "full" else max(SHORTEST, self.seconds // TINY)
 
     def settled(self, campaign: Campaign, *, again: bool) -> bool:
-        """Whether it has run and what it made is there; `again`, and has left nothing out."""
+        """Whether it has run and what it made is there; with `again`, also left nothing out."""
         found = campaign.outcome(self.name)
         if found is None or found.state == "begun":
             return False
@@ -59,11 +59,11 @@ class CampaignPart:
         return made or found.state == "failed"
 
     def missing(self, campaign: Campaign) -> list[str]:
-        """Models that it needs and that have not been made."""
+        """The models that it needs and that are not made yet."""
         return [name for name in self.needs if not bundle_of(campaign, name).exists()]
 
     def obstacle(self, campaign: Campaign) -> str:
-        """Why it cannot run now, if so."""
+        """Why it cannot run now; empty if it can."""
         if missing := self.missing(campaign):
             return f"the bundle {missing[0]}, which it opens, has not been made"
         if self.name == "parity-given" and campaign.bundle is None:
@@ -72,7 +72,7 @@ class CampaignPart:
 
 
 def all_parts() -> list[CampaignPart]:
-    """In the order in which they are run."""
+    """All parts, in the order in which they run."""
     original = "a small model beside transformers"
     given = "the bundle given with --bundle beside other devices and its checkpoint"
     demo = "stage 2 of the demo beside a plain Trainer"
@@ -106,18 +106,18 @@ def all_parts() -> list[CampaignPart]:
 
 
 def choose(names: str | None) -> list[CampaignPart]:
-    """All parts, or those of a list with commas; raises UsageError for one that is none."""
+    """All parts, or those of a list with commas; raises UsageError for an unknown one."""
     parts = {part.name: part for part in all_parts()}
     if names is None:
         return list(parts.values())
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in parts]:
-        raise UsageError(f'"{unknown[0]}" is no part; --list names them.')
+        raise UsageError(f'"{unknown[0]}" is not a part; --list prints them.')
     return [part for part in parts.values() if part.name in wanted]
 
 
 def left_for_later(campaign: Campaign, parts: Sequence[CampaignPart]) -> list[CampaignPart]:
-    """The parts that another call would run, those that wait for one of them included."""
+    """The parts that another call would run, with those that wait for one of them."""
     open_parts = [part for part in parts if not part.settled(campaign, again=False)]
     coming = {name for part in open_parts for name in part.makes}
     return [
@@ -133,7 +133,7 @@ def _call(function: str) -> str:
 
 
 def _of_shape(kind: str, name: str, *, seconds: int) -> CampaignPart:
-    """A kind of ASKS, of a shape whose bundle another part makes, unless it is a small one."""
+    """A kind of ASKS for a shape, whose bundle another part makes unless it is small."""
     function, asks = ASKS[kind]
     needs = () if name in SMALL else (name,)
     return CampaignPart(

@@ -1,4 +1,4 @@
-"""A question about a picture: its tower, and its first token with a new and a known picture."""
+"""Questions about a picture: the tower, and the first token with a new and a known picture."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -41,14 +41,14 @@ def measure(campaign: Campaign, name: str) -> Iterator[Finding | LeftOut]:
 
 
 def _tower(model: Llava, seen: Floats, runs: int, roof: Roofline | None) -> Finding:
-    """The vision graph alone, of pixels [n, 3, H, W] that are ready."""
+    """The vision graph alone, given pixels [n, 3, H, W]."""
     seconds = [timed(lambda: model.vision.rows(seen, SIZE))[0] for _ in range(1 + runs)]
     least = roof.encode(len(seen)) if roof else None
     return timing(TOWER, summarize(seconds[1:]), least=least)
 
 
 def drawn_picture(folder: Path) -> Path:
-    """A JPEG file of coloured clouds, about as large as a photograph's; the same each time."""
+    """A JPEG file of coloured clouds, about as large as a photograph; the same each time."""
     path = folder / "picture.jpg"
     if not path.exists():
         clouds = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
@@ -58,7 +58,7 @@ def drawn_picture(folder: Path) -> Path:
 
 
 def _least(samples: list[StageTime], roof: Roofline | None) -> float | None:
-    """Of a first token: the tower's and the prompt's arithmetic."""
+    """The roofline of a first token: the arithmetic of the tower and of the prompt."""
     if roof is None:
         return None
     tokens = next(sample.amount for sample in samples if sample.kind == "prefill")

@@ -1,6 +1,6 @@
-"""A GGUF file of a shape's language model in llama.cpp's Q4_0, filled at random: for its speed.
+"""A random GGUF file of a shape's language model in Q4_0, to measure llama.cpp's speed.
 
-llama.cpp's converter and quantizer need not be there for it, nor minutes be spent with them.
+It needs neither llama.cpp's converter nor its quantizer, and so saves minutes.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ SCALE = 0.005  # of integers from -8 to 7: about as large as the random checkpoi
 
 
 def write_random_gguf(path: Path, shape: LlavaShape) -> None:
-    """Write what llama.cpp loads as a Llama; tokens have no meaning."""
+    """Write a file that llama.cpp loads as a Llama; its tokens have no meaning."""
     with needed_by("A GGUF file", "export"):
         import gguf
 

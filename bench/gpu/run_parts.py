@@ -1,4 +1,4 @@
-"""Runs the parts of a campaign one after another, each in a process of its own, within a time."""
+"""Runs the parts of a campaign, each in a process of its own, within a time."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PATIENCE, LEAST = 3, 240  # a part may take so many times its estimate, or so ma
 
 @dataclass(frozen=True)
 class Limit:
-    """Seconds that a part is given, and whether no later call could give it more."""
+    """How many seconds a part may take, and whether no later call could give it more."""
 
     seconds: float
     final: bool
@@ -33,7 +33,7 @@ def run_parts(
     again: bool,
     tell: Callable[[str], None],
 ) -> None:
-    """Run what is not settled and fits in the time; `tell` is given lines about each part."""
+    """Run what is not settled and for which there is time; `tell` gets lines about each part."""
     end = time.monotonic() + seconds - ENDING
     begun = 0
     for part in parts:
@@ -54,7 +54,7 @@ def _why(outcome: PartOutcome) -> str:
 
 
 def _run(campaign: Campaign, part: CampaignPart, limit: Limit) -> PartOutcome:
-    """One part; what its process did not say itself is said for it."""
+    """Run one part; if its process could not say how it ended, say it here."""
     start = time.monotonic()
     write_outcome(campaign.outcome_file(part.name), PartOutcome(part.name))
     log = campaign.log(part.name)
@@ -93,11 +93,11 @@ def _death(code: int | None, limit: Limit) -> str:
         return f"it had not ended after {limit.seconds:.0f} s"
     if code < 0:
         return f"its process was ended by {signal.Signals(-code).name}"
-    return f"its process ended with status {code} and said nothing"
+    return f"its process ended with status {code} and without a word"
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """The process and those that it started, stopped ones included."""
+    """End the process and those that it started, also stopped ones."""
     if hasattr(os, "killpg"):
         try:
             os.killpg(process.pid, signal.SIGKILL)

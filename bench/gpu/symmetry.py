@@ -1,4 +1,4 @@
-"""Weights without zero points beside weights with them: both bundles, asked in turns."""
+"""Weights without zero points beside weights with them, measured in turns."""
 
 from collections import defaultdict
 from collections.abc import Iterator

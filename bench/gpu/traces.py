@@ -1,4 +1,4 @@
-"""Which kernels ran and how long: torch's profiler, which traces whatever a process computes."""
+"""Which kernels ran and for how long, from torch's profiler, which traces the whole process."""
 
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -11,7 +11,7 @@ MOST = 12  # kernels that are named
 
 
 def obstacle(campaign: Campaign) -> LeftOut | None:
-    """Why onnxruntime's kernels cannot be traced, if so."""
+    """Why onnxruntime's kernels cannot be traced; None if they can."""
     what = "the names of CUDA's kernels"
     if campaign.device != "cuda":
         return LeftOut(what, "there is no GPU")
@@ -23,7 +23,7 @@ def obstacle(campaign: Campaign) -> LeftOut | None:
 def slowest(
     campaign: Campaign, title: str, call: Callable[[], object]
 ) -> Iterator[Finding | LeftOut]:
-    """The kernels that took most of a call's time on the GPU; without one, torch's operators."""
+    """The slowest kernels of a call on the GPU; without a GPU, torch's operators."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 

@@ -1,4 +1,4 @@
-"""What every runtime must do to be compared, and what it is opened with."""
+"""What a runtime must do to be compared, and the settings that it is opened with."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from llava_edge.bench.runtime_calls import timed
 
 @dataclass(frozen=True)
 class PeerSettings:
-    """A runtime and its files; each module of this package named by `module` opens one."""
+    """A runtime and its files; `module` of this package opens it."""
 
     name: str
     module: str
@@ -29,7 +29,7 @@ class PeerSettings:
 
     @property
     def lacks_tower(self) -> bool:
-        """It is given the rows of llava-edge's tower instead of pictures."""
+        """Whether it gets the rows of llava-edge's tower instead of pictures."""
         return self.module == "llamacpp"
 
 
@@ -40,31 +40,31 @@ class Candidate(Protocol):
         """Empty the KV cache."""
 
     def read(self, ids: list[int]) -> int:
-        """Append ids; the likeliest id after them."""
+        """Append ids -> the likeliest id after them."""
 
     def ask(self, question: PeerQuestion) -> float:
-        """Begin anew with the first turn; seconds until the first token of its answer is known.
+        """Begin again with the first turn -> seconds until the first token of its answer.
 
         The answer is then read as well, untimed.
         """
 
     def follow_up(self, question: PeerQuestion) -> float:
-        """Go on with the second turn; seconds until the first token."""
+        """Read the second turn -> seconds until the first token."""
 
 
 class Peer(ABC):
-    """A Candidate that is given each turn as ids and the picture's rows or pixels."""
+    """A Candidate that gets each turn as ids and the picture's rows or pixels."""
 
     @abstractmethod
     def read(self, ids: list[int]) -> int:
-        """Append ids; the likeliest id after them."""
+        """Append ids -> the likeliest id after them."""
 
     @abstractmethod
     def first_turn(self, question: PeerQuestion) -> int:
-        """Begin anew with the first turn; the likeliest id after it."""
+        """Begin again with the first turn -> the likeliest id after it."""
 
     def ask(self, question: PeerQuestion) -> float:
-        """Seconds of the first turn; its answer is then read as well."""
+        """Seconds of the first turn; the answer is then read as well, untimed."""
         seconds, _ = timed(lambda: self.first_turn(question))
         self.read(list(question.answer))
         return seconds

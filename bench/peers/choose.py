@@ -1,4 +1,4 @@
-"""Which peers can be asked here, and with what."""
+"""Which peers can be compared here, and with which files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,19 +9,20 @@ from llava_edge.bench.llama_cpp import quantize
 from llava_edge.bench.peers.candidate import PeerSettings
 from llava_edge.bench.peers.genai_folder import can_be_written, write_genai_folder
 from llava_edge.core.bundle import read_bundle
+from llava_edge.core.extras import install_command
 from llava_edge.errors import UsageError
 
-INSTALL = {  # a library by which a peer is known to be there, and what brings it
-    "llama.cpp": ("llama_cpp", "llama-cpp-python"),
-    "transformers": ("torch", "'llava-edge[verify]'"),
-    "onnxruntime-genai": ("onnxruntime_genai", "onnxruntime-genai"),
+INSTALL = {  # a library that a peer needs, and the command that installs it
+    "llama.cpp": ("llama_cpp", "pip install llama-cpp-python"),
+    "transformers": ("torch", install_command("verify")),
+    "onnxruntime-genai": ("onnxruntime_genai", "pip install onnxruntime-genai"),
 }
 KINDS = ("Q4_K_M", "Q4_0")  # of llama.cpp's files
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The bundle's weights as the peers read them; None where they are not given."""
+    """The bundle's weights in the peers' formats; None if they are not given."""
 
     gguf: Path | None = None  # the language model in float32
     checkpoint: str | None = None
@@ -31,9 +32,12 @@ class Weights:
 def choose_peers(
     wanted: Sequence[str], weights: Weights, ours: PeerSettings, folder: Path
 ) -> tuple[list[PeerSettings], dict[str, str]]:
-    """The peers that can be asked, and why others are left out; quantized files go to `folder`."""
+    """The peers that can be compared, and why others are left out.
+
+    Files that are quantized for them go to `folder`. Raises UsageError for an unknown peer.
+    """
     if unknown := sorted(set(wanted) - set(INSTALL)):
-        raise UsageError(f'"{unknown[0]}" is no peer; give some of {", ".join(INSTALL)}.')
+        raise UsageError(f'"{unknown[0]}" is not a peer; give some of {", ".join(INSTALL)}.')
     peers: list[PeerSettings] = []
     left_out: dict[str, str] = {}
     for name in wanted:
@@ -45,18 +49,18 @@ def choose_peers(
 
 
 def _reason(name: str, weights: Weights, ours: PeerSettings) -> str | None:
-    """Why a peer cannot be asked."""
-    library, packages = INSTALL[name]
+    """Why a peer cannot be compared; None if it can."""
+    library, command = INSTALL[name]
     if find_spec(library) is None:
-        return f"{name} is not installed; run `pip install {packages}`."
+        return f"{name} is not installed; run `{command}`."
     if name == "llama.cpp" and weights.gguf is None:
-        return "llama.cpp reads GGUF files; name the language model's in float32 with --gguf."
+        return "llama.cpp reads GGUF files; give one of the language model in float32 with --gguf."
     if name == "transformers" and weights.checkpoint is None:
-        return "transformers reads checkpoints; name the bundle's with --checkpoint."
+        return "transformers reads checkpoints; give that of the bundle with --checkpoint."
     if name == "onnxruntime-genai" and not can_be_written(read_bundle(ours.bundle)):
         return (
-            "onnxruntime-genai is asked only with a CPU graph, whole pictures and an embedding "
-            "table of 4 or 8 bits; export such a bundle."
+            "onnxruntime-genai needs a bundle with graphs for CPUs, without tiles, and with an "
+            "embedding table of 4 or 8 bits; export such a bundle."
         )
     return None
 

@@ -1,7 +1,7 @@
-"""A bundle and its peers, asked in turns: `llava-edge bench peers`.
+"""A bundle and its peers, measured in turns: `llava-edge bench peers`.
 
-Every candidate is a process of its own, and only one is asked at a time. A round asks each for the
-speed of its language model and for two turns about a new picture, and starts it anew once. The
+Every candidate is a process of its own, and only one is asked at a time. In a round, each one reads
+and decodes tokens, answers two turns about a new picture, and is started once in a new process. The
 first round warms up and is left out; rounds begin with different candidates.
 """
 
@@ -48,7 +48,7 @@ class PeerComparison:
 def compare_peers(
     model: Llava, peers: Iterable[PeerSettings], plan: PeerComparison, left_out: dict[str, str]
 ) -> PeerResults:
-    """Ask llava-edge and its peers in turns; one that fails joins those left out, with a reason."""
+    """Ask llava-edge and its peers in turns; a peer that fails is left out, with the reason."""
     candidates = [our_settings(model, plan.sizes), *peers]
     with TemporaryDirectory() as folder, _workers(candidates, left_out) as workers:
         samples, tokens = _rounds(model, workers, plan, Path(folder), left_out)
@@ -72,11 +72,11 @@ def compare_peers(
 
 
 def our_settings(model: Llava, sizes: Sizes) -> PeerSettings:
-    """The bundle in llava-edge, with threads and context that peers are given too."""
+    """The settings of llava-edge itself, whose threads and context the peers get too."""
     limit, needed = model.config.decoder.context_length, sizes.context + sizes.tokens
     if needed > limit:
         raise UsageError(
-            f"Peers are compared with {needed:,} tokens in the context, and this bundle's holds "
+            f"Peers are compared with {needed:,} tokens in the context, but this bundle's holds "
             f"{limit:,}; give another bundle."
         )
     threads = describe_machine(model.device).threads
@@ -136,7 +136,7 @@ def _rounds(
 
 
 def rotated(names: list[str], number: int) -> list[str]:
-    """The names in their order, begun at another one each time."""
+    """The names in their order, beginning at another one for each number."""
     first = number % len(names)
     return names[first:] + names[:first]
 

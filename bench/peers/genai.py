@@ -46,7 +46,7 @@ class Genai(Peer):
         self._last = None
 
     def read(self, ids: list[int]) -> int:
-        """Append ids; the likeliest id after them."""
+        """Append ids -> the likeliest id after them."""
         if ids != [self._last]:
             if self._last is not None:  # what it chose is not what comes next
                 self._generator.rewind_to(self._generator.token_count() - 1)
@@ -54,7 +54,7 @@ class Genai(Peer):
         return self._choose()
 
     def first_turn(self, question: PeerQuestion) -> int:
-        """From the picture's file on."""
+        """Read the first turn, from the picture's file on -> the likeliest id after it."""
         import onnxruntime_genai as og
 
         self.forget()

@@ -1,8 +1,8 @@
-"""A bundle as onnxruntime-genai's model type gemma3 expects one.
+"""Writes a bundle as onnxruntime-genai's model type gemma3 expects it.
 
-genai knows no LLaVA, but it joins any three graphs: vision, embedding (which puts the picture's
-rows among the ids' rows) and decoder. The bundle's graphs are used as they are, with nodes around
-them that translate genai's inputs; the weights are the same file.
+genai does not know LLaVA, but it joins any three graphs: vision, embedding (which puts the rows of
+the picture among those of the ids) and decoder. The bundle's graphs are used as they are, with
+nodes around them that translate genai's inputs; the weights are the same file.
 """
 
 import json
@@ -35,13 +35,13 @@ def write_genai_folder(bundle: Path, folder: Path, *, threads: int, context: int
 
 
 def can_be_written(config: BundleConfig) -> bool:
-    """Whether the bundle has what genai is shown here: whole pictures, a table of 4 or 8 bits."""
+    """Whether the bundle has graphs for CPUs, no tiles, and a table of 4 or 8 bits."""
     whole = config.vision.tiles is None
     return whole and config.decoder.embedding.bits <= 8 and "cpu" in config.devices
 
 
 def image_id(config: BundleConfig) -> int:
-    """What stands for a picture's row among ids: no token's, so that no text holds it."""
+    """The id that stands for a picture's row; it is no token's, so no text contains it."""
     return config.decoder.vocab_size
 
 

@@ -1,6 +1,6 @@
-"""A GGUF file of the language model in llama.cpp, which has no such vision tower.
+"""The language model in llama.cpp, which does not have the bundle's vision tower.
 
-It is given the bundle's image embeddings, as its own multimodal library gives it a tower's.
+It reads the bundle's image embeddings, as it reads those of its own multimodal library.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ BATCH = 512
 def open_candidate(settings: PeerSettings) -> "LlamaCppCandidate":
     """Load the file."""
     if settings.gguf is None:
-        raise UsageError("llama.cpp needs the language model as a GGUF file; name it with --gguf.")
+        raise UsageError("llama.cpp needs the language model as a GGUF file; give it with --gguf.")
     return LlamaCppCandidate(
         LlamaCpp(
             settings.gguf,
@@ -29,7 +29,7 @@ def open_candidate(settings: PeerSettings) -> "LlamaCppCandidate":
 
 
 class LlamaCppCandidate(Peer):
-    """llama.cpp, fed with ids and rows."""
+    """llama.cpp, which reads ids and rows."""
 
     def __init__(self, model: LlamaCpp) -> None:
         self._model = model
@@ -39,11 +39,11 @@ class LlamaCppCandidate(Peer):
         self._model.forget()
 
     def read(self, ids: list[int]) -> int:
-        """Append ids; the likeliest id after them."""
+        """Append ids -> the likeliest id after them."""
         return int(self._model.read(ids)[0].argmax())
 
     def first_turn(self, question: PeerQuestion) -> int:
-        """Without the tower: from the picture's rows, in a file, on."""
+        """Read the first turn, with the picture's rows from a file: the tower is not in it."""
         self.forget()
         if question.before:
             self._model.read(list(question.before))

@@ -14,7 +14,7 @@ def open_candidate(settings: PeerSettings) -> "Ours":
 
 
 class Ours(TokenReader):
-    """A bundle that converses as an application lets it, through Chat."""
+    """A bundle that is asked through Chat, as an application asks it."""
 
     def __init__(self, model: Llava) -> None:
         super().__init__(model)
@@ -22,7 +22,7 @@ class Ours(TokenReader):
         self._chat = model.chat()
 
     def ask(self, question: PeerQuestion) -> float:
-        """The first turn: from the picture's file on."""
+        """Seconds of the first turn, from the picture's file on."""
         self.forget()
         self._chat = self._model.chat()
         picture = Path(question.picture)
@@ -30,6 +30,6 @@ class Ours(TokenReader):
         return timings.ttft_seconds
 
     def follow_up(self, question: PeerQuestion) -> float:
-        """The second turn, of the same conversation."""
+        """Seconds of the second turn of the same conversation."""
         _, timings = ask(self._chat, question.follow_up_prompt, tokens=1)
         return timings.ttft_seconds

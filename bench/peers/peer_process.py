@@ -1,4 +1,4 @@
-"""A candidate's process: how it is asked, and how long it takes from its start to a first word."""
+"""A candidate's process: how it is asked, and how long its start takes."""
 
 import subprocess
 import sys
@@ -55,6 +55,6 @@ def start_llava_edge(settings: PeerSettings, question: PeerQuestion) -> float:
     if process.returncode:
         raise LlavaEdgeError(
             f"`llava-edge chat` failed ({' '.join(errors.decode(errors='replace').split())}); "
-            "run it by itself first."
+            "see whether it runs alone."
         )
     return seconds

@@ -1,4 +1,4 @@
-"""A process with one candidate, which answers a line of JSON with another."""
+"""The process of one candidate, which answers each line of JSON with another."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ Measured = dict[str, float | None]
 
 
 def speed(candidate: Candidate, *, ids: list[int], prefill: int, tokens: int) -> Measured:
-    """Seconds to read the first ids, and a token after all of them, greedily."""
+    """Seconds to read the first ids, and for a token after all of them, greedily."""
     candidate.forget()
     reading, id = timed(lambda: candidate.read(ids[:prefill]))
     if ids[prefill:]:
@@ -38,7 +38,7 @@ def question(candidate: Candidate, **fields: Any) -> Measured:
 
 
 def memory(candidate: Candidate) -> Measured:
-    """The most bytes that this process has taken."""
+    """The peak memory of this process, in bytes."""
     return {"peak": peak_memory()}
 
 
@@ -50,7 +50,7 @@ REQUESTS: dict[str, Callable[..., Measured]] = {
 
 
 def serve() -> None:
-    """Load what the only argument says, answer that it is there, then request by request."""
+    """Load the candidate of the only argument, say that it is there, and answer requests."""
     out = take_stdout()
     try:
         candidate = open_candidate(parse(PeerSettings, json.loads(sys.argv[1])))

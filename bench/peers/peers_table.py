@@ -6,11 +6,11 @@ from rich.table import Table
 
 from llava_edge.bench.peers.peer_results import OURS, WITHOUT_TOWER, PeerResults
 from llava_edge.bench.summary import Ratio, summarize
-from llava_edge.bench.tables import describe
+from llava_edge.bench.tables import machine_lines
 
 
 def peers_table(results: PeerResults) -> Table:
-    """A column a candidate: medians, and below them the peer's time over llava-edge's."""
+    """A column for each candidate: medians, and below them the peer's time over llava-edge's."""
     sizes = results.sizes
     titles = {
         "prefill": f"prefill of {sizes.prefill} tokens, tokens/s",
@@ -33,7 +33,7 @@ def peers_table(results: PeerResults) -> Table:
         (
             f"medians of {runs} rounds; in brackets the peer's time over llava-edge's: median, "
             "smallest and largest of the rounds",
-            *describe(results.machine),
+            *machine_lines(results.machine),
             *(reason for reason in results.left_out.values()),
         )
     )

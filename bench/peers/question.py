@@ -1,4 +1,4 @@
-"""Two questions about a picture, as text and as every runtime is fed with them."""
+"""Two questions about a picture, as text and in the forms that runtimes read."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,18 +32,18 @@ class PeerQuestion:
 
     @property
     def tokens(self) -> int:
-        """Of the first turn."""
+        """How many tokens the first turn has."""
         return len(self.before) + self.image_tokens + len(self.after)
 
     def fields(self) -> dict[str, Any]:
-        """For JSON."""
+        """The fields, for JSON."""
         return asdict(self)
 
 
 def make_question(
     model: Llava, image: Path, prompt: str, number: int, folder: Path
 ) -> PeerQuestion:
-    """Paint the picture anew, encode it and write both into `folder`."""
+    """Paint the picture, encode it and write both into `folder`."""
     picture, rows = folder / f"{number}{image.suffix}", folder / f"{number}.npy"
     picture.write_bytes(unseen(image, number))
     seconds, encoded = timed(lambda: model.encode_image(picture))

@@ -22,7 +22,7 @@ def open_candidate(settings: PeerSettings) -> "TransformersCandidate":
     from llava_edge.export.reference import Reference
 
     if settings.checkpoint is None:
-        raise UsageError("transformers needs the bundle's checkpoint; name it with --checkpoint.")
+        raise UsageError("transformers needs the bundle's checkpoint; give it with --checkpoint.")
     torch.set_num_threads(settings.threads)
     reference = Reference(open_checkpoint(settings.checkpoint, base=settings.base))
     return TransformersCandidate(reference)
@@ -40,11 +40,11 @@ class TransformersCandidate(Peer):
         self._cache = None
 
     def read(self, ids: list[int]) -> int:
-        """Append ids; the likeliest id after them."""
+        """Append ids -> the likeliest id after them."""
         return self._read_rows(self._reference.embed(ids))
 
     def first_turn(self, question: PeerQuestion) -> int:
-        """From the picture's file on."""
+        """Read the first turn, from the picture's file on -> the likeliest id after it."""
         self.forget()
         picture = self._reference.encode(Path(question.picture))
         texts = (self._reference.embed(list(ids)) for ids in (question.before, question.after))

@@ -17,7 +17,7 @@ def open_candidate(settings: PeerSettings) -> "TransformersOnGpu":
     from transformers import BitsAndBytesConfig, LlavaForConditionalGeneration
 
     if settings.checkpoint is None:
-        raise UsageError("transformers needs the bundle's checkpoint; name it with --checkpoint.")
+        raise UsageError("transformers needs the bundle's checkpoint; give it with --checkpoint.")
     device = "cuda:0" if settings.gpu else "cpu"
     options: dict[str, Any] = {}
     if settings.nf4:
@@ -45,11 +45,11 @@ class TransformersOnGpu(Peer):
         self._cache = None
 
     def read(self, ids: list[int]) -> int:
-        """Append ids; the likeliest id after them."""
+        """Append ids -> the likeliest id after them."""
         return self._append(self._embed(ids))
 
     def first_turn(self, question: PeerQuestion) -> int:
-        """From the picture's file on."""
+        """Read the first turn, from the picture's file on -> the likeliest id after it."""
         import torch
 
         self.forget()

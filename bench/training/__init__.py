@@ -1,1 +1,1 @@
-"""Training beside the same model in a plain transformers Trainer."""
+"""Compares training with the same model in a plain transformers Trainer."""

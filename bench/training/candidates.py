@@ -1,4 +1,4 @@
-"""The candidates: llava-edge's stage, and a plain Trainer as transformers' guides write it."""
+"""What is compared: llava-edge's stage, and a plain Trainer as in transformers' guides."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}  # T
 
 @dataclass(frozen=True)
 class TrainingCandidate:
-    """A model that takes batches, how it lays records into one, and what trains it."""
+    """A model that takes batches, how records become a batch, and what trains it."""
 
     model: Any  # a torch module: batch -> {"loss"}
     collate: Callable[[Sequence["Example"]], PaddedBatch]

@@ -1,8 +1,7 @@
-"""A stage beside a plain Trainer, in turns: `llava-edge bench training`.
+"""A stage and a plain Trainer, measured in turns: `llava-edge bench training`.
 
-Every candidate is a process of its own that trains on, a few steps whenever it is asked, and only
-one is asked at a time. The first round warms up and is left out; rounds begin with different
-candidates.
+Every candidate is a process of its own, which trains a few steps when it is asked, and only one is
+asked at a time. The first round warms up and is left out; rounds begin with different candidates.
 """
 
 import shlex
@@ -56,7 +55,7 @@ class TrainingComparison:
 
 
 def compare_training(plan: TrainingComparison) -> TrainingResults:
-    """Train a stage in turns with a plain Trainer; raises LlavaEdgeError where one cannot."""
+    """Train a stage in turns with a plain Trainer; raises LlavaEdgeError if one of them fails."""
     from llava_edge.train.models.learner import compute_dtype
     from llava_edge.train.recipe import load_recipe, resolve_models
 
@@ -90,7 +89,7 @@ def compare_training(plan: TrainingComparison) -> TrainingResults:
 def _stage(wanted: str | None, recipe: "Recipe") -> str:
     names = list(recipe.stages)
     if wanted is not None and wanted not in names:
-        raise UsageError(f'"{wanted}" is no stage of the recipe; give {" or ".join(names)}.')
+        raise UsageError(f'"{wanted}" is not a stage of the recipe; give {" or ".join(names)}.')
     return wanted or names[-1]
 
 
@@ -98,7 +97,7 @@ def _stage(wanted: str | None, recipe: "Recipe") -> str:
 def _workers(
     plan: TrainingComparison, recipe: "Recipe", stage: str, folder: Path
 ) -> Iterator[dict[str, WorkerProcess]]:
-    """One after the other, so that none is measured while another one starts."""
+    """Start them one after another, so that all are ready before anything is measured."""
     names = (OURS, CACHED, PLAIN) if recipe.feature_cache else (OURS, PLAIN)
     workers: dict[str, WorkerProcess] = {}
     try:
@@ -118,7 +117,7 @@ def _workers(
                 name,
                 "llava_edge.bench.training.training_worker",
                 asdict(settings),
-                "see that `llava-edge train` runs this recipe here",
+                "see whether `llava-edge train` runs this recipe here",
             )
         yield workers
     finally:
@@ -129,7 +128,7 @@ def _workers(
 def _rounds(
     workers: dict[str, WorkerProcess], plan: TrainingComparison
 ) -> dict[str, list[MeteredBlock]]:
-    """Each candidate's blocks, but for the first round's."""
+    """Each candidate's blocks, without those of the first round."""
     rounds: dict[str, list[MeteredBlock]] = {name: [] for name in workers}
     console = Console(stderr=True)
     numbers = range(plan.rounds + 1)

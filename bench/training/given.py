@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """A candidate, and what it is to train; `steps` are those that it must have records for."""
+    """A candidate and what it trains; `steps` is how many it needs records for."""
 
     name: str
     plain: bool  # a plain Trainer
@@ -47,7 +47,7 @@ class Given:
 
 
 def read(settings: TrainingSettings) -> Given:
-    """Build the model and choose the records; raises LlavaEdgeError where training would."""
+    """Build the model and choose the records; raises the errors of `llava-edge train`."""
     import torch
 
     from llava_edge.data.record_table import default_cache, open_table
@@ -77,7 +77,7 @@ def read(settings: TrainingSettings) -> Given:
 
 
 def _some(positions: Any, count: int, stage: "Stage", seed: int) -> Any:
-    """So many of the positions, drawn by the seed; whole steps' worth of them, if there are."""
+    """So many of the positions, drawn by the seed; for whole steps, if there are enough."""
     import numpy as np
 
     drawn = np.random.default_rng(seed).permutation(positions)[:count]
@@ -88,7 +88,7 @@ def _some(positions: Any, count: int, stage: "Stage", seed: int) -> Any:
 def _compute_features(
     learner: "Learner", recipe: "Recipe", table: "RecordTable", positions: Sequence[int]
 ) -> tuple["Features | None", float | None]:
-    """The tower's rows for the records' pictures, as a run keeps them, and seconds a picture."""
+    """The tower's rows for the records' pictures, as a run keeps them, and seconds per picture."""
     import torch
 
     from llava_edge.train.inputs.batches import Devices

@@ -1,4 +1,4 @@
-"""Steps of a training loop, taken on request: what they computed and how long they took."""
+"""Steps of a training loop, taken on request: what they compute and how long they take."""
 
 import json
 import sys
@@ -29,8 +29,8 @@ class MeteredBlock:
 class Meter:
     """Counts a model's batches, and pauses its training after the optimizer's steps.
 
-    A request says how many steps to take; when they are done a Block answers it. Neither the model
-    nor the loop knows: torch's hooks before a forward and after an optimizer's step are used.
+    A request says how many steps to take; a MeteredBlock answers it when they are done. Model and
+    loop are not changed: torch's hooks before a forward and after an optimizer's step do this.
     """
 
     def __init__(self, model: Any, cost: "Cost", out: TextIO) -> None:
@@ -41,7 +41,7 @@ class Meter:
         register_optimizer_step_post_hook(self._after_step)
 
     def wait(self) -> None:
-        """Until a request comes; the process ends where none will come."""
+        """Wait for a request; the process ends if none can come any more."""
         line = sys.stdin.readline()
         if not line:
             sys.exit()
@@ -51,7 +51,7 @@ class Meter:
         self._start = time.perf_counter()
 
     def _count(self, model: Any, args: object, batch: dict[str, Any]) -> None:
-        """Of a micro batch; its numbers are looked at later, since that waits for a GPU."""
+        """Count a micro batch; its numbers are read later, since reading waits for the GPU."""
         import torch
 
         mask, labels = batch.get("attention_mask"), batch["labels"]

@@ -20,7 +20,7 @@ RATES: dict[str, Callable[[MeteredBlock], float]] = {  # a second
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one candidate, over the rounds."""
+    """The figures of one candidate over all rounds."""
 
     rates: dict[str, Summary]  # the keys of RATES, each a second
     step_seconds: Summary
@@ -32,7 +32,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of a candidate of llava-edge with the plain Trainer, 1 where they are alike."""
+    """A candidate of llava-edge over the plain Trainer; 1 if they are alike."""
 
     rates: dict[str, Ratio]  # ours over plain
     peak_memory: float | None
@@ -40,7 +40,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class TrainingResults:
-    """All that was measured; `feature_seconds` is what computing the cached ones took a picture."""
+    """All that was measured; `feature_seconds` is the time to compute a picture's features."""
 
     command: str
     date: str

@@ -16,7 +16,7 @@ RATES = {
 
 
 def training_table(results: TrainingResults) -> Table:
-    """A column a candidate: medians of the rounds, and what ours are over the plain one's."""
+    """A column for each candidate: medians of the rounds, and ratios over the plain Trainer."""
     table = Table("", *results.figures, title=f"{results.recipe}, {results.stage}")
     for column in table.columns[1:]:
         column.justify = "right"

@@ -1,4 +1,4 @@
-"""A process that trains one candidate, a few steps whenever it is asked."""
+"""The process of one candidate, which trains a few steps when it is asked."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ class Greeting:
 
 
 def serve() -> None:
-    """Open what the only argument says, greet, then train block by block."""
+    """Open the candidate of the only argument, greet, and train block by block."""
     out = take_stdout()
     try:
         settings = parse(TrainingSettings, json.loads(sys.argv[1]))

@@ -186,7 +186,7 @@ def test_a_folder_of_another_campaign_is_refused(folder: Path) -> None:
 def test_without_a_gpu_a_sentence_says_so(tmp_path: Path) -> None:
     result = command("--out", tmp_path / "out")
     assert result.returncode == 1 and result.stdout == ""
-    assert "There is no GPU to ask" in result.stderr and len(result.stderr.splitlines()) == 1
+    assert "There is no GPU to measure" in result.stderr and len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -195,7 +195,7 @@ def test_without_a_gpu_a_sentence_says_so(tmp_path: Path) -> None:
     [
         ("", "--out"),
         ("--out x --device cpu", "--size tiny"),
-        ("--out x --parts limits,dance", '"dance" is no part'),
+        ("--out x --parts limits,dance", '"dance" is not a part'),
     ],
 )
 def test_refusals(options: str, said: str) -> None:

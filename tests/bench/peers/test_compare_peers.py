@@ -212,7 +212,7 @@ def test_peers_that_cannot_be_asked(
     exact: Llava, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = our_settings(exact, SIZES)
-    with pytest.raises(UsageError, match='"ollama" is no peer'):
+    with pytest.raises(UsageError, match='"ollama" is not a peer'):
         choose_peers(["ollama"], Weights(), ours, tmp_path)
     peers, left_out = choose_peers(["llama.cpp", "transformers"], Weights(), ours, tmp_path)
     assert not peers and "--checkpoint" in left_out["transformers"]
