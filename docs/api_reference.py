@@ -23,7 +23,7 @@ INTRODUCTION = """\
 # Python API
 
 The functions and classes that a program may count on, with their signatures and docstrings.
-`make docs` writes this page anew. [The guide to the runtime](runtime.md) shows how they are used.
+`make docs` writes this page anew. [The guide to the runtime](answers.md) shows how they are used.
 """
 EXPORTING = (export, Precision, Check, Data, verify, sensitivity, Sensitivity)
 TRAINING = (train, merge)

@@ -138,7 +138,7 @@ def test_newer_and_older_format_versions(copy: Path) -> None:
         (lambda data: data["prompt"].update(stop=["<no>"]), "'<no>'"),
         (lambda data: data["decoder"].update(num_kv_heads=3), "past_key_values.0.key"),
         (lambda data: data["decoder"].update(num_layers=1), "past_key_values.1.key"),
-        (lambda data: data["decoder"].update(vocab_size=7), "was expected there"),
+        (lambda data: data["decoder"].update(vocab_size=7), "describes a tensor"),
         (lambda data: data["decoder"].update(hidden_size=95), "inputs_embeds"),
         (
             lambda data: data["decoder"]["embedding"].update(block_size=0),
@@ -146,13 +146,13 @@ def test_newer_and_older_format_versions(copy: Path) -> None:
         ),
         (lambda data: data["vision"]["image"].update(size=34), "pixel_values"),
         (lambda data: data["vision"].update(image_tokens=35), "image_embeds"),
-        (lambda data: data["decoder"]["embedding"]["data"].update(offset=10**9), "10**9"),
+        (lambda data: data["decoder"]["embedding"]["data"].update(offset=10**9), "1,000,000,000"),
         (lambda data: data["decoder"]["embedding"]["data"].update(offset=-1), "data.offset is -1"),
         (
             lambda data: data["decoder"]["embedding"]["data"].update(dtype="object"),
             "dtype='object'",
         ),
-        (lambda data: data["decoder"]["embedding"].update(scales=None), "was expected there"),
+        (lambda data: data["decoder"]["embedding"].update(scales=None), "describes a tensor"),
     ],
 )
 def test_wrong_words_in_bundle_json(
@@ -161,7 +161,7 @@ def test_wrong_words_in_bundle_json(
     edit(copy, change)
     with pytest.raises(BundleError) as error:
         load(copy)
-    assert part.replace("10**9", "1000000000") in str(error.value)
+    assert part in str(error.value)
     assert "\n" not in str(error.value)
 
 
