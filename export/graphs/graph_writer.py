@@ -22,7 +22,7 @@ FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 INT8, INT32, INT64 = ir.DataType.INT8, ir.DataType.INT32, ir.DataType.INT64
 COMPUTES_IN: dict[DeviceName, ir.DataType] = {"cpu": FLOAT, "gpu": HALF}
 Attribute = int | float | str | Sequence[int] | ir.DataType
-Shape = Sequence[int | str]
+ValueShape = Sequence[int | str]
 
 
 class GraphWriter:
@@ -38,22 +38,22 @@ class GraphWriter:
         self._nodes: list[ir.Node] = []
         self._initializers: dict[str, ir.Value] = {}
 
-    def input(self, name: str, dtype: ir.DataType, shape: Shape) -> ir.Value:
+    def input(self, name: str, dtype: ir.DataType, shape: ValueShape) -> ir.Value:
         """An input of the graph; a name in the shape stands for any size."""
         value = ir.val(name, dtype, shape)
         self._inputs.append(value)
         return value
 
-    def float_input(self, name: str, shape: Shape) -> ir.Value:
+    def float_input(self, name: str, shape: ValueShape) -> ir.Value:
         """A float32 input, in the type that the graph computes in."""
         return self._cast(f"{name}.computed", self.input(name, FLOAT, shape), FLOAT, self.dtype)
 
-    def output(self, value: ir.Value, name: str, shape: Shape, dtype: ir.DataType) -> None:
+    def output(self, value: ir.Value, name: str, shape: ValueShape, dtype: ir.DataType) -> None:
         """Make a value an output of the graph, under that name."""
         value.name, value.dtype, value.shape = name, dtype, ir.Shape(shape)
         self._outputs.append(value)
 
-    def float_output(self, value: ir.Value, name: str, shape: Shape) -> None:
+    def float_output(self, value: ir.Value, name: str, shape: ValueShape) -> None:
         """Make a value a float32 output of the graph, under that name."""
         self.output(self._cast(f"{name}.float", value, self.dtype, FLOAT), name, shape, FLOAT)
 

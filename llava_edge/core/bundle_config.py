@@ -11,7 +11,7 @@ from llava_edge.core.weight_formats import Method, Tower
 FORMAT_VERSION = 3
 
 Length = Annotated[int, Meta(ge=1, lt=2**31, description="a whole number from 1 to 2,147,483,647")]
-Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a number of bytes")]
+ByteCount = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a number of bytes")]
 DeviceName = Literal["cpu", "gpu"]
 QuantizedBefore = Literal["gptq", "awq"]  # by whoever made the checkpoint
 
@@ -36,7 +36,7 @@ class ImageConfig:
 class TensorRef:
     """Where a tensor lies in `weights.bin`: little-endian, row-major, at `offset` bytes."""
 
-    offset: Bytes
+    offset: ByteCount
     shape: tuple[int, ...]
     dtype: str  # numpy's name, or "bfloat16"
 
@@ -177,7 +177,7 @@ class Quality:
 class FileRecord:
     """Size in bytes and sha256 of a file in the bundle."""
 
-    size: Bytes
+    size: ByteCount
     sha256: str
 
 

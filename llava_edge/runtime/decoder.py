@@ -19,7 +19,7 @@ from llava_edge.runtime.devices.device_slots import Slot, Slots
 from llava_edge.runtime.devices.onnx_session import open_graph
 from llava_edge.runtime.embedding_table import EmbeddingTable
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
-from llava_edge.runtime.kv_cache import HostKVCache, KVCache, Numbers, cache_shape
+from llava_edge.runtime.kv_cache import CacheNumbers, HostKVCache, KVCache, cache_shape
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -123,11 +123,11 @@ class Decoder:
         dtype = self._config.cache_type(self._device.graph)
         return HostKVCache(cache_shape(self._config, self.context), dtype)
 
-    def numbers(self, cache: KVCache) -> Numbers:
+    def numbers(self, cache: KVCache) -> CacheNumbers:
         """What a cache holds: see KVCache.numbers."""
         return self._queue.run(lambda: compute(cache.numbers))
 
-    def restore(self, cache: KVCache, numbers: Numbers) -> None:
+    def restore(self, cache: KVCache, numbers: CacheNumbers) -> None:
         """Hold what another cache for this decoder held."""
         self._queue.run(lambda: compute(lambda: cache.restore(numbers)))
 

@@ -18,14 +18,14 @@ from llava_edge.runtime.devices.device_memory import DeviceTensor
 if TYPE_CHECKING:
     import onnxruntime
 
-Numbers = npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.int8]
-Shape = tuple[int, ...]
+CacheNumbers = npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.int8]
+CacheShape = tuple[int, ...]
 
 
 class KVCache(ABC):
     """Keys and values of `length` tokens, which the graph reads as past and writes as present."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: CacheShape) -> None:
         self.shape = shape  # [layers, 2, kv_heads, context, head_dim]
         self.length = 0
 
@@ -43,15 +43,15 @@ class KVCache(ABC):
         """Name the memory of each layer's past and present to a binding."""
 
     @abstractmethod
-    def numbers(self) -> Numbers:
+    def numbers(self) -> CacheNumbers:
         """What is held: [layers, 2, kv_heads, length, head_dim]."""
 
     @abstractmethod
-    def restore(self, numbers: Numbers) -> None:
+    def restore(self, numbers: CacheNumbers) -> None:
         """Hold what `numbers` gave of another cache for the same graph."""
 
 
-def cache_shape(config: DecoderConfig, context: int) -> Shape:
+def cache_shape(config: DecoderConfig, context: int) -> CacheShape:
     """Of a cache for `context` tokens: [layers, 2, kv_heads, context, head_dim]."""
     return (config.num_layers, 2, config.num_kv_heads, context, config.head_dim)
 
@@ -59,7 +59,7 @@ def cache_shape(config: DecoderConfig, context: int) -> Shape:
 class HostKVCache(KVCache):
     """One buffer [layers, 2, kv_heads, context, head_dim] whose pages are taken as tokens come."""
 
-    def __init__(self, shape: Shape, dtype: npt.DTypeLike) -> None:
+    def __init__(self, shape: CacheShape, dtype: npt.DTypeLike) -> None:
         super().__init__(shape)
         self._memory = _reserve(shape, np.dtype(dtype))
 
@@ -70,10 +70,10 @@ class HostKVCache(KVCache):
                 binding.bind_input(f"past_key_values.{layer}.{name}", *place)
                 binding.bind_output(f"present.{layer}.{name}", *place)
 
-    def numbers(self) -> Numbers:
+    def numbers(self) -> CacheNumbers:
         return self._memory[:, :, :, : self.length]
 
-    def restore(self, numbers: Numbers) -> None:
+    def restore(self, numbers: CacheNumbers) -> None:
         self.length = numbers.shape[3]
         self.numbers()[:] = numbers
 
@@ -85,7 +85,7 @@ class CacheMemory:
         self,
         session: "onnxruntime.InferenceSession",
         device: Device,
-        shape: Shape,
+        shape: CacheShape,
         dtype: npt.DTypeLike,
     ) -> None:
         layers, halves, *tensor = shape
@@ -117,8 +117,8 @@ class DeviceKVCache(KVCache):
         for name, tensor in self._memory.named("present").items():
             binding.bind_ortvalue_output(name, tensor.value)
 
-    def numbers(self) -> Numbers:
-        numbers: Numbers = np.array(
+    def numbers(self) -> CacheNumbers:
+        numbers: CacheNumbers = np.array(
             [
                 [tensor.read()[0, :, : self.length] for tensor in halves]
                 for halves in self._memory.layers
@@ -127,7 +127,7 @@ class DeviceKVCache(KVCache):
         )
         return numbers
 
-    def restore(self, numbers: Numbers) -> None:
+    def restore(self, numbers: CacheNumbers) -> None:
         self.length = numbers.shape[3]
         for halves, layer in zip(self._memory.layers, numbers, strict=True):
             for tensor, half in zip(halves, layer, strict=True):
@@ -136,7 +136,7 @@ class DeviceKVCache(KVCache):
                 tensor.write(whole)
 
 
-def _reserve(shape: Shape, dtype: np.dtype[np.generic]) -> Numbers:
+def _reserve(shape: CacheShape, dtype: np.dtype[np.generic]) -> CacheNumbers:
     """Zeroed memory that the system hands out page by page, as the cache fills."""
     size = dtype.itemsize * math.prod(shape)
     try:
@@ -149,5 +149,5 @@ def _reserve(shape: Shape, dtype: np.dtype[np.generic]) -> Numbers:
     if sys.platform == "linux":  # a huge page would hand out a head's memory at once
         with suppress(OSError):  # a kernel without huge pages
             memory.madvise(mmap.MADV_NOHUGEPAGE)
-    numbers: Numbers = np.frombuffer(memory, dtype=dtype).reshape(shape)
+    numbers: CacheNumbers = np.frombuffer(memory, dtype=dtype).reshape(shape)
     return numbers

@@ -9,6 +9,7 @@ from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vi
 from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.machine import release_unused
 from llava_edge.core.prompt import IMAGE, Message, Picture, Segment, picture_first, render
+from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.errors import BundleError, PromptError
 from llava_edge.runtime.answer import Answer, Vocabulary
@@ -18,7 +19,7 @@ from llava_edge.runtime.decoder import Decoder
 from llava_edge.runtime.devices.call_queue import gpu_thread
 from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.expected_memory import expected_memory, free_memory
-from llava_edge.runtime.options import Count, Options
+from llava_edge.runtime.options import Options
 from llava_edge.runtime.prefix_cache import Item, PrefixCaches
 from llava_edge.runtime.turn import Image, Images, Turn, checked_image, images_of
 from llava_edge.runtime.vision_encoder import ImageEmbeddings, VisionEncoder
@@ -100,7 +101,7 @@ class LoadedBundle:
 
     def encode_image(self, image: Image, image_tokens: int | None = None) -> ImageEmbeddings:
         """Encode a picture, where it is not yet, and keep `image_tokens` of its rows."""
-        checked("image_tokens", image_tokens, Count | None)
+        checked("image_tokens", image_tokens, PositiveInt | None)
         image = checked_image(image)
         encoded = image if isinstance(image, ImageEmbeddings) else self.vision.encode(image)
         self._check_rows(encoded)

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from msgspec import Meta
 
+from llava_edge.core.strict import PositiveInt
 from llava_edge.errors import UsageError
 from llava_edge.runtime.arguments import checked
 
 _HUGE = 1e30  # logits are float32, which end at 3e38
 _DAY = 86_400  # seconds; a timer of Python's for 50 days fails on Windows
 
-Count = Annotated[int, Meta(ge=1, description="a whole number of 1 or more")]
 _Index = Annotated[int, Meta(ge=0, description="a whole number of 0 or more")]
 _Likeliest = Annotated[int, Meta(ge=0, le=20, description="a whole number from 0 to 20")]
 _Seconds = Annotated[float, Meta(gt=0, le=_DAY, description=f"seconds, above 0 and up to {_DAY:,}")]
@@ -81,7 +81,7 @@ class Options:
     - speculate: guess what stood in the conversation before, and check several tokens at once.
     """
 
-    max_tokens: Count = 512
+    max_tokens: PositiveInt = 512
     timeout: _Seconds | None = None
     stop: _Words = ()
 
@@ -101,7 +101,7 @@ class Options:
     regex: _Regex | None = None
     choices: _Words = ()
 
-    image_tokens: Count | None = None
+    image_tokens: PositiveInt | None = None
     when_full: _WhenFull = "error"
     speculate: _Flag = False
 

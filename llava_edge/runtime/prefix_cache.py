@@ -11,7 +11,7 @@ from llava_edge.core.arrays import Floats
 from llava_edge.errors import UsageError
 from llava_edge.runtime.decoder import Decoder, Top
 from llava_edge.runtime.interrupt import Interrupt
-from llava_edge.runtime.kv_cache import Numbers
+from llava_edge.runtime.kv_cache import CacheNumbers
 from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
 ImageRow = tuple[ImageEmbeddings, int]
@@ -96,7 +96,7 @@ class PrefixCache:
         self.kv_cache.rewind(length)
         del self.items[length:]
 
-    def restore(self, items: Sequence[Item], numbers: Numbers) -> None:
+    def restore(self, items: Sequence[Item], numbers: CacheNumbers) -> None:
         """Hold what was read of another cache: the first of these items."""
         self._decoder.restore(self.kv_cache, numbers)
         self.items = list(items[: self.kv_cache.length])

@@ -10,14 +10,14 @@ import numpy as np
 
 from llava_edge.core.files import write_atomically
 from llava_edge.errors import StateError, UsageError
-from llava_edge.runtime.kv_cache import Numbers
+from llava_edge.runtime.kv_cache import CacheNumbers
 from llava_edge.runtime.turn import Turn
 from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
 VERSION = 1
 
 
-def write_chat(path: Path, fingerprint: str, turns: Sequence[Turn], numbers: Numbers) -> None:
+def write_chat(path: Path, fingerprint: str, turns: Sequence[Turn], numbers: CacheNumbers) -> None:
     """Write a conversation, whole or not at all; raises StateError where that fails."""
     pictures = {picture.key.hex(): picture.rows for turn in turns for picture in turn.pictures}
     about = {
@@ -42,14 +42,16 @@ def write_chat(path: Path, fingerprint: str, turns: Sequence[Turn], numbers: Num
         ) from error
 
 
-def read_chat(path: Path, fingerprint: str, shape: tuple[int, ...]) -> tuple[list[Turn], Numbers]:
+def read_chat(
+    path: Path, fingerprint: str, shape: tuple[int, ...]
+) -> tuple[list[Turn], CacheNumbers]:
     """The turns and what the KV cache of this shape held; raises StateError."""
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
             _check(path, about, fingerprint)
             turns = [_turn(turn, file) for turn in about["turns"]]
-            cache: Numbers = file["cache"]
+            cache: CacheNumbers = file["cache"]
     except OSError as error:
         raise StateError(f"{path} cannot be read ({error.strerror}); name another file.") from error
     except (ValueError, KeyError, TypeError, EOFError, UsageError, zipfile.BadZipFile) as error:
