@@ -11,7 +11,8 @@ from typing import Any
 import llava_edge
 from llava_edge.data.records import Data
 from llava_edge.errors import LlavaEdgeError
-from llava_edge.export.export import Check, export
+from llava_edge.export.bundle_check import Check
+from llava_edge.export.export import export
 from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.sensitivity import sensitivity
 from llava_edge.export.sensitivity_file import Sensitivity

@@ -128,7 +128,8 @@ def export(
 ) -> None:
     """Turn a LLaVA checkpoint into a bundle."""
     with needed_by("`llava-edge export`", "export"):
-        from llava_edge.export.export import Check, export
+        from llava_edge.export.bundle_check import Check
+        from llava_edge.export.export import export
         from llava_edge.export.progress_bars import show_progress
         from llava_edge.export.quantization.precision import Precision
     start = time.perf_counter()

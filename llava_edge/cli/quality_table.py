@@ -6,9 +6,9 @@ from rich.table import Table
 from llava_edge.core.bundle_config import BundleConfig, Quality
 
 
-def print_quality(config: BundleConfig | None) -> None:
+def print_quality(config: BundleConfig) -> None:
     """Print how far a bundle is from its original, where that was measured."""
-    if config is not None and config.quality is not None:
+    if config.quality is not None:
         Console(highlight=False, markup=False).print(_table(config, config.quality))
 
 

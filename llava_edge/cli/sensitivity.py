@@ -43,16 +43,18 @@ def sensitivity(
 ) -> None:
     """Measure what 4 bits cost in each linear layer, for `export --mixed`."""
     with needed_by("`llava-edge sensitivity`", "verify"):
+        from llava_edge.export.progress_bars import show_progress
         from llava_edge.export.quantization.precision import Precision
         from llava_edge.export.sensitivity import sensitivity
-    found = sensitivity(
-        checkpoint,
-        out,
-        base=base,
-        vision_tower=vision_tower,
-        precision=Precision(method=quantize, block_size=block_size),
-        data=records_of(records, images),
-    )
+    with show_progress():
+        found = sensitivity(
+            checkpoint,
+            out,
+            base=base,
+            vision_tower=vision_tower,
+            precision=Precision(method=quantize, block_size=block_size),
+            data=records_of(records, images),
+        )
     for name, divergence in sorted(found.divergence.items(), key=lambda item: -item[1])[:SHOWN]:
         typer.echo(f"{divergence:.5f}  {name}")
     typer.echo(f"Measured on {found.tokens:,} tokens and written to {out}.")

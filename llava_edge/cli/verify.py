@@ -20,7 +20,6 @@ from llava_edge.cli.option_values import limits, records_of
 from llava_edge.cli.quality_table import print_quality
 from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.extras import needed_by
-from llava_edge.errors import QualityError
 
 
 def verify(
@@ -42,9 +41,10 @@ def verify(
 ) -> None:
     """Compare a bundle with its checkpoint, on the same pictures and prompts."""
     with needed_by("`llava-edge verify`", "verify"):
+        from llava_edge.export.progress_bars import show_progress
         from llava_edge.export.quality_limits import refuse_broken
         from llava_edge.export.verify import verify
-    try:
+    with show_progress():
         config = verify(
             bundle,
             against,
@@ -54,15 +54,12 @@ def verify(
             limits=limits(limit),
             accept=accept,
         )
-    except QualityError as error:
-        _print(getattr(error, "config", None), as_json=json)
-        raise
     _print(config, as_json=json)
     refuse_broken(config)
 
 
-def _print(config: BundleConfig | None, *, as_json: bool) -> None:
-    if as_json and config is not None and config.quality is not None:
+def _print(config: BundleConfig, *, as_json: bool) -> None:
+    if as_json and config.quality is not None:
         typer.echo(dumps(asdict(config.quality)))
     else:
         print_quality(config)

@@ -249,6 +249,15 @@ def test_export_refuses_at_once(
     assert not list(tmp_path.iterdir())
 
 
+def test_export_shows_why_a_bundle_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    refused = run(
+        "export", tiny_checkpoint, tmp_path / "out", "--verify", "--limit", "kl_mean=1e-9"
+    )
+    assert refused.returncode == 1
+    assert "compared with the original" in refused.stdout
+    assert "kl_mean is" in refused.stderr and not (tmp_path / "out").exists()
+
+
 def test_sensitivity(tiny_checkpoint: Path, tmp_path: Path) -> None:
     nowhere = run_warm("sensitivity", tiny_checkpoint, tmp_path / "no" / "sensitivity.json")
     assert "its folder is missing" in refusal(nowhere, code=2)
