@@ -50,7 +50,7 @@ def write_merged(adapter: Path, out: Path, base: Path | None = None) -> None:
     missing = [name for name in _NEEDED if not (adapter / name).exists()]
     if missing:
         raise CheckpointError(
-            f"{adapter} is not the adapter folder of a run, since it has no {missing[0]}; give the "
+            f"{adapter} is not the adapter folder of a run, since it lacks {missing[0]}; give the "
             "folder adapter/ that `llava-edge train` wrote."
         )
     base = _find_base(adapter, base)

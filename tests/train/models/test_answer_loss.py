@@ -17,6 +17,7 @@ from llava_edge.train.inputs.encoder import Encoder
 from llava_edge.train.models.encoding import read_encoding
 from llava_edge.train.models.learner import AnswerLoss, Learner, build, tower_rows
 from llava_edge.train.recipe import Recipe, Stage, load_recipe
+from llava_edge.train.recipe_tables import open_tables
 from llava_edge.train.run_data import RunData
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of libraries
@@ -133,7 +134,8 @@ def test_kept_features_teach_what_computed_ones_do(
         load_recipe(folder / "recipe.toml", [f"precision={precision}"]), out=tmp_path / "run"
     )
     recipe.out.mkdir()
-    data, learner = RunData(recipe, read_encoding(recipe), Console(quiet=True)), build(recipe)
+    console, learner = Console(quiet=True), build(recipe)
+    data = RunData(recipe, open_tables(recipe), read_encoding(recipe), console)
     data.lay_out_features(learner)
     assert data.features is not None and not data.features.whole
     data.fill_features(learner, Devices())
