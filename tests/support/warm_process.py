@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import CompletedProcess, TimeoutExpired
 from tempfile import TemporaryDirectory
 
 IMPORTED = (
@@ -36,15 +36,13 @@ if COPIES:
     _context.set_forkserver_preload(list(IMPORTED))
 
 
-def run(*words: object, stdin: str = "", **environment: str) -> CompletedProcess[str]:
+def run(*words: object, **environment: str) -> CompletedProcess[str]:
     """As `python WORDS` does, of a module (`-m NAME ...`) or a file (`FILE ...`)."""
-    (ended,) = run_together(1, *words, stdin=stdin, **environment)
+    (ended,) = run_together(1, *words, **environment)
     return ended
 
 
-def run_together(
-    count: int, *words: object, stdin: str = "", **environment: str
-) -> list[CompletedProcess[str]]:
+def run_together(count: int, *words: object, **environment: str) -> list[CompletedProcess[str]]:
     """So many processes of a program, which find each other as those that torchrun starts."""
     program = [str(word) for word in words]
     with TemporaryDirectory() as folder:
@@ -52,7 +50,6 @@ def run_together(
         for rank, meeting in enumerate(_meetings(count)):
             streams = Path(folder) / str(rank)
             streams.mkdir()
-            (streams / "stdin").write_text(stdin, encoding="utf-8")
             settings = {**os.environ, **meeting, **environment}
             process = _context.Process(target=_run, args=(program, settings, streams))
             process.start()
@@ -76,11 +73,8 @@ def _run(program: Sequence[str], settings: dict[str, str], streams: Path) -> Non
     gc.freeze()
     os.environ.clear()
     os.environ.update(settings)
-    for number, (name, how) in enumerate(
-        (("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY), ("stderr", os.O_WRONLY))
-    ):
-        os.dup2(os.open(streams / name, how | os.O_CREAT), number)
-    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(streams / name, os.O_WRONLY | os.O_CREAT), number)
     if program[0] == "-m":
         sys.argv = list(program[1:])
         runpy.run_module(program[1], run_name="__main__", alter_sys=True)
@@ -93,10 +87,6 @@ def _ended(process: BaseProcess, program: Sequence[str], streams: Path) -> Compl
     process.join(PATIENCE)
     if process.exitcode is None:
         process.kill()
-        process.join()
-    assert process.exitcode is not None
-    out, error = (
-        (streams / name).read_text(encoding="utf-8") if (streams / name).exists() else ""
-        for name in ("stdout", "stderr")
-    )
+        raise TimeoutExpired(program, PATIENCE)
+    out, error = ((streams / name).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
     return CompletedProcess(program, process.exitcode, out, error)
