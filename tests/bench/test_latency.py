@@ -47,7 +47,7 @@ def test_every_picture_is_encoded(model: Llava, photo_file: Path) -> None:
     assert len(set(files)) == 5
     first, second = (pixels(model, file) for file in files[:2])
     assert first.shape == (1, 3, 33, 33) and (first != second).any()
-    plan = answer_stages.Plan([photo_file], "What is this?", 2, [])
+    plan = answer_stages.AnswerPlan([photo_file], "What is this?", 2, [])
     before = len(model.vision._remembered._kept)
     list(answer_stages.run_through(model, plan, 0))
     assert len(model.vision._remembered._kept) == before + 4
@@ -83,7 +83,7 @@ def test_files_are_compared_stage_by_stage(latency: Latency) -> None:
         replace(stage, seconds=summarize([stage.seconds.median / 2] * 3))
         for stage in latency.stages[1:]
     ]
-    changes = list(compare(latency, replace(latency, answer_stages=tuple(halved))))
+    changes = list(compare(latency, replace(latency, stages=tuple(halved))))
     assert [change.name for change in changes] == [stage.name for stage in halved]
     assert all(change.ratio.median == pytest.approx(0.5) for change in changes)
     assert warning(latency, latency) is None
