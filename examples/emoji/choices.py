@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from llava_edge.core.arrays import Floats
 from llava_edge.runtime.token_reduction import diverse
 
-Floats = NDArray[np.float32]
 Choice = Callable[[Floats, int, int], Floats]  # rows [T, D], how many, a seed -> rows [N, D]
 
 

@@ -9,7 +9,7 @@ from llava_edge.core.bundle_config import DeviceName
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.graphs.weights_bin import WeightsBin
 from llava_edge.export.layouts.llava_config import LlavaConfig
-from llava_edge.export.quantization.precision import Tower
+from llava_edge.export.quantization.precision import TowerFormat
 from llava_edge.export.towers.vision_writer import VisionWriter
 
 PROJECTOR = "multi_modal_projector"
@@ -21,7 +21,7 @@ def write_vision(
     weights: WeightsBin,
     path: Path,
     device: DeviceName,
-    tower: Tower,
+    tower: TowerFormat,
 ) -> None:
     """Write the vision graph for a device, and its weights where they are not written yet.
 

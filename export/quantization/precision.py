@@ -17,7 +17,7 @@ from llava_edge.core.weight_formats import (
 )
 from llava_edge.core.weight_formats import Method as Method
 from llava_edge.core.weight_formats import TableBits as TableBits
-from llava_edge.core.weight_formats import Tower as Tower
+from llava_edge.core.weight_formats import TowerFormat as TowerFormat
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.quantization.blocks import Bits, Blocks, dequantize
 from llava_edge.export.quantization.nf4 import Nf4, dequantize_nf4, quantize_nf4
@@ -41,7 +41,7 @@ class Precision:
     block_size: int | None = None
     head_bits: TableBits | None = None
     embedding_bits: TableBits | None = None
-    tower: Tower = TOWER
+    tower: TowerFormat = TOWER
     eight_bits: frozenset[str] = frozenset()
     symmetric: bool | None = None
     gpu_cache_bits: CacheBits = CACHE_BITS  # of the KV cache of a GPU's graph

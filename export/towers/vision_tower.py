@@ -11,7 +11,6 @@ from llava_edge.export.towers.vision_writer import VisionWriter
 
 TOWER = "vision_tower"  # what the names of its tensors begin with
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
-Triple = tuple[float, float, float]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -21,8 +20,8 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 class UsualPreprocessing:
     """What a kind's own image processor does where no file says otherwise."""
 
-    mean: Triple = CLIP_MEAN
-    std: Triple = CLIP_STD
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
     mode: Literal["square", "stretch"] = "square"
     any_size: bool = False  # pictures may have any size, not just the tower's image_size
 

@@ -6,17 +6,16 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from llava_edge.core.arrays import Floats
 from llava_edge.core.bundle_config import DeviceName
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.graphs.graph_writer import GraphWriter
 from llava_edge.export.graphs.linear import multiply, store
 from llava_edge.export.graphs.weights_bin import Stored, WeightsBin
-from llava_edge.export.quantization.precision import Tower
+from llava_edge.export.quantization.precision import TowerFormat
 from llava_edge.export.quantization.quantize import quantize
 
 _HALF_MAX = float(np.finfo(np.float16).max)
-
-Array = NDArray[np.float32]
 
 
 class VisionWriter(GraphWriter):
@@ -27,13 +26,13 @@ class VisionWriter(GraphWriter):
         tensors: Mapping[str, LazyTensor],
         weights: WeightsBin,
         device: DeviceName,
-        tower: Tower,
+        tower: TowerFormat,
     ) -> None:
         super().__init__("vision", weights, device)
         self._tensors = tensors
         self._tower = tower
 
-    def read(self, name: str) -> Array:
+    def read(self, name: str) -> Floats:
         return self._tensors[name].read().astype(np.float32)
 
     def has(self, name: str) -> bool:
@@ -46,7 +45,7 @@ class VisionWriter(GraphWriter):
         """A norm, a bias or a table, as float32."""
         return self.constant(name, lambda: self.read(name))
 
-    def weight(self, name: str, make: Callable[[], Array]) -> ir.Value:
+    def weight(self, name: str, make: Callable[[], Floats]) -> ir.Value:
         """A matrix or a kernel."""
         if self._tower == "int8":
             return self._channels(name, make)
@@ -55,10 +54,10 @@ class VisionWriter(GraphWriter):
     def linear(self, name: str, rows: ir.Value, *modules: str) -> ir.Value:
         """Rows [..., K] -> [..., N], N the outputs of all the modules side by side."""
 
-        def matrix() -> Array:
+        def matrix() -> Floats:
             return np.concatenate([self.read(f"{module}.weight") for module in modules])
 
-        def bias() -> Array:
+        def bias() -> Floats:
             return np.concatenate([self.read(f"{module}.bias") for module in modules])
 
         has_bias = self.has(f"{modules[0]}.bias")
@@ -82,12 +81,12 @@ class VisionWriter(GraphWriter):
         flat = self.node("Reshape", f"{name}.flat", maps, self.integers(0, channels, -1))
         return self.node("Transpose", name, flat, attributes={"perm": (0, 2, 1)})
 
-    def _rounded(self, array: Array) -> NDArray[np.floating]:
+    def _rounded(self, array: Floats) -> NDArray[np.floating]:
         """In 16 bits where that is asked for and holds the numbers."""
         half = self._tower == "fp16" and np.abs(array).max() <= _HALF_MAX
         return array.astype(np.float16) if half else array
 
-    def _channels(self, name: str, make: Callable[[], Array]) -> ir.Value:
+    def _channels(self, name: str, make: Callable[[], Floats]) -> ir.Value:
         """Kernels [N, ...] as 8-bit integers with a scale each, undone when the graph is loaded."""
 
         def parts() -> tuple[Stored, Stored]:

@@ -28,7 +28,7 @@ from llava_edge.core.weight_formats import (
     NF4_BLOCK_SIZE,
     TOWER,
     Method,
-    Tower,
+    TowerFormat,
 )
 from llava_edge.errors import QualityError
 
@@ -85,7 +85,7 @@ def export(
         ),
     ] = 0.25,
     tower: Annotated[
-        Tower, typer.Option(help="How the vision tower and the projector are stored.")
+        TowerFormat, typer.Option(help="How the vision tower and the projector are stored.")
     ] = TOWER,
     devices: Annotated[
         str, typer.Option(help="Devices to write graphs for, with commas between them.")

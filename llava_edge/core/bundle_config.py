@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from llava_edge.core.strict import PositiveFloat
-from llava_edge.core.weight_formats import Method, Tower
+from llava_edge.core.weight_formats import Method, TowerFormat
 
 FORMAT_VERSION = 3
 
@@ -133,7 +133,7 @@ class QuantizationConfig:
     block_size: int
     head_bits: int
     embedding_bits: int
-    tower: Tower
+    tower: TowerFormat
     weights: int  # in the language model's matrices
     bits_per_weight: float  # of these, scales and zero points included
     eight_bit_layers: tuple[str, ...] = ()  # where others have fewer

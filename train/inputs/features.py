@@ -22,7 +22,7 @@ BLOCK = 16  # pictures at once; always the same ones, so that rows are the same 
 ROWS, DONE = "rows.bin", "done.bin"
 
 Records = tuple[RecordTable, Indexes]  # a table and which of its positions are used
-Tower = Callable[[Tensor], Tensor]  # pixels [n, 3, H, W] -> rows [n, T, C]
+TowerRows = Callable[[Tensor], Tensor]  # pixels [n, 3, H, W] -> rows [n, T, C]
 Where = Callable[[PictureFile], str]  # such as "Record 3, line 40 of train.json"
 
 
@@ -96,7 +96,7 @@ class Features:
                 file.truncate(size)
         header.write_text(json.dumps(self._header))
 
-    def fill(self, tower: Tower, image: ImageConfig, devices: Devices, where: Where) -> None:
+    def fill(self, tower: TowerRows, image: ImageConfig, devices: Devices, where: Where) -> None:
         """Compute the blocks that are this device's share; raises PictureError like `pixels_of`."""
         done = self._done()
         own = range(devices.rank, len(self._blocks), devices.count)

@@ -19,7 +19,6 @@ from llava_edge.errors import TrainingError
 from llava_edge.train.models.efficientnet_lite_model import EfficientNetLiteModel
 from llava_edge.train.recipe import Recipe
 
-Triple = tuple[float, float, float]
 _HALF = (0.5, 0.5, 0.5)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -29,8 +28,8 @@ class TowerKind:
     """A kind's class, and what its own image processor does where no file says otherwise."""
 
     model: type[PreTrainedModel]
-    mean: Triple = (0.48145466, 0.4578275, 0.40821073)  # CLIP's
-    std: Triple = (0.26862954, 0.26130258, 0.27577711)
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)  # CLIP's
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     stretches: bool = False  # pictures become squares whatever their shape
     any_size: bool = False  # pictures may have any size, not just the tower's image_size
     has_class_token: bool = True
