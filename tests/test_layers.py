@@ -1,5 +1,6 @@
 """Who may import whom, and what importing the package loads."""
 
+import ast
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -122,6 +123,16 @@ def test_file_names_are_given_once_or_to_a_verb() -> None:
             rooms.setdefault(path.stem, []).append(room(module))
     for stem, found in rooms.items():
         assert len([name for name in found if name != "cli"]) <= 1, f"{stem}.py: {found}"
+
+
+def test_a_class_has_its_name_alone() -> None:
+    places: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module)
+    for name, found in places.items():
+        assert len(found) == 1, f"{name}: {found}"
 
 
 def test_importing_the_package_loads_no_heavy_library() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from llava_edge.core.bundle import find_bundle, read_bundle, verify_checksums
 from llava_edge.core.bundle_config import BundleConfig
+from llava_edge.runtime.arguments import checked_path
 from llava_edge.runtime.devices.device import CUDA
 from llava_edge.runtime.expected_memory import ExpectedMemory, expected_memory
 
@@ -27,7 +28,7 @@ def inspect(bundle: Path | str | None = None) -> Inspection:
     Without a name it is the bundle that `$LLAVA_EDGE_BUNDLE` names, or else the demo's. Raises
     BundleError where the bundle is missing, damaged or of another format version.
     """
-    path = find_bundle(bundle)
+    path = find_bundle(None if bundle is None else checked_path("bundle", bundle))
     config = read_bundle(path)
     verify_checksums(path, config)
     return Inspection(
