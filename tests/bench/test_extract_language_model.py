@@ -25,5 +25,5 @@ def test_a_language_model_alone(tmp_path: Path) -> None:
     text = "There are 12 red apples."
     written = AutoTokenizer.from_pretrained(out)
     assert written(text).input_ids == tokenizer().encode(text).ids
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         write_language_model(str(tmp_path / "demo"), out, str(tmp_path / "base.gguf"))

@@ -143,7 +143,7 @@ def test_a_wrong_recipe_is_refused_before_torch_is_loaded(written: Path) -> None
     command = [sys.executable, "-c", LIGHT, str(written)]
     output = subprocess.run(command, capture_output=True, text=True, check=True)
     wrong, missing, loaded = output.stdout.splitlines()
-    assert "seed is 'one'" in wrong and "nowhere" in missing
+    assert 'seed is "one"' in wrong and "nowhere" in missing
     assert loaded == "set()"
 
 
