@@ -17,8 +17,9 @@ demo: .venv/demo
 	@echo "Ask about a picture of your own:"
 	@echo "    $(BIN)/llava-edge chat --image PICTURE"
 
+# Two processes, each of which runs whole files, so that what a file's tests share is made once.
 test: .venv/test
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # Checkpoints of older libraries; these are installed to build/compat on first use.
 compat: .venv/test
