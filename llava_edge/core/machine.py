@@ -1,4 +1,7 @@
-"""The memory and the cores that this process has and may take; in a container, that one's."""
+"""The memory and the cores that this process has and may take; in a container, that one's.
+
+psutil is imported late, since it would take a twentieth of the time of `import llava_edge`.
+"""
 
 import ctypes
 import os
@@ -6,13 +9,13 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 _GROUP = Path("/sys/fs/cgroup")  # the limits of a container, of which psutil says nothing
 
 
 def available_memory() -> int:
     """Bytes that can be taken without swapping."""
+    import psutil
+
     free: int = psutil.virtual_memory().available
     try:
         used = int((_GROUP / "memory.current").read_text())
@@ -42,6 +45,8 @@ def peak_memory(*, of_children: bool = False) -> int | None:
 def _own_peak() -> int | None:
     """What Windows and Linux say; getrusage on Linux hands a parent's peak on to its children."""
     if sys.platform == "win32":
+        import psutil
+
         peak: int = psutil.Process().memory_info().peak_wset
         return peak
     try:
@@ -64,6 +69,8 @@ def usable_cores() -> int:
     onnxruntime's own default counts the machine's cores, even in a container with two of them.
     """
     if not hasattr(os, "sched_getaffinity"):
+        import psutil
+
         return psutil.cpu_count(logical=False) or os.cpu_count() or 1
     cores = {_siblings(cpu) for cpu in os.sched_getaffinity(0)}
     return max(1, min(len(cores), _quota()))

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-from platformdirs import user_cache_path, user_data_path
-
 NAME = "llava-edge"
 
 
 def data_folder() -> Path:
     """What the user would miss: bundles."""
+    from platformdirs import user_data_path  # late: most imports of the package ask for none
+
     return user_data_path(NAME, appauthor=False)
 
 
 def cache_folder() -> Path:
     """What can be made again."""
+    from platformdirs import user_cache_path
+
     return user_cache_path(NAME, appauthor=False)
