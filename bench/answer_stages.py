@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from llava_edge.bench.runtime_calls import TokenReader, ask, pixels, timed, unseen
+from llava_edge.bench.call_runtime import TokenReader, ask, pixels, timed, unseen
 from llava_edge.errors import LlavaEdgeError
 from llava_edge.runtime.model import Llava
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from llava_edge.core.command import run_command
+from llava_edge.core.exit_on_error import run_command
 from llava_edge.errors import UsageError
 
 

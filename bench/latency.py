@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.progress import track
 
 from llava_edge.bench.answer_stages import AnswerPlan, StageKind, StageTime, run_through
+from llava_edge.bench.call_runtime import open_bundle
 from llava_edge.bench.defaults import CONTEXTS, PROMPT, RUNS, TOKENS
 from llava_edge.bench.machine_info import Machine, describe_machine, gpu_memory
 from llava_edge.bench.machine_limits import Limits, measure_limits
 from llava_edge.bench.roofline import Roofline, roofline
-from llava_edge.bench.runtime_calls import open_bundle
 from llava_edge.bench.summary import Summary, summarize
 from llava_edge.core.machine import peak_memory
 from llava_edge.core.strict import parse

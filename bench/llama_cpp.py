@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.errors import LlavaEdgeError
 
 FILE_TYPES = {"Q4_0": 2, "Q4_K_M": 15, "Q8_0": 7}  # llama.cpp's numbers for them

@@ -21,8 +21,8 @@ import numpy as np
 import typer
 
 from llava_edge.bench.llama_cpp import LlamaCpp, quantize
-from llava_edge.core.arrays import Floats
-from llava_edge.core.command import run_command
+from llava_edge.core.array_types import Floats
+from llava_edge.core.exit_on_error import run_command
 from llava_edge.core.prompt import Text, render
 from llava_edge.data.records import Data, load_records
 from llava_edge.runtime.model import load

@@ -23,8 +23,9 @@ from llava_edge.core.strict import Section
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.data.records import Record
 from llava_edge.errors import UsageError
+from llava_edge.export.comparison_samples import conversation_samples, text_samples
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.packed import read_packed_format, unpack
+from llava_edge.export.formats.prequantized import read_packed_format, unpack
 from llava_edge.export.formats.weight_files import open_weights
 from llava_edge.export.graphs.decoder_graph import linear_layers
 from llava_edge.export.layouts.checkpoint import Checkpoint
@@ -32,7 +33,6 @@ from llava_edge.export.layouts.tensor_names import respell
 from llava_edge.export.progress_bars import bars_are_drawn
 from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.reference import Reference
-from llava_edge.export.samples import conversation_samples, text_samples
 from llava_edge.runtime.scoring import Sample
 
 SAMPLES = 512  # conversations at most

@@ -10,8 +10,8 @@ from llava_edge.export.bundle_check import Check as Check
 from llava_edge.export.bundle_check import check_bundle, is_checked
 from llava_edge.export.layouts.checkpoint import open_checkpoint
 from llava_edge.export.new_folder import check_target, new_folder
+from llava_edge.export.precision_tuning import check_tunable, tuned
 from llava_edge.export.quantization.precision import DEFAULT, Precision
-from llava_edge.export.tune import check_tunable, tuned
 from llava_edge.export.write_bundle import check_heads, write_bundle
 
 DEVICES: tuple[DeviceName, ...] = ("cpu", "gpu")

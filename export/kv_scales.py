@@ -11,7 +11,7 @@ from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vi
 from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.prompt import Message, picture_first, render
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.export.samples import QUESTIONS, draw_picture, text_samples
+from llava_edge.export.comparison_samples import QUESTIONS, draw_picture, text_samples
 from llava_edge.runtime.decoder import Decoder
 from llava_edge.runtime.devices.device import CPU
 from llava_edge.runtime.scoring import Sample

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.data.records import Record
+from llava_edge.export.comparison_samples import conversation_samples, text_samples
 from llava_edge.export.graphs.decoder_graph import linear_layers
 from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.progress_bars import step_bar
 from llava_edge.export.quantization.precision import Precision, dequantized
 from llava_edge.export.reference import Reference
-from llava_edge.export.samples import conversation_samples, text_samples
 from llava_edge.export.sensitivity_file import Sensitivity
 from llava_edge.runtime.scoring import Sample
 

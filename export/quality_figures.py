@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import Quality, QualityLimits
 from llava_edge.errors import UsageError
 from llava_edge.runtime.scoring import Targets, log_softmax, losses

@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import TensorRef, TilesConfig
 from llava_edge.core.machine import available_memory
 from llava_edge.core.picture import PictureSource, load_picture, preprocess

@@ -6,9 +6,9 @@ from llava_edge.data.records import Data, load_records
 from llava_edge.errors import UsageError
 from llava_edge.export.layer_divergence import measure
 from llava_edge.export.layouts.checkpoint import open_checkpoint
+from llava_edge.export.precision_tuning import check_tunable
 from llava_edge.export.quantization.precision import DEFAULT, Precision
 from llava_edge.export.sensitivity_file import Sensitivity, write_sensitivity
-from llava_edge.export.tune import check_tunable
 
 
 def sensitivity(

@@ -11,19 +11,19 @@ from typing import Protocol
 
 import numpy as np
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle import find_bundle, read_bundle, rewrite_bundle_json, verify_once
 from llava_edge.core.bundle_config import BundleConfig, Quality
 from llava_edge.core.picture import PictureSource
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.data.records import Data, Record, load_records
 from llava_edge.errors import BundleError, UsageError
+from llava_edge.export.comparison_samples import conversation_samples, text_samples
 from llava_edge.export.layouts.checkpoint import Checkpoint, open_checkpoint
 from llava_edge.export.progress_bars import step_bar
 from llava_edge.export.quality_figures import Difference, Outcome, difference, measure_quality
 from llava_edge.export.quality_limits import check_names, choose_limits
 from llava_edge.export.reference import Reference
-from llava_edge.export.samples import conversation_samples, text_samples
 from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
 from llava_edge.runtime.model import Llava, load
 from llava_edge.runtime.scoring import Sample, Scorer

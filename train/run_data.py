@@ -12,11 +12,11 @@ from llava_edge.data.picture_folder import PictureFile
 from llava_edge.data.record_table import RecordTable
 from llava_edge.errors import TrainingError
 from llava_edge.train.inputs.batches import Devices, Indexes
-from llava_edge.train.inputs.check import usable_rows
+from llava_edge.train.inputs.check_records import usable_rows
 from llava_edge.train.inputs.dataset import RecordDataset
-from llava_edge.train.inputs.encoder import Encoder
-from llava_edge.train.inputs.features import Features, Records, shown_again
 from llava_edge.train.inputs.labels import Encoding
+from llava_edge.train.inputs.picture_features import Features, Records, shown_again
+from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.models.learner import Learner, compute_dtype, tower_rows
 from llava_edge.train.recipe import Recipe, Stage
 from llava_edge.train.recipe_tables import RecipeTables

@@ -11,8 +11,8 @@ from llava_edge.core.files import write_atomically
 from llava_edge.errors import TrainingError
 from llava_edge.train.provenance import RUN, provenance
 from llava_edge.train.recipe import Recipe
-from llava_edge.train.watch.failures import last_checkpoint
 from llava_edge.train.watch.journal import LOG, PLOT, TENSORBOARD
+from llava_edge.train.watch.stage_failures import last_checkpoint
 
 CHECKPOINTS = ("warm_start", "stage1", "stage2", "adapter", "steps")
 RUN_KEYS = (  # of a recipe; other ones, such as precision, may change while it is trained

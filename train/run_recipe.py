@@ -15,16 +15,16 @@ from llava_edge.train.checkpoints.projector_file import load_projector
 from llava_edge.train.checkpoints.save import save_adapter, save_checkpoint
 from llava_edge.train.engine.run_stage import prepare_stage, run_stage
 from llava_edge.train.inputs.batches import Devices
-from llava_edge.train.models.encoding import read_encoding
 from llava_edge.train.models.language_model import check_quantizable
 from llava_edge.train.models.learner import Learner, build, compute_dtype
+from llava_edge.train.models.text_encoding import read_encoding
 from llava_edge.train.planning.plan import Plan, make_plan, memory_line
+from llava_edge.train.projector_warm_start import warm_start
 from llava_edge.train.recipe import Recipe, Stage, resolve_models
 from llava_edge.train.recipe_tables import open_tables
 from llava_edge.train.run_data import RunData
 from llava_edge.train.run_folder import claim, clear, remember
-from llava_edge.train.warm_start import warm_start
-from llava_edge.train.watch.failures import translate_errors
+from llava_edge.train.watch.stage_failures import translate_errors
 from llava_edge.train.watch.terminal_display import silence_transformers
 
 PATIENCE = timedelta(hours=12)  # while one process reads, checks, warms up or writes for all

@@ -17,7 +17,7 @@ from llava_edge.bench.gpu.campaign_report import (
 )
 from llava_edge.bench.gpu.parts import CampaignPart, all_parts, choose, left_for_later
 from llava_edge.bench.gpu.run_parts import run_parts
-from llava_edge.core.command import run_command
+from llava_edge.core.exit_on_error import run_command
 from llava_edge.errors import DeviceError, LlavaEdgeError, UsageError
 from llava_edge.runtime.devices.onnx_session import prepare
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 
+from llava_edge.bench.call_runtime import open_bundle
 from llava_edge.bench.defaults import PROMPT
 from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut, timing
@@ -13,7 +14,6 @@ from llava_edge.bench.gpu.random_gguf import write_random_gguf
 from llava_edge.bench.peers.candidate import PeerSettings
 from llava_edge.bench.peers.compare_peers import PeerComparison, compare_peers, our_settings
 from llava_edge.bench.peers.peer_results import PeerResults, Sizes
-from llava_edge.bench.runtime_calls import open_bundle
 from llava_edge.bench.summary import summarize
 
 SIZES = {"full": Sizes(), "tiny": Sizes(prefill=12, context=20, tokens=3)}

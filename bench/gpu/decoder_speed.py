@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from llava_edge.bench.answer_stages import decode
+from llava_edge.bench.call_runtime import timed
 from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut, timings
 from llava_edge.bench.gpu.models import bundle_of, open_model, open_on, roofline_of
-from llava_edge.bench.runtime_calls import timed
 
 RECORDED, EAGER = "decode, CUDA graph", "decode, no graph"
 

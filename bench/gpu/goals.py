@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from llava_edge.bench.gpu.ceilings import COPY
 from llava_edge.bench.gpu.decoder_speed import RECORDED
+from llava_edge.bench.gpu.device_limits import COPY
 from llava_edge.bench.gpu.findings import Finding, PartOutcome
 from llava_edge.bench.gpu.picture_prompts import FIRST
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from llava_edge.bench.answer_stages import decode
+from llava_edge.bench.call_runtime import ask, open_bundle
 from llava_edge.bench.defaults import PROMPT
 from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut, timings
 from llava_edge.bench.gpu.models import bundle_of, open_model
 from llava_edge.bench.gpu.picture_prompts import drawn_picture
-from llava_edge.bench.runtime_calls import ask, open_bundle
 from llava_edge.core.machine import peak_memory
 from llava_edge.errors import DeviceError, LlavaEdgeError
 from llava_edge.runtime.devices.cuda_driver import gpu_memory

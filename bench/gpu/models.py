@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from llava_edge.bench.call_runtime import timed
 from llava_edge.bench.gpu.campaign import Campaign
-from llava_edge.bench.gpu.ceilings import limits
+from llava_edge.bench.gpu.device_limits import limits
 from llava_edge.bench.gpu.findings import Finding
 from llava_edge.bench.random_checkpoint import write_random_checkpoint
 from llava_edge.bench.roofline import Roofline, roofline
-from llava_edge.bench.runtime_calls import timed
 from llava_edge.core.bundle import read_bundle
 from llava_edge.core.bundle_config import DeviceName
 from llava_edge.runtime.devices.device import Device

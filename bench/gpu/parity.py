@@ -21,7 +21,7 @@ from llava_edge.bench.gpu.models import (
     make_checkpoint,
     open_on,
 )
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle import read_bundle
 from llava_edge.runtime.devices.device import CPU, Device
 from llava_edge.runtime.model import Llava

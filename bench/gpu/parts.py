@@ -28,7 +28,7 @@ ASKS = {  # by kind: the function, and what it asks
         "the tower, and the first token about a new and a known picture",
     ),
     "prefill": ("decoder_speed:measure_prefill", "prompts of several lengths"),
-    "symmetry": ("symmetry:measure", "weights without zero points beside weights with them"),
+    "symmetry": ("zero_points:measure", "weights without zero points beside weights with them"),
 }
 
 
@@ -78,7 +78,7 @@ def all_parts() -> list[CampaignPart]:
     demo = "stage 2 of the demo beside a plain Trainer"
     return [
         CampaignPart(
-            "limits", "how fast the GPU copies and multiplies", _call("ceilings:measure"), (), 30
+            "limits", "how fast the GPU copies and multiplies", _call("device_limits:measure"), (), 30
         ),
         *(_of_shape("kernels", name, seconds=30) for name in SMALL),
         *(_parity(name) for name in SMALL),

@@ -8,14 +8,14 @@ import numpy as np
 from PIL import Image
 
 from llava_edge.bench.answer_stages import StageTime, questions
+from llava_edge.bench.call_runtime import pixels, timed, unseen
 from llava_edge.bench.defaults import PROMPT
 from llava_edge.bench.gpu.campaign import Campaign
 from llava_edge.bench.gpu.findings import Finding, LeftOut, timing, timings
 from llava_edge.bench.gpu.models import open_model, roofline_of
 from llava_edge.bench.roofline import Roofline
-from llava_edge.bench.runtime_calls import pixels, timed, unseen
 from llava_edge.bench.summary import summarize
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.runtime.model import Llava
 
 FIRST = "TTFT, new picture"

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from llava_edge.bench.call_runtime import open_bundle
 from llava_edge.bench.defaults import PEERS, PROMPT, RUNS
-from llava_edge.bench.peers.choose import Weights, choose_peers
+from llava_edge.bench.peers.choose_peers import Weights, choose_peers
 from llava_edge.bench.peers.compare_peers import PeerComparison, compare_peers, our_settings
 from llava_edge.bench.peers.peer_results import PeerResults, Sizes
-from llava_edge.bench.runtime_calls import open_bundle
 from llava_edge.errors import UsageError
 
 

@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from llava_edge.bench.call_runtime import timed
 from llava_edge.bench.peers.question import PeerQuestion
-from llava_edge.bench.runtime_calls import timed
 
 
 @dataclass(frozen=True)

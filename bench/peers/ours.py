@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from llava_edge.bench.call_runtime import TokenReader, ask, open_bundle
 from llava_edge.bench.peers.candidate import PeerSettings
 from llava_edge.bench.peers.question import ANSWER_TOKENS, PeerQuestion
-from llava_edge.bench.runtime_calls import TokenReader, ask, open_bundle
 from llava_edge.runtime.model import Llava
 
 

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from llava_edge.bench.call_runtime import timed
 from llava_edge.bench.peers.candidate import Candidate, PeerSettings, open_candidate
 from llava_edge.bench.peers.question import PeerQuestion
-from llava_edge.bench.runtime_calls import timed
 from llava_edge.bench.worker_process import send_error, take_stdout
 from llava_edge.core.machine import peak_memory
 from llava_edge.core.strict import parse

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from llava_edge.bench.runtime_calls import timed, unseen
+from llava_edge.bench.call_runtime import timed, unseen
 from llava_edge.core.prompt import Message, Picture, Segment, picture_first, render
 from llava_edge.runtime.model import Llava
 

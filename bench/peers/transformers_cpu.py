@@ -7,7 +7,7 @@ import numpy as np
 
 from llava_edge.bench.peers.candidate import Peer, PeerSettings
 from llava_edge.bench.peers.question import PeerQuestion
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.errors import UsageError
 
 if TYPE_CHECKING:

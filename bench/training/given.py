@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llava_edge.data.record_table import RecordTable
     from llava_edge.train.inputs.dataset import RecordDataset
-    from llava_edge.train.inputs.features import Features
+    from llava_edge.train.inputs.picture_features import Features
     from llava_edge.train.models.learner import AnswerLoss, Learner
     from llava_edge.train.recipe import Recipe, Stage
 
@@ -52,9 +52,9 @@ def read(settings: TrainingSettings) -> Given:
 
     from llava_edge.data.record_table import default_cache, open_table
     from llava_edge.train.engine.run_stage import prepare_stage
-    from llava_edge.train.inputs.check import usable_rows
+    from llava_edge.train.inputs.check_records import usable_rows
     from llava_edge.train.inputs.dataset import RecordDataset
-    from llava_edge.train.inputs.encoder import Encoder
+    from llava_edge.train.inputs.record_encoder import Encoder
     from llava_edge.train.models.learner import build
     from llava_edge.train.recipe import load_recipe, resolve_models
 
@@ -92,7 +92,7 @@ def _compute_features(
     import torch
 
     from llava_edge.train.inputs.batches import Devices
-    from llava_edge.train.inputs.features import Features
+    from llava_edge.train.inputs.picture_features import Features
     from llava_edge.train.models.learner import compute_dtype, tower_rows
 
     pictures = {picture for at in positions for picture in table.entry(int(at)).pictures}

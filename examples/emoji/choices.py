@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.runtime.token_reduction import diverse
 
 Choice = Callable[[Floats, int, int], Floats]  # rows [T, D], how many, a seed -> rows [N, D]

@@ -4,7 +4,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.hub.bpe_pieces import BpePiece, PieceKind, build_tokenizer
+from llava_edge.hub.sentencepiece_bpe import BpePiece, PieceKind, build_tokenizer
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import DeviceName
 from llava_edge.export.graphs.decoder_weights import DecoderWeights, Linear
 from llava_edge.export.graphs.graph_writer import (

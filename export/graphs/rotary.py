@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.export.layouts.text_config import Rope, TextConfig
 
 

@@ -10,7 +10,7 @@ from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.gguf_file import open_gguf
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.packed import read_packed_format, unpack
+from llava_edge.export.formats.prequantized import read_packed_format, unpack
 from llava_edge.export.formats.weight_files import open_weights
 from llava_edge.export.layouts.tensor_names import respell
 from llava_edge.export.layouts.text_config import TextConfig, read_text_config

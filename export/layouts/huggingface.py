@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export.formats.packed import read_packed_format, unpack
+from llava_edge.export.formats.prequantized import read_packed_format, unpack
 from llava_edge.export.formats.weight_files import open_weights
 from llava_edge.export.layouts.base_model import (
     check_same_text,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 
 Bits = Literal[4, 8]
 Bytes = NDArray[np.uint8]

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.machine import usable_cores
 from llava_edge.export.quantization.blocks import Bits, Blocks, from_integers
 from llava_edge.export.quantization.schemes import SCHEMES, Scheme

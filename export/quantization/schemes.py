@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.export.quantization.blocks import Bits, Bytes, middle
 
 Scheme = Literal["kquant", "rtn"]

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import DeviceName
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.graphs.graph_writer import GraphWriter

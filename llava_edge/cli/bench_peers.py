@@ -53,7 +53,7 @@ def peers(
 ) -> None:
     """Ask other runtimes the same, in turns, on the same cores; they compute on the CPU."""
     from llava_edge.bench.peers.ask_peers import ask_peers
-    from llava_edge.bench.peers.choose import Weights
+    from llava_edge.bench.peers.choose_peers import Weights
     from llava_edge.bench.peers.peers_table import peers_table
 
     check_folders(out)

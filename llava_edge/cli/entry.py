@@ -1,6 +1,6 @@
 """Where `llava-edge` begins: it works without the extra `cli`, and then says how to install it."""
 
-from llava_edge.core.command import run_command
+from llava_edge.core.exit_on_error import run_command
 from llava_edge.core.extras import needed_by
 
 

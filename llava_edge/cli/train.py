@@ -97,9 +97,9 @@ def _train(recipe: str, overrides: list[str], *, resume: bool, force: bool) -> N
 
 def _print_plan(recipe: str, overrides: list[str], devices: int, *, fits: bool) -> None:
     with needed_by("`llava-edge train`", "train"):
-        from llava_edge.train.planning.fits import print_fits
         from llava_edge.train.planning.plan import make_plan
         from llava_edge.train.planning.plan_table import print_plan
+        from llava_edge.train.planning.records_per_card import print_fits
         from llava_edge.train.recipe import load_recipe
     plan = make_plan(load_recipe(recipe, overrides), devices)
     if fits:

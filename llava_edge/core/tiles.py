@@ -8,7 +8,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import ImageConfig, TilesConfig
 from llava_edge.core.picture import normalize, stretch
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer
 
 from llava_edge.errors import CheckpointError
-from llava_edge.hub.bpe_pieces import BpePiece, build_tokenizer
+from llava_edge.hub.sentencepiece_bpe import BpePiece, build_tokenizer
 
 FILES = ("tokenizer.json", "tokenizer.model")
 _BPE = 2  # sentencepiece's number for it

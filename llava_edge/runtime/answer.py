@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Literal
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.tokenizer import TextStream, Tokenizer
 from llava_edge.runtime.constraint import Constraint
 from llava_edge.runtime.decoder import Top

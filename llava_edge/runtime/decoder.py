@@ -9,13 +9,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import DecoderConfig
 from llava_edge.errors import BundleError, DeviceError
 from llava_edge.runtime.devices.call_queue import CallersThread, CallQueue
 from llava_edge.runtime.devices.device import Device
+from llava_edge.runtime.devices.device_kv_caches import Slot, Slots
 from llava_edge.runtime.devices.device_memory import compute, run_options
-from llava_edge.runtime.devices.device_slots import Slot, Slots
 from llava_edge.runtime.devices.onnx_session import open_graph
 from llava_edge.runtime.embedding_table import EmbeddingTable
 from llava_edge.runtime.interrupt import Interrupt, Interrupted

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.errors import DeviceError, LlavaEdgeError
 from llava_edge.runtime.decoder import Decoder
 from llava_edge.runtime.devices.device import CPU, Device

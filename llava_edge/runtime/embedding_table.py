@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import EmbeddingConfig
 from llava_edge.runtime.mapped_tensor import map_tensor
 

@@ -7,7 +7,7 @@ from threading import Lock
 
 import numpy as np
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.errors import UsageError
 from llava_edge.runtime.decoder import Decoder, Top
 from llava_edge.runtime.interrupt import Interrupt

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.picture import PictureSource
 from llava_edge.core.prompt import Picture, Segment, Text
 from llava_edge.runtime.model import Llava

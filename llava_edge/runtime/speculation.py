@@ -8,7 +8,7 @@ and not what it says.
 from collections import deque
 from collections.abc import Sequence
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.runtime.decoder import Top
 from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.prefix_cache import Item, PrefixCache

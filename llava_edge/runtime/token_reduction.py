@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.errors import UsageError
 
 Indices = npt.NDArray[np.intp]

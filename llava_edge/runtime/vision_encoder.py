@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import VisionConfig
 from llava_edge.core.machine import release_unused
 from llava_edge.core.picture import PictureSource, TarMember, load_picture, preprocess

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from llava_edge.bench import answer_stages
+from llava_edge.bench.call_runtime import TokenReader, pixels, unseen
 from llava_edge.bench.compare_latency import compare, warning
 from llava_edge.bench.latency import Latency, as_json, read_latency
 from llava_edge.bench.latency import latency as measure
 from llava_edge.bench.latency_plot import plot_latency
-from llava_edge.bench.runtime_calls import TokenReader, pixels, unseen
 from llava_edge.bench.summary import ratio_by_rounds, ratio_of_summaries, summarize
 from llava_edge.errors import LlavaEdgeError, UsageError
 from llava_edge.runtime.model import Llava

@@ -10,7 +10,7 @@ from products import multiply
 
 from llava_edge.core.strict import Section
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.packed import read_packed_format, unpack
+from llava_edge.export.formats.prequantized import read_packed_format, unpack
 
 WRITE = Path(__file__).parent / "write_packed.py"
 GPTQ = {"quant_method": "gptq", "desc_act": False}

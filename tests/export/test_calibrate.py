@@ -13,11 +13,11 @@ from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.errors import LlavaEdgeError, UsageError
 from llava_edge.export import calibrate
 from llava_edge.export.calibrate import calibrated
+from llava_edge.export.comparison_samples import draw_picture
 from llava_edge.export.export import export
 from llava_edge.export.layouts.checkpoint import open_checkpoint
 from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.reference import Reference
-from llava_edge.export.samples import draw_picture
 from llava_edge.runtime.scoring import Sample
 
 NAME = "language_model.layers.1.mlp.gate_proj.weight"

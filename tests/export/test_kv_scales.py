@@ -11,10 +11,10 @@ from PIL import Image
 from llava_edge import Llava, Options, StateError, load
 from llava_edge.core.bundle import read_bundle
 from llava_edge.errors import LlavaEdgeError, UsageError
+from llava_edge.export.comparison_samples import text_samples
 from llava_edge.export.export import export
 from llava_edge.export.kv_scales import LARGEST, MARGIN, measure_scales
 from llava_edge.export.quantization.precision import Precision
-from llava_edge.export.samples import text_samples
 from llava_edge.runtime.devices.device import CPU, CUDA, Device
 from llava_edge.runtime.expected_memory import expected_memory
 

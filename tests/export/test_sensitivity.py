@@ -13,12 +13,12 @@ from tiny import Tiny, write_llava
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export import layer_divergence
+from llava_edge.export.comparison_samples import text_samples
 from llava_edge.export.export import export
 from llava_edge.export.layer_divergence import measure
 from llava_edge.export.layouts.checkpoint import Checkpoint, open_checkpoint
 from llava_edge.export.quantization.precision import Precision, dequantized
 from llava_edge.export.reference import Reference
-from llava_edge.export.samples import text_samples
 from llava_edge.export.sensitivity import sensitivity
 from llava_edge.export.sensitivity_file import (
     FILE,

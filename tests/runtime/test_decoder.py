@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from llava_edge import Llava, load
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.errors import UsageError
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
 

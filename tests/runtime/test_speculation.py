@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from llava_edge import Llava, Options, load
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.prefix_cache import Item, PrefixCache
 from llava_edge.runtime.speculation import GUESSED, LONGEST, SHORTEST, TRIALS, SeenItems, Speculator

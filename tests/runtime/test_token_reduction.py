@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.errors import UsageError
 from llava_edge.runtime.token_reduction import diverse
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from llava_edge import DeviceError, Llava, load
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 
 pytestmark = pytest.mark.skipif(
     find_spec("onnxruntime_ep_webgpu") is None, reason="the extra webgpu is not installed"

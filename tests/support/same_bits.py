@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from llava_edge import Llava, load
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.runtime.prefix_cache import PrefixCache
 
 PROMPT = 23  # tokens

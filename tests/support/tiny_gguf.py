@@ -8,7 +8,7 @@ import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from llava_edge.hub.bpe_pieces import BpePiece
+from llava_edge.hub.sentencepiece_bpe import BpePiece
 
 INTERLEAVED = ("llama", "smollm3")
 

@@ -10,8 +10,8 @@ from transformers import LlamaForCausalLM
 
 from llava_edge.data.record_table import open_table
 from llava_edge.train.inputs.dataset import RecordDataset
-from llava_edge.train.inputs.encoder import Encoder
 from llava_edge.train.inputs.labels import Encoding
+from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.recipe import load_recipe
 
 RECIPE = """

@@ -12,10 +12,10 @@ from llava_edge.train.engine.run_stage import prepare_stage
 from llava_edge.train.engine.run_stage import run_stage as run
 from llava_edge.train.engine.trainer import StageTrainer
 from llava_edge.train.inputs.dataset import RecordDataset
-from llava_edge.train.inputs.encoder import Encoder
+from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.models.learner import build
 from llava_edge.train.recipe import load_recipe
-from llava_edge.train.watch import failures
+from llava_edge.train.watch import stage_failures as failures
 
 
 def run_stage(

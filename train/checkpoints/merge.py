@@ -15,10 +15,10 @@ from llava_edge.hub.find_model import find_model
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 from llava_edge.train.checkpoints.processor_files import write_tokenizer
 from llava_edge.train.checkpoints.save import named_base, whole, write_weights
-from llava_edge.train.models.encoding import add_image_token
 from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
 from llava_edge.train.models.learner import join
 from llava_edge.train.models.projector import new_projector
+from llava_edge.train.models.text_encoding import add_image_token
 from llava_edge.train.provenance import RUN
 
 _NEEDED = ("adapter_config.json", "adapter_model.safetensors", "base.json", "model.safetensors")

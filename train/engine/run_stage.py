@@ -19,9 +19,9 @@ from llava_edge.train.engine.trainer import StageTrainer
 from llava_edge.train.inputs.dataset import RecordDataset
 from llava_edge.train.models.learner import AnswerLoss, Learner, compute_dtype
 from llava_edge.train.recipe import Recipe, Stage
-from llava_edge.train.watch.failures import StopOnNan, last_checkpoint, translate_errors
 from llava_edge.train.watch.flops import peak_operations, training_cost
 from llava_edge.train.watch.journal import Journal
+from llava_edge.train.watch.stage_failures import StopOnNan, last_checkpoint, translate_errors
 from llava_edge.train.watch.terminal_display import Display, silence
 from llava_edge.train.watch.throughput import Throughput
 

@@ -23,7 +23,7 @@ from llava_edge.train.inputs.batches import Devices, StageBatches, in_order
 from llava_edge.train.inputs.dataset import RecordDataset, pack, pad
 from llava_edge.train.inputs.labels import IGNORE_INDEX
 from llava_edge.train.recipe import Stage
-from llava_edge.train.watch.failures import StopOnNan, watch_for_stalls
+from llava_edge.train.watch.stage_failures import StopOnNan, watch_for_stalls
 from llava_edge.train.watch.throughput import Throughput
 
 TRAINED = "trained.safetensors"  # of a Trainer's checkpoint: what learns in this stage, no more

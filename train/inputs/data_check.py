@@ -5,10 +5,10 @@ from pathlib import Path
 
 from llava_edge.data.record_table import RecordTable, default_cache, open_table
 from llava_edge.data.records import RecordSource
-from llava_edge.train.inputs.check import check
-from llava_edge.train.inputs.encoder import Encoder
+from llava_edge.train.inputs.check_records import check
 from llava_edge.train.inputs.problems import RecordProblems
-from llava_edge.train.models.encoding import read_encoding
+from llava_edge.train.inputs.record_encoder import Encoder
+from llava_edge.train.models.text_encoding import read_encoding
 from llava_edge.train.recipe import load_recipe, resolve_models
 from llava_edge.train.recipe_file import shipped_names
 

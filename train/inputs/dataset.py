@@ -17,9 +17,9 @@ from llava_edge.data.record_table import RecordTable
 from llava_edge.data.records import Record
 from llava_edge.errors import PictureError, RecordError
 from llava_edge.train.inputs.batches import Indexes
-from llava_edge.train.inputs.encoder import Encoder
-from llava_edge.train.inputs.features import Features
 from llava_edge.train.inputs.labels import IGNORE_INDEX
+from llava_edge.train.inputs.picture_features import Features
+from llava_edge.train.inputs.record_encoder import Encoder
 
 CHARACTERS_PER_TOKEN = 4  # of English, roughly
 

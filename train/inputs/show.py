@@ -11,9 +11,9 @@ from llava_edge.data.record_table import default_cache, open_table
 from llava_edge.data.records import Record
 from llava_edge.errors import UsageError
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
-from llava_edge.train.inputs.encoder import Encoder
 from llava_edge.train.inputs.labels import IGNORE_INDEX, Encoding
-from llava_edge.train.models.encoding import read_encoding
+from llava_edge.train.inputs.record_encoder import Encoder
+from llava_edge.train.models.text_encoding import read_encoding
 from llava_edge.train.recipe import load_recipe, resolve_models
 
 

@@ -15,10 +15,10 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedM
 from llava_edge.errors import TrainingError
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 from llava_edge.train.inputs.labels import IGNORE_INDEX, Encoding
-from llava_edge.train.models.encoding import make_encoding
 from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
 from llava_edge.train.models.linear_cross_entropy import linear_cross_entropy
 from llava_edge.train.models.projector import new_projector
+from llava_edge.train.models.text_encoding import make_encoding
 from llava_edge.train.models.towers import load_tower
 from llava_edge.train.recipe import Recipe
 

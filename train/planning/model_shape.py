@@ -11,7 +11,7 @@ from llava_edge.train.models.model_config import build_empty, read_config, visio
 from llava_edge.train.models.preprocessing import read_image_config
 from llava_edge.train.models.tower_shape import TowerShape, tower_shape
 from llava_edge.train.planning.memory_estimate import DecoderShape, ModelShape
-from llava_edge.train.planning.shipped_models import SHIPPED_MODELS
+from llava_edge.train.planning.recipe_model_configs import SHIPPED_MODELS
 from llava_edge.train.recipe import Recipe
 
 

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from llava_edge.errors import CheckpointError, TrainingError
 from llava_edge.hub.find_model import is_hub_name
 from llava_edge.train.inputs.batches import steps_of
-from llava_edge.train.inputs.features import shown_again
+from llava_edge.train.inputs.picture_features import shown_again
 from llava_edge.train.planning import memory_estimate
 from llava_edge.train.planning.memory_estimate import Batch, ModelShape, StageMemory
 from llava_edge.train.planning.model_shape import model_shape

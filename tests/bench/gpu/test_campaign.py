@@ -11,8 +11,8 @@ import pytest
 from llava_edge.bench.gpu.beside_trainer import training_findings
 from llava_edge.bench.gpu.campaign import IMITATED, Campaign, open_folder
 from llava_edge.bench.gpu.campaign_report import CampaignReport, as_table
-from llava_edge.bench.gpu.ceilings import COPY, PRODUCT
 from llava_edge.bench.gpu.decoder_speed import EAGER, RECORDED
+from llava_edge.bench.gpu.device_limits import COPY, PRODUCT
 from llava_edge.bench.gpu.findings import PartOutcome, read_outcome
 from llava_edge.bench.gpu.models import open_on
 from llava_edge.bench.gpu.part_process import find_function

@@ -1,7 +1,7 @@
 """Goals are judged by what was found at the sizes that they name."""
 
-from llava_edge.bench.gpu.ceilings import COPY
 from llava_edge.bench.gpu.decoder_speed import RECORDED
+from llava_edge.bench.gpu.device_limits import COPY
 from llava_edge.bench.gpu.findings import Finding, PartOutcome
 from llava_edge.bench.gpu.goals import goals
 from llava_edge.bench.summary import Ratio

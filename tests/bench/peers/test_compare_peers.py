@@ -19,10 +19,10 @@ from transformers import AutoModelForCausalLM
 
 from llava_edge import load
 from llava_edge.bench.defaults import PEERS
-from llava_edge.bench.peers import choose
+from llava_edge.bench.peers import choose_peers as choose
 from llava_edge.bench.peers import compare_peers as comparison
 from llava_edge.bench.peers.candidate import PeerSettings, open_candidate
-from llava_edge.bench.peers.choose import Weights, choose_peers
+from llava_edge.bench.peers.choose_peers import Weights, choose_peers
 from llava_edge.bench.peers.compare_peers import (
     PeerComparison,
     compare_peers,

@@ -19,7 +19,7 @@ from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.gguf_file import open_gguf
 from llava_edge.export.layouts.tensor_names import canonical
 from llava_edge.export.layouts.text_config import read_text_config
-from llava_edge.hub.bpe_pieces import BpePiece, PieceKind
+from llava_edge.hub.sentencepiece_bpe import BpePiece, PieceKind
 
 TEXTS = (
     "There are 12 red apples, 345 cats and 1.5 dogs.",

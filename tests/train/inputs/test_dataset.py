@@ -17,8 +17,8 @@ from llava_edge.data.record_table import open_table
 from llava_edge.data.records import RecordSource
 from llava_edge.errors import PictureError
 from llava_edge.train.inputs.dataset import Example, RecordDataset, pack, pad
-from llava_edge.train.inputs.encoder import Encoder
 from llava_edge.train.inputs.labels import IGNORE_INDEX, Encoding
+from llava_edge.train.inputs.record_encoder import Encoder
 
 IMAGE = ImageConfig(size=21, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), mode="pad")
 

@@ -13,9 +13,9 @@ from llava_edge.data.record_table import open_table
 from llava_edge.train.engine.run_stage import prepare_stage
 from llava_edge.train.inputs.batches import Devices
 from llava_edge.train.inputs.dataset import RecordDataset, pack, pad
-from llava_edge.train.inputs.encoder import Encoder
-from llava_edge.train.models.encoding import read_encoding
+from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.models.learner import AnswerLoss, Learner, build, tower_rows
+from llava_edge.train.models.text_encoding import read_encoding
 from llava_edge.train.recipe import Recipe, Stage, load_recipe
 from llava_edge.train.recipe_tables import open_tables
 from llava_edge.train.run_data import RunData

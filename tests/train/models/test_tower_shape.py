@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from llava_edge.errors import TrainingError
-from llava_edge.train.models.encoding import read_encoding
 from llava_edge.train.models.learner import build, tower_rows
+from llava_edge.train.models.text_encoding import read_encoding
 from llava_edge.train.planning.model_shape import model_shape
 from llava_edge.train.recipe import Recipe, load_recipe
 

@@ -16,8 +16,8 @@ from llava_edge.data.record_table import open_table
 from llava_edge.data.records import RecordSource
 from llava_edge.train.engine.run_stage import prepare_stage, run_stage
 from llava_edge.train.inputs.dataset import RecordDataset
-from llava_edge.train.inputs.encoder import Encoder
 from llava_edge.train.inputs.labels import IGNORE_INDEX
+from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.models.learner import build
 from llava_edge.train.planning.memory_estimate import Batch
 from llava_edge.train.planning.model_shape import model_shape

@@ -12,7 +12,7 @@ from llava_edge.core.prompt import CHATML, PROMPTS
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.data.records import Data, load_records
 from llava_edge.errors import RecordError
-from llava_edge.export.samples import (
+from llava_edge.export.comparison_samples import (
     ANSWER,
     WINDOW,
     conversation_samples,

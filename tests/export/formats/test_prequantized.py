@@ -17,7 +17,7 @@ from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.export import export
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.packed import PackedFormat, read_packed_format, unpack
+from llava_edge.export.formats.prequantized import PackedFormat, read_packed_format, unpack
 from llava_edge.export.layouts.checkpoint import open_checkpoint
 from llava_edge.export.quantization.blocks import Blocks, dequantize
 from llava_edge.export.quantization.blocks import unpack as unpack_bits

@@ -9,8 +9,8 @@ from tiny_training import write_recipe
 from llava_edge.data.records import LabelledBox, RecordSource, load_records
 from llava_edge.errors import TrainingError
 from llava_edge.train.models.learner import build
+from llava_edge.train.projector_warm_start import _label_map, warm_start
 from llava_edge.train.recipe import WarmStart, load_recipe
-from llava_edge.train.warm_start import _label_map, warm_start
 
 
 def test_rows_of_an_object_come_nearest_to_its_name(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import pytest
 from places import ROOT
 
 from llava_edge.errors import TrainingError
-from llava_edge.train.planning.fits import CARDS, SHARE, Cards, largest_fit, print_fits
 from llava_edge.train.planning.memory_estimate import Batch
 from llava_edge.train.planning.plan import Plan, StagePlan, make_plan, stage_memory
+from llava_edge.train.planning.records_per_card import CARDS, SHARE, Cards, largest_fit, print_fits
 from llava_edge.train.recipe import load_recipe
 from llava_edge.train.recipe_file import shipped_names
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageDraw
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import PromptConfig
 from llava_edge.core.picture import PictureSource
 from llava_edge.core.prompt import Message, Text, picture_first, render

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.picture import load_picture, preprocess
 from llava_edge.core.tiles import cut
 from llava_edge.runtime.answer import Timings

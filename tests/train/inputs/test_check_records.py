@@ -20,11 +20,11 @@ from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.data.record_table import RecordTable, open_table
 from llava_edge.data.records import RecordSource
 from llava_edge.errors import TrainingError
-from llava_edge.train.inputs import check as check_module
-from llava_edge.train.inputs.check import FAULTS, check, usable_rows
-from llava_edge.train.inputs.encoder import Encoder
+from llava_edge.train.inputs import check_records as check_module
+from llava_edge.train.inputs.check_records import FAULTS, check, usable_rows
 from llava_edge.train.inputs.labels import Encoding
 from llava_edge.train.inputs.problems import kept
+from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.recipe import Recipe, Stage
 
 IMAGE = ImageConfig(size=0, mean=(0, 0, 0), std=(1, 1, 1), mode="square")  # of no tower

@@ -15,8 +15,8 @@ from llava_edge.data.picture_folder import PictureFile
 from llava_edge.data.record_table import RecordTable
 from llava_edge.data.records import require_pictures
 from llava_edge.errors import LargePictureError, PictureError, RecordError, TrainingError
-from llava_edge.train.inputs.encoder import Encoder
 from llava_edge.train.inputs.problems import TOO_LONG, Problems, RecordProblems, joined, keep, kept
+from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.recipe import Recipe
 from llava_edge.train.watch.terminal_bars import track
 

@@ -18,8 +18,8 @@ from watched import run_stage
 from llava_edge.errors import PictureError, TrainingError
 from llava_edge.train.engine import trainer
 from llava_edge.train.inputs.dataset import Example, RecordDataset
-from llava_edge.train.watch.failures import last_checkpoint, translate_errors
 from llava_edge.train.watch.journal import read_log
+from llava_edge.train.watch.stage_failures import last_checkpoint, translate_errors
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 

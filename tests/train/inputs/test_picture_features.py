@@ -10,7 +10,7 @@ from torch import Tensor
 from llava_edge.core.bundle_config import ImageConfig
 from llava_edge.core.picture import load_picture, preprocess
 from llava_edge.train.inputs.batches import Devices
-from llava_edge.train.inputs.features import BLOCK, Features
+from llava_edge.train.inputs.picture_features import BLOCK, Features
 
 IMAGE = ImageConfig(size=14, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), mode="square")
 SHAPE = (6, 7)  # rows of a picture, channels

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from llava_edge.data.records import LabelledBox, Record
 from llava_edge.errors import TrainingError
-from llava_edge.train.inputs.features import Features, pixels_of
+from llava_edge.train.inputs.picture_features import Features, pixels_of
 from llava_edge.train.models.learner import Learner, tower_rows
 from llava_edge.train.recipe import WarmStart
 from llava_edge.train.watch.terminal_bars import track

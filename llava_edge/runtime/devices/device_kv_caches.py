@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from llava_edge.core.arrays import Floats
+from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import DecoderConfig
 from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.devices.device_memory import DeviceTensor, FixedRun
