@@ -78,7 +78,11 @@ def all_parts() -> list[CampaignPart]:
     demo = "stage 2 of the demo beside a plain Trainer"
     return [
         CampaignPart(
-            "limits", "how fast the GPU copies and multiplies", _call("device_limits:measure"), (), 30
+            "limits",
+            "how fast the GPU copies and multiplies",
+            _call("device_limits:measure"),
+            (),
+            30,
         ),
         *(_of_shape("kernels", name, seconds=30) for name in SMALL),
         *(_parity(name) for name in SMALL),
