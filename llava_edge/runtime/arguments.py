@@ -23,7 +23,7 @@ def checked(name: str, value: object, annotation: Any) -> Any:
 
 
 def checked_path(name: str, value: object) -> Path:
-    """A path with `~` resolved; raises UsageError for what is none."""
+    """A path with `~` resolved; raises UsageError for anything else."""
     if not isinstance(value, (str, Path)) or "\0" in str(value):
         raise refusal(name, value, "a path")
     try:

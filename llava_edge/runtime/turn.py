@@ -23,7 +23,7 @@ class Turn:
 
 
 def images_of(image: Images) -> list[Image]:
-    """The pictures that were given, as a list; raises UsageError for what is none."""
+    """The pictures that were given, as a list; raises UsageError for anything else."""
     if image is None:
         return []
     if isinstance(image, Image) or not isinstance(image, Sequence):
