@@ -54,7 +54,10 @@ def _word_embeddings(learner: Learner, names: Sequence[str]) -> Tensor:
 def _labelled_rows(
     learner: Learner, records: Sequence[Record], names: Sequence[str], kept: Features | None
 ) -> tuple[Tensor, Tensor]:
-    """The tower's rows [rows, C] of all pictures and the index of the name each one shows."""
+    """The tower's rows [rows, C] of all pictures and the index of the name each one shows.
+
+    Of a picture in tiles, its first view is taken, which shows the whole.
+    """
     index = {name: position for position, name in enumerate(names)}
     side = round(learner.encoding.image_tokens**0.5)
     labels = torch.stack([_label_map(record.objects, index, side) for record in records])  # [n, T]
@@ -71,9 +74,9 @@ def _labelled_rows(
 
 def _rows(learner: Learner, records: Sequence[Record], kept: Features | None) -> Tensor:
     if kept is not None:
-        return torch.stack([kept[record.images[0]] for record in records])
-    image, where = learner.encoding.image, {r.images[0]: f"Record {r.id}" for r in records}
-    pixels = [pixels_of(record.images[0], image, where.__getitem__) for record in records]
+        return torch.stack([kept[record.images[0]][0] for record in records])
+    views, where = learner.encoding.views, {r.images[0]: f"Record {r.id}" for r in records}
+    pixels = [pixels_of(record.images[0], views, where.__getitem__)[0] for record in records]
     return tower_rows(learner.model, torch.stack(pixels)).cpu()
 
 

@@ -19,7 +19,7 @@ PromptName = Literal[
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adapters on every linear layer of the language model (arXiv 2106.09685)."""
+    """Low-rank adapters on every linear layer of a part (arXiv 2106.09685)."""
 
     rank: int = 32
     alpha: int = 64
@@ -53,12 +53,14 @@ class WarmStart:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: a learning rate per part, 0 = frozen; the tower is always frozen."""
+    """One stage: a learning rate per part, 0 = frozen."""
 
     data: tuple[RecordSource, ...]
     projector_lr: float
     language_model_lr: float = 0.0
+    vision_tower_lr: float = 0.0  # LLaVA-NeXT's mm_vision_tower_lr
     lora: Lora | None = None  # without it a language model that learns does so in full
+    vision_tower_lora: Lora | None = None  # the same for the tower
     quantize: Literal["nf4"] | None = None  # how a frozen language model is held (arXiv 2305.14314)
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     gradient_checkpointing: bool | int = False  # of all layers, or of the first so many
@@ -85,7 +87,7 @@ class Stage:
         )
         if not self.data:
             raise ValueError("data is empty")
-        for name in ("projector_lr", "language_model_lr"):
+        for name in ("projector_lr", "language_model_lr", "vision_tower_lr"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, not 0 or more")
         if self.gradient_checkpointing < 0:
@@ -99,6 +101,8 @@ class Stage:
             raise ValueError(f"warmup_ratio is {self.warmup_ratio}, not in 0..1")
         if self.lora and not self.language_model_lr:
             raise ValueError("lora needs a language_model_lr")
+        if self.vision_tower_lora and not self.vision_tower_lr:
+            raise ValueError("vision_tower_lora needs a vision_tower_lr")
         if self.quantize and self.language_model_lr and not self.lora:
             raise ValueError("a quantized language model cannot learn in full; add lora")
         if self.device_batch_size is not None:
@@ -108,6 +112,11 @@ class Stage:
                     f"batch_size {self.batch_size} is no multiple of device_batch_size "
                     f"{self.device_batch_size}"
                 )
+
+    @property
+    def others_learn(self) -> bool:
+        """Whether more than the projector learns."""
+        return bool(self.language_model_lr or self.vision_tower_lr)
 
     def share(self, devices: int) -> int:
         """A device's records of a step; raises TrainingError if the shares cannot be equal."""
@@ -151,6 +160,7 @@ class Recipe:
     vision_feature_layer: int = -2
     vision_feature_select_strategy: Literal["default", "full"] = "default"
     image_mode: Literal["square", "pad"] | None = None  # by default what the tower's folder says
+    image_grid_pinpoints: tuple[tuple[int, int], ...] = ()  # LLaVA-NeXT's (height, width) of tiles
     image_token: str = "<image>"  # added to the vocabulary where it is missing
     max_tokens: int = 2048  # of a record, image tokens included; the rest is cut off
     bad_records: Literal["stop", "skip", "refuse"] = "stop"
@@ -162,12 +172,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("stage1 and stage2 are missing; at least one is needed")
-        if self.stage1 and (self.stage1.language_model_lr or not self.stage1.projector_lr):
+        if self.stage1 and (self.stage1.others_learn or not self.stage1.projector_lr):
             raise ValueError(
                 "stage1 trains the projector alone: give it a projector_lr and no other rate"
             )
-        if self.stage2 and not (self.stage2.projector_lr or self.stage2.language_model_lr):
-            raise ValueError("stage2 trains nothing, since both its learning rates are 0")
+        if self.stage2 and not (self.stage2.projector_lr or self.stage2.others_learn):
+            raise ValueError("stage2 trains nothing, since all its learning rates are 0")
         if self.stage1 is None and self.projector_weights is None:
             raise ValueError("stage2 needs a projector: add stage1 or projector_weights")
         if self.warm_start and self.stage1 is None:
@@ -179,6 +189,10 @@ class Recipe:
         eight_bit = any(stage.optimizer == "adamw_8bit" for stage in self.stages.values())
         if self.parallel == "fsdp" and eight_bit:
             raise ValueError('adamw_8bit does not work with parallel = "fsdp"; change one of them')
+        if self.image_mode and self.image_grid_pinpoints:
+            raise ValueError(
+                "image_mode says how one view is cut, but image_grid_pinpoints cuts tiles; drop one"
+            )
         if self.feature_cache < 0:
             raise ValueError(f"feature_cache is {self.feature_cache}, not 0 or more")
         if not 0 <= self.seed < 2**32:

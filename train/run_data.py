@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from llava_edge.data.picture_folder import PictureFile
 from llava_edge.data.record_table import RecordTable
-from llava_edge.errors import TrainingError
+from llava_edge.errors import PictureError, TrainingError
 from llava_edge.train.inputs.batches import Devices, Indexes
 from llava_edge.train.inputs.check_records import usable_rows
 from llava_edge.train.inputs.dataset import RecordDataset
@@ -53,7 +54,8 @@ class RunData:
     def datasets(self, name: str) -> tuple[RecordDataset, RecordDataset | None]:
         """A stage's training records, and those held out from it."""
         encoder = Encoder.of_stage(self._encoding, self._recipe, self._recipe.stages[name])
-        train = RecordDataset(self._train[name][0], encoder, self._train[name][1], self.features)
+        features = None if self._recipe.stages[name].vision_tower_lr else self.features
+        train = RecordDataset(self._train[name][0], encoder, self._train[name][1], features)
         if name not in self._held_out:
             return train, None
         return train, RecordDataset(self._held_out[name][0], encoder, self._held_out[name][1])
@@ -65,10 +67,12 @@ class RunData:
             return
         pictures = shown_again(self._shown, recipe)
         shape, dtype = learner.feature_shape, compute_dtype(recipe)
-        needed = len(pictures) * prod(shape) * dtype.itemsize
+        counts = self._view_counts(pictures)
+        needed = sum(counts) * prod(shape) * dtype.itemsize
         if not pictures or needed > min(recipe.feature_cache * 1e9, _free(recipe.out / "features")):
             return
-        self.features = Features(recipe.out / "features", pictures, shape, dtype, _key(learner))
+        folder, key = recipe.out / "features", _key(learner)
+        self.features = Features(folder, pictures, counts, shape, dtype, key)
         self.features.create()
 
     def fill_features(self, learner: Learner, devices: Devices) -> None:
@@ -77,7 +81,7 @@ class RunData:
             return
         self.features.fill(
             lambda pixels: tower_rows(learner.model, pixels),
-            learner.encoding.image,
+            learner.encoding.views,
             devices,
             self._first_naming,
         )
@@ -96,6 +100,16 @@ class RunData:
             encoder = Encoder.of_stage(self._encoding, recipe, stage)
         return table, usable_rows(table, recipe, encoder, console=self._console)
 
+    def _view_counts(self, pictures: Sequence[PictureFile]) -> list[int]:
+        """How many views each picture has; raises PictureError, which says where it is named."""
+        counts = []
+        for picture in pictures:
+            try:
+                counts.append(self._encoding.views.count(picture))
+            except PictureError as error:
+                raise type(error)(f"{self._first_naming(picture)}: {error}") from error
+        return counts
+
     def _first_naming(self, picture: PictureFile) -> str:
         """Where the first record that names a picture stands."""
         entries = (table.entry(int(at)) for table, positions in self._shown for at in positions)
@@ -103,8 +117,10 @@ class RunData:
 
     @property
     def _shown(self) -> list[Records]:
-        """All records whose pictures the tower is shown, held-out ones left out."""
-        return [*self._train.values(), *([self.warm_start] if self.warm_start else [])]
+        """All records whose pictures a frozen tower is shown, held-out ones left out."""
+        stages = self._recipe.stages
+        train = [self._train[name] for name in stages if not stages[name].vision_tower_lr]
+        return [*train, *([self.warm_start] if self.warm_start else [])]
 
 
 def _fingerprint(table: RecordTable, positions: Indexes) -> str:
@@ -120,7 +136,7 @@ def _key(learner: Learner) -> str:
         digest.update(name.encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
     asked = (config.vision_feature_layer, config.vision_feature_select_strategy)
-    return f"{digest.hexdigest()} {asked} {learner.encoding.image}"
+    return f"{digest.hexdigest()} {asked} {learner.encoding.views}"
 
 
 def _free(folder: Path) -> int:

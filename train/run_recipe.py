@@ -15,8 +15,10 @@ from llava_edge.train.checkpoints.projector_file import load_projector
 from llava_edge.train.checkpoints.save import save_adapter, save_checkpoint
 from llava_edge.train.engine.run_stage import prepare_stage, run_stage
 from llava_edge.train.inputs.batches import Devices
+from llava_edge.train.models.adapters import merged
 from llava_edge.train.models.language_model import check_quantizable
 from llava_edge.train.models.learner import Learner, build, compute_dtype
+from llava_edge.train.models.llava_kind import NEWLINE, newline_of
 from llava_edge.train.models.text_encoding import read_encoding
 from llava_edge.train.planning.plan import Plan, make_plan, memory_line
 from llava_edge.train.projector_warm_start import warm_start
@@ -119,10 +121,13 @@ class _Run:
             self._warm_start()
 
     def _rebuild(self, stage: Stage) -> None:
-        projector = self._learner.model.model.multi_modal_projector.state_dict()
+        before = self._learner.model
         self._quantize = stage.quantize
         self._learner = build(self._recipe, stage.quantize)
-        self._learner.model.model.multi_modal_projector.load_state_dict(projector)
+        after = self._learner.model.model
+        after.multi_modal_projector.load_state_dict(before.model.multi_modal_projector.state_dict())
+        if (newline := newline_of(before)) is not None:
+            setattr(after, NEWLINE, newline)
 
     def _warm_start(self) -> None:
         """Warm up the projector, if the recipe says so, on objects and their names.
@@ -179,6 +184,10 @@ def _whole(recipe: Recipe, stage: Stage, trained: dict[str, Tensor]) -> Learner:
 
 def _save(learner: Learner, recipe: Recipe, name: str, stage: Stage) -> None:
     """Write the stage's checkpoint; after adapters it is what `merge` makes of them."""
+    if stage.vision_tower_lr:
+        tower = learner.model.model.vision_tower
+        tower = merged(tower) if stage.vision_tower_lora else tower
+        learner.model.model.vision_tower = tower.to(compute_dtype(recipe))
     if stage.lora:
         save_adapter(learner, recipe, recipe.out / "adapter")
         learner.model.model.language_model = None  # merging reads it anew; one copy is enough
@@ -191,7 +200,12 @@ def _save(learner: Learner, recipe: Recipe, name: str, stage: Stage) -> None:
 
 
 def _what_learns(stage: Stage) -> str:
-    parts = {"the projector": stage.projector_lr, "the language model": stage.language_model_lr}
+    tower = "the tower's adapters" if stage.vision_tower_lora else "the vision tower"
+    parts = {
+        "the projector": stage.projector_lr,
+        tower: stage.vision_tower_lr,
+        "the language model": stage.language_model_lr,
+    }
     learning = [part for part, rate in parts.items() if rate]
     how = " through adapters" if stage.lora else ""
     return f"{' and '.join(learning)} {'learn' if len(learning) > 1 else 'learns'}{how}"

@@ -98,4 +98,6 @@ def _pad(examples: Sequence["Example"]) -> PaddedBatch:
         ),
     }
     pixels = [example.pixel_values for example in examples if example.pixel_values is not None]
-    return batch | ({"pixel_values": torch.cat(pixels)} if pixels else {})
+    sizes = [example.image_sizes for example in examples if example.image_sizes is not None]
+    found = {"pixel_values": pixels, "image_sizes": sizes}
+    return batch | {name: torch.cat(parts) for name, parts in found.items() if parts}

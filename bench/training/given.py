@@ -102,10 +102,10 @@ def _compute_features(
         learner.model.model.vision_tower.to("cuda")
     ordered = sorted(pictures, key=str)
     dtype = compute_dtype(recipe)
-    features = Features(recipe.out / "features", ordered, learner.feature_shape, dtype, "benchmark")
+    views, folder = learner.encoding.views, recipe.out / "features"
+    counts = [views.count(picture) for picture in ordered]
+    features = Features(folder, ordered, counts, learner.feature_shape, dtype, "benchmark")
     features.create()
     start = time.perf_counter()
-    features.fill(
-        lambda pixels: tower_rows(learner.model, pixels), learner.encoding.image, Devices(), str
-    )
+    features.fill(lambda pixels: tower_rows(learner.model, pixels), views, Devices(), str)
     return features, (time.perf_counter() - start) / len(pictures)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from llava_edge.core.bundle_config import ImageConfig
 from llava_edge.errors import LargePictureError, PictureError
@@ -62,6 +62,24 @@ def load_picture(source: PictureSource) -> Image.Image:
                 f"{name} cannot be decoded ({_reason(error)}); it may be truncated or damaged, "
                 "so save or download it again."
             ) from error
+
+
+def picture_size(source: PictureSource) -> tuple[int, int]:
+    """Height and width of the picture that `load_picture` decodes, mostly from its header alone.
+
+    Raises PictureError where it is missing or its header is broken.
+    """
+    name = _name(source)
+    with _open(source, name) as picture:
+        width, height = picture.size
+        try:
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
+        except Exception as error:  # a PNG is decoded for what may follow its pixels
+            raise PictureError(
+                f"{name} cannot be decoded ({_reason(error)}); it may be truncated or damaged, "
+                "so save or download it again."
+            ) from error
+    return (width, height) if turned else (height, width)
 
 
 def preprocess(picture: Image.Image, config: ImageConfig) -> npt.NDArray[np.float32]:

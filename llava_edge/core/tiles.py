@@ -44,6 +44,18 @@ def assemble(
     return np.concatenate([whole, ended])
 
 
+def tile_count(picture: Size, image: ImageConfig, tiles: TilesConfig) -> int:
+    """How many tiles a picture (height, width) is cut into, besides the whole."""
+    height, width = best_size(picture, tiles)
+    return (height // image.size) * (width // image.size)
+
+
+def row_count(picture: Size, image_tokens: int, image: ImageConfig, tiles: TilesConfig) -> int:
+    """The rows T' of a picture (height, width), at `image_tokens` rows for each view."""
+    views = np.zeros((1 + tile_count(picture, image, tiles), image_tokens, 1), np.float32)
+    return len(assemble(views, picture, image, tiles, np.zeros(1, np.float32)))
+
+
 def most_rows(image_tokens: int, image: ImageConfig, tiles: TilesConfig) -> int:
     """The rows T' of the largest picture, at `image_tokens` rows for each view."""
     side = math.isqrt(image_tokens)

@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import LlavaConfig
+from llava_edge.train.models.llava_kind import AnyConfig, model_class
 
 _LONGROPE = ("short_factor", "long_factor")
 
 
-def write_config(config: LlavaConfig, folder: Path) -> None:
+def write_config(config: AnyConfig, folder: Path) -> None:
     """Write config.json as transformers 5 does, with rotary settings under their old names too."""
-    config.architectures = ["LlavaForConditionalGeneration"]
+    config.architectures = [model_class(config).__name__]
     config.save_pretrained(folder)
     path = folder / "config.json"
     values = json.loads(path.read_text(encoding="utf-8"))

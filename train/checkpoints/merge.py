@@ -7,8 +7,8 @@ from pathlib import Path
 from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
-from transformers import AutoModel, LlavaConfig, PreTrainedModel
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedModel
 
 from llava_edge.errors import CheckpointError
 from llava_edge.hub.find_model import find_model
@@ -17,6 +17,12 @@ from llava_edge.train.checkpoints.processor_files import write_tokenizer
 from llava_edge.train.checkpoints.save import named_base, whole, write_weights
 from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
 from llava_edge.train.models.learner import join
+from llava_edge.train.models.llava_kind import (
+    NEWLINE,
+    AnyConfig,
+    newline_of,
+    read_llava_config,
+)
 from llava_edge.train.models.projector import new_projector
 from llava_edge.train.models.text_encoding import add_image_token
 from llava_edge.train.provenance import RUN
@@ -55,9 +61,10 @@ def write_merged(adapter: Path, out: Path, base: Path | None = None) -> None:
         )
     base = _find_base(adapter, base)
     try:
-        config = LlavaConfig.from_pretrained(adapter)
+        config = read_llava_config(adapter)
         language_model = _merged(adapter, base, config)
-        tower, projector = _parts(adapter, config)
+        tensors = load_file(adapter / "model.safetensors")
+        tower, projector = _parts(tensors, config)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
@@ -68,6 +75,8 @@ def write_merged(adapter: Path, out: Path, base: Path | None = None) -> None:
     if token := getattr(config, "llava_edge", {}).get("image_token"):
         add_image_token(tokenizer, token)
     model = join(config, tower, projector, language_model)
+    if newline_of(model) is not None:
+        setattr(model.model, NEWLINE, nn.Parameter(tensors[NEWLINE]))
     with whole(out) as partial:
         write_weights(model, partial)
         write_tokenizer(tokenizer, base, partial)
@@ -94,7 +103,7 @@ def _find_base(adapter: Path, base: Path | None) -> Path:
     return base
 
 
-def _merged(adapter: Path, base: Path, config: LlavaConfig) -> PreTrainedModel:
+def _merged(adapter: Path, base: Path, config: AnyConfig) -> PreTrainedModel:
     """The base with the adapter in its weights: no more than one copy of it is ever held."""
     model = load_language_model(base, config.text_config.dtype)
     grow_vocabulary(model, config.text_config.vocab_size)
@@ -105,9 +114,8 @@ def _merged(adapter: Path, base: Path, config: LlavaConfig) -> PreTrainedModel:
     return merged
 
 
-def _parts(adapter: Path, config: LlavaConfig) -> tuple[nn.Module, nn.Module]:
+def _parts(tensors: dict[str, Tensor], config: AnyConfig) -> tuple[nn.Module, nn.Module]:
     """Tower and projector, in the precision that they are stored in."""
-    tensors = load_file(adapter / "model.safetensors")
     tower, projector = AutoModel.from_config(config.vision_config), new_projector(config)
     for prefix, module in (("vision_tower.", tower), ("multi_modal_projector.", projector)):
         own = {

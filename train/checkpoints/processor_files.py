@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.core.bundle_config import ImageConfig, TilesConfig
 from llava_edge.train.models.preprocessing import image_processor
 
 # Of the language model's folder: what transformers' AutoTokenizer and generate() read there.
@@ -14,19 +14,29 @@ _COPIED = ("tokenizer_config.json", "special_tokens_map.json", "generation_confi
 
 
 def write_preprocessing(
-    image: ImageConfig, folder: Path, *, patch_size: int, image_tokens: int, select: str, token: str
+    image: ImageConfig,
+    folder: Path,
+    *,
+    patch_size: int,
+    image_tokens: int,
+    select: str,
+    token: str,
+    tiles: TilesConfig | None = None,
 ) -> None:
-    """Write how transformers' LlavaProcessor prepares a picture and its `token` in the prompt."""
+    """Write how transformers' LlavaProcessor prepares a picture and its `token` in the prompt.
+
+    With tiles it is LlavaNextProcessor; `image_tokens` are those of a view.
+    """
     patches = (image.size // patch_size) ** 2
     dropped = 1 if select == "default" else 0
     processor = {
-        "processor_class": "LlavaProcessor",
+        "processor_class": "LlavaNextProcessor" if tiles else "LlavaProcessor",
         "image_token": token,
         "patch_size": patch_size,
         "vision_feature_select_strategy": select,
         "num_additional_image_tokens": image_tokens + dropped - patches,
     }
-    _write(folder / "preprocessor_config.json", image_processor(image))
+    _write(folder / "preprocessor_config.json", image_processor(image, tiles))
     _write(folder / "processor_config.json", processor)
 
 

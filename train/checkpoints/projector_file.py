@@ -12,17 +12,17 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import LlavaForConditionalGeneration
 
 from llava_edge.errors import TrainingError
+from llava_edge.train.models.llava_kind import NEWLINE, AnyLlava, newline_of
 
 FILE = "mm_projector.bin"
 PICKLED = (FILE, "non_lora_trainables.bin")  # of the original's folders
-_NAME = re.compile(r"(?:.*\.)?(?:mm_projector|multi_modal_projector)\.(.+)")
+_NAME = re.compile(r"(?:.*\.)?(?:(?:mm_projector|multi_modal_projector)\.(.+)|(image_newline))")
 _LAYERS = {"0": "linear_1", "2": "linear_2", "": "linear_1"}  # theirs, ours
 
 
-def save_projector(model: LlavaForConditionalGeneration, path: Path) -> None:
+def save_projector(model: AnyLlava, path: Path) -> None:
     """Write the projector as the original LLaVA's `--pretrain_mm_mlp_adapter` reads it.
 
     The tensors keep the precision that they were trained in, fp32.
@@ -33,20 +33,26 @@ def save_projector(model: LlavaForConditionalGeneration, path: Path) -> None:
     for name, tensor in projector.state_dict().items():
         layer, _, part = name.partition(".")
         tensors[f"model.mm_projector.{layers.get(layer, '')}{part}"] = tensor.detach().cpu().clone()
+    if (newline := newline_of(model)) is not None:
+        tensors[f"model.{NEWLINE}"] = newline.detach().cpu().clone()
     torch.save(tensors, path)
 
 
-def load_projector(model: LlavaForConditionalGeneration, path: Path) -> None:
+def load_projector(model: AnyLlava, path: Path) -> None:
     """Load the projector, and nothing else, from a file or a checkpoint's folder.
 
     A file is a `mm_projector.bin` or safetensors; what stands before `mm_projector.` in its
     names does not matter. A folder is a checkpoint of this package, of transformers or of the
-    original LLaVA. Raises TrainingError if there is no projector, or one of other shapes.
+    original LLaVA. With tiles the newline is read too, where it is there. Raises TrainingError if
+    there is no projector, or one of other shapes.
     """
     tensors = _read(path)
-    projector = model.model.multi_modal_projector
+    projector, own = model.model.multi_modal_projector, newline_of(model)
+    newline = tensors.pop(NEWLINE, None)
     found = {name: list(tensor.shape) for name, tensor in sorted(tensors.items())}
     wanted = {name: list(t.shape) for name, t in sorted(projector.state_dict().items())}
+    if newline is not None and own is not None:
+        found[NEWLINE], wanted[NEWLINE] = list(newline.shape), list(own.shape)
     if found != wanted:
         raise TrainingError(
             f"The projector in {path} has {_listed(found)}, but this tower, language model and "
@@ -54,6 +60,8 @@ def load_projector(model: LlavaForConditionalGeneration, path: Path) -> None:
             "correct the recipe."
         )
     projector.load_state_dict(tensors)
+    if newline is not None and own is not None:
+        own.data.copy_(newline)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -98,11 +106,13 @@ def _open(file: Path) -> dict[str, Tensor]:
 
 
 def _projector_names(names: Mapping[str, Tensor] | list[str]) -> dict[str, str]:
-    matches = {name: match[1] for name in names if (match := _NAME.fullmatch(name))}
+    matches = {name: match[1] or match[2] for name in names if (match := _NAME.fullmatch(name))}
     return {name: _transformers_name(rest) for name, rest in matches.items()}
 
 
 def _transformers_name(name: str) -> str:
+    if name == NEWLINE:
+        return name
     layer, _, part = name.rpartition(".")
     return f"{_LAYERS.get(layer, layer)}.{part}"
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from transformers import LlavaForConditionalGeneration
 
 from llava_edge.hub.find_model import hub_name
 from llava_edge.hub.weights_sum import weights_sum
@@ -23,6 +22,7 @@ from llava_edge.train.models.language_model import (
     untie,
 )
 from llava_edge.train.models.learner import Learner, compute_dtype, join
+from llava_edge.train.models.llava_kind import NEWLINE, AnyLlava, newline_of
 from llava_edge.train.models.towers import KINDS, patch_size
 from llava_edge.train.provenance import RUN
 from llava_edge.train.recipe import Recipe
@@ -74,6 +74,8 @@ def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
         for name, tensor in module.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
+    if (newline := newline_of(learner.model)) is not None:
+        tensors[NEWLINE] = newline.detach().cpu()
     with whole(folder) as partial:
         save_file(tensors, partial / "model.safetensors", {"format": "pt"})
         base = hub_name(Path(recipe.language_model)) or recipe.language_model
@@ -84,7 +86,7 @@ def save_adapter(learner: Learner, recipe: Recipe, folder: Path) -> None:
         (partial / "base.json").write_text(named + "\n")
 
 
-def write_weights(model: LlavaForConditionalGeneration, folder: Path) -> None:
+def write_weights(model: AnyLlava, folder: Path) -> None:
     """Write weights and config.json so that transformers 4.57 and 5 both read them.
 
     transformers 5 leaves out `vision_model.` in a tower's names; without it, 4.57 would draw
@@ -140,14 +142,15 @@ def _nested(name: str) -> str:
     return name.replace(TOWER, TOWER + "vision_model.", 1) if new else name
 
 
-def _with_original_language_model(
-    learner: Learner, recipe: Recipe
-) -> LlavaForConditionalGeneration:
+def _with_original_language_model(learner: Learner, recipe: Recipe) -> AnyLlava:
     model, config = learner.model.model, learner.model.config
     original = load_language_model(Path(recipe.language_model), compute_dtype(recipe))
     grow_vocabulary(original, config.text_config.vocab_size)
     untie(original)
-    return join(config, model.vision_tower, model.multi_modal_projector, original)
+    joined = join(config, model.vision_tower, model.multi_modal_projector, original)
+    if (newline := newline_of(learner.model)) is not None:
+        setattr(joined.model, NEWLINE, newline)
+    return joined
 
 
 def _write_lora(language_model: PeftModel, base: str, folder: Path) -> None:
@@ -178,4 +181,5 @@ def _write_processor_files(learner: Learner, recipe: Recipe, folder: Path) -> No
         image_tokens=rows,
         select=recipe.vision_feature_select_strategy,
         token=recipe.image_token,
+        tiles=learner.encoding.tiles,
     )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from peft.helpers import disable_input_dtype_casting
 from rich.console import Console
 from torch import nn
@@ -15,9 +14,12 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerState, Trainin
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llava_edge.train.engine.attention import PACKED, pack_attention
+from llava_edge.train.engine.tower import prepare_tower
 from llava_edge.train.engine.trainer import StageTrainer
 from llava_edge.train.inputs.dataset import RecordDataset
+from llava_edge.train.models.adapters import attach
 from llava_edge.train.models.learner import AnswerLoss, Learner, compute_dtype
+from llava_edge.train.models.llava_kind import newline_of
 from llava_edge.train.recipe import Recipe, Stage
 from llava_edge.train.watch.flops import peak_operations, training_cost
 from llava_edge.train.watch.journal import Journal
@@ -38,17 +40,13 @@ def prepare_stage(learner: Learner, stage: Stage) -> AnswerLoss:
     llava.requires_grad_(False)
     if stage.projector_lr:
         _unfreeze(llava.model.multi_modal_projector)
+        if (newline := newline_of(llava)) is not None:
+            newline.requires_grad_(True)
+    prepare_tower(llava, stage)
     _set_attention(llava.model.language_model, stage)
     _set_checkpointing(llava.model.language_model, stage)
     if stage.language_model_lr and stage.lora:
-        lora = LoraConfig(
-            r=stage.lora.rank,
-            lora_alpha=stage.lora.alpha,
-            lora_dropout=stage.lora.dropout,
-            target_modules="all-linear",
-        )
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of peft's making
-            llava.model.language_model = get_peft_model(llava.model.language_model, lora)
+        llava.model.language_model = attach(llava.model.language_model, stage.lora)
     elif stage.language_model_lr:
         _unfreeze(llava.model.language_model)
         _unfreeze(llava.lm_head)

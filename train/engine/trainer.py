@@ -22,6 +22,7 @@ from llava_edge.train.engine import sharding
 from llava_edge.train.inputs.batches import Devices, StageBatches, in_order
 from llava_edge.train.inputs.dataset import RecordDataset, pack, pad
 from llava_edge.train.inputs.labels import IGNORE_INDEX
+from llava_edge.train.models.llava_kind import newline_of
 from llava_edge.train.recipe import Stage
 from llava_edge.train.watch.stage_failures import StopOnNan, watch_for_stalls
 from llava_edge.train.watch.throughput import Throughput
@@ -62,15 +63,18 @@ class StageTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW with a group for each part that learns, since Trainer knows one learning rate."""
         llava = self.model.llava
+        stage, newline = self._stage, newline_of(llava)
         parts = (
-            (llava.model.multi_modal_projector, self._stage.projector_lr),
-            (llava.model.language_model, self._stage.language_model_lr),
-            (llava.lm_head, self._stage.language_model_lr),
+            (llava.model.multi_modal_projector.parameters(), stage.projector_lr),
+            ([] if newline is None else [newline], stage.projector_lr),
+            (llava.model.vision_tower.parameters(), stage.vision_tower_lr),
+            (llava.model.language_model.parameters(), stage.language_model_lr),
+            (llava.lm_head.parameters(), stage.language_model_lr),
         )
         seen: set[Tensor] = set()  # a tied head is the embeddings' own tensor
         groups = []
         for part, rate in parts:
-            group = [p for p in part.parameters() if p.requires_grad and p not in seen]
+            group = [p for p in part if p.requires_grad and p not in seen]
             seen.update(group)
             groups.append({"params": group, "lr": rate})
         # Fused, since AdamW's other form takes as much memory again as what learns.

@@ -103,9 +103,10 @@ class _Lengths:
     def __call__(self, row: int) -> str | None:
         try:
             record = self.table[row]
-        except RecordError:
+            tokens = len(self._encoder.whole(record, row)[0])
+        except (PictureError, RecordError):  # a fault, which is not looked for here
             return None
-        if len(self._encoder.whole(record, row)[0]) <= self._encoder.max_tokens:
+        if tokens <= self._encoder.max_tokens:
             return None
         try:
             self._encoder(record, row)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from llava_edge.core.picture import load_picture, preprocess
+from llava_edge.core.picture import picture_size
 from llava_edge.data.picture_folder import PictureFile
 from llava_edge.data.record_table import RecordTable
 from llava_edge.data.records import Record
@@ -19,6 +19,7 @@ from llava_edge.errors import PictureError, RecordError
 from llava_edge.train.inputs.batches import Indexes
 from llava_edge.train.inputs.labels import IGNORE_INDEX
 from llava_edge.train.inputs.picture_features import Features
+from llava_edge.train.inputs.picture_views import image_tokens_of
 from llava_edge.train.inputs.record_encoder import Encoder
 
 CHARACTERS_PER_TOKEN = 4  # of English, roughly
@@ -26,13 +27,17 @@ CHARACTERS_PER_TOKEN = 4  # of English, roughly
 
 @dataclass(frozen=True)
 class Example:
-    """Ids and labels [S], and its pictures: pixels [n, 3, H, W] or the tower's rows [n, T, C]."""
+    """Ids and labels [S], and its pictures: pixels [n, 3, H, W] or the tower's rows [n, T, C].
+
+    n counts views; with tiles `image_sizes` [pictures, 2] are the pictures' heights and widths.
+    """
 
     record: str
     input_ids: Tensor
     labels: Tensor
     pixel_values: Tensor | None = None
     features: Tensor | None = None
+    image_sizes: Tensor | None = None
 
 
 class RecordDataset(Dataset[Example]):
@@ -78,14 +83,15 @@ class RecordDataset(Dataset[Example]):
     def lengths(self) -> tuple[Indexes, NDArray[np.bool_]]:
         """About how many tokens each record has, and whether it has a picture."""
         characters = self._table.characters[self._positions].astype(np.int64)
-        pictures = self._table.pictures[self._positions].astype(np.int64)
-        image_tokens = pictures * self._encoder.encoding.image_tokens
-        return characters // CHARACTERS_PER_TOKEN + image_tokens, pictures > 0
+        image_tokens = image_tokens_of(self._table, self._positions, self._encoder.encoding.views)
+        return characters // CHARACTERS_PER_TOKEN + image_tokens, image_tokens > 0
 
     def _example(self, record: Record, position: int, *, learned: bool) -> Example:
         ids, labels = self._encoder(record, position)
         encoding = self._encoder.encoding
-        kept = ids.count(encoding.image_token_id) // encoding.image_tokens  # of a long record
+        ends = accumulate(encoding.views.image_tokens(picture) for picture in record.images)
+        places = ids.count(encoding.image_token_id)
+        kept = sum(end <= places for end in ends)  # of a long record
         return Example(
             record.id,
             torch.tensor(ids),
@@ -96,11 +102,14 @@ class RecordDataset(Dataset[Example]):
     def _pictures(self, pictures: Sequence[PictureFile]) -> dict[str, Tensor]:
         if not pictures:
             return {}
+        views = self._encoder.encoding.views
+        found = {}
+        if views.tiles is not None:
+            found["image_sizes"] = torch.tensor([picture_size(picture) for picture in pictures])
         if self._features is not None:
-            return {"features": torch.stack([self._features[picture] for picture in pictures])}
-        image = self._encoder.encoding.image
-        pixels = [preprocess(load_picture(picture), image) for picture in pictures]
-        return {"pixel_values": torch.from_numpy(np.stack(pixels))}
+            features = torch.cat([self._features[picture] for picture in pictures])
+            return found | {"features": features}
+        return found | {"pixel_values": torch.cat([views.pixels(picture) for picture in pictures])}
 
 
 def pack(examples: Sequence[Example]) -> dict[str, Any]:
@@ -132,9 +141,9 @@ def pad(examples: Sequence[Example]) -> dict[str, Any]:
 
 def _common(examples: Sequence[Example]) -> dict[str, Any]:
     """The records' ids and lengths, and their pictures joined."""
-    pixels = [example.pixel_values for example in examples if example.pixel_values is not None]
-    features = [example.features for example in examples if example.features is not None]
-    joined = {"pixel_values": pixels, "features": features}
+    names = ("pixel_values", "features", "image_sizes")
+    every = {name: [getattr(example, name) for example in examples] for name in names}
+    joined = {name: [part for part in parts if part is not None] for name, parts in every.items()}
     return {
         "records": [example.record for example in examples],
         "lengths": [len(example.input_ids) for example in examples],

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
-from llava_edge.core.bundle_config import ImageConfig, PromptConfig
+from llava_edge.core.bundle_config import ImageConfig, PromptConfig, TilesConfig
 from llava_edge.core.prompt import Picture, Segment
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.errors import RecordError
+from llava_edge.train.inputs.picture_views import PictureViews
 
 IGNORE_INDEX = -100  # a position whose loss is not counted
 
@@ -18,21 +20,32 @@ class Encoding:
     tokenizer: Tokenizer
     prompt: PromptConfig
     image: ImageConfig
-    image_tokens: int
+    image_tokens: int  # of a view; without tiles a picture is one view
     image_token_id: int
+    tiles: TilesConfig | None = None
+
+    @property
+    def views(self) -> PictureViews:
+        """What of a picture the tower is shown."""
+        return PictureViews(self.image, self.image_tokens, self.tiles)
 
 
-def label(segments: Sequence[Segment], encoding: Encoding) -> tuple[list[int], list[int]]:
+def label(
+    segments: Sequence[Segment], encoding: Encoding, image_tokens: Sequence[int] | None = None
+) -> tuple[list[int], list[int]]:
     """The ids and labels of segments; a picture is its placeholder, once for each image token.
+
+    `image_tokens` has those of each picture; by default they are all one view.
 
     The first id has no label: nothing predicts it, and in a packed row it follows another
     record.
     """
     ids: list[int] = []
     labels: list[int] = []
+    counts = repeat(encoding.image_tokens) if image_tokens is None else iter(image_tokens)
     for segment in segments:
         if isinstance(segment, Picture):
-            run = [encoding.image_token_id] * encoding.image_tokens
+            run = [encoding.image_token_id] * next(counts)
         else:
             run = list(segment.ids)
         learned = not isinstance(segment, Picture) and segment.learned

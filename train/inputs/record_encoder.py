@@ -38,14 +38,14 @@ class Encoder:
     def key(self) -> str:
         """Names everything that the length of an encoded record depends on."""
         encoding = self.encoding
-        numbers = (encoding.image_tokens, self.max_tokens, self._place, self._seed)
+        numbers = (encoding.image_tokens, encoding.tiles, self.max_tokens, self._place, self._seed)
         parts = (encoding.tokenizer.to_json(), encoding.prompt, numbers)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def __call__(self, record: Record, position: int) -> tuple[list[int], list[int]]:
         """The ids and labels of the record at a position, which seeds what is random.
 
-        Raises RecordError if no label is left within `max_tokens`.
+        Raises RecordError if no label is left within `max_tokens`, and with tiles PictureError.
         """
         ids, labels = self.whole(record, position)
         try:
@@ -60,7 +60,9 @@ class Encoder:
             random = np.random.default_rng([self._seed, position])
             last = self._place == "random" and bool(random.integers(2))
             messages = place_picture(messages, prompt.image_suffix, last=last)
-        return label(render(messages, prompt, self.encoding.tokenizer), self.encoding)
+        image_tokens = [self.encoding.views.image_tokens(picture) for picture in record.images]
+        segments = render(messages, prompt, self.encoding.tokenizer)
+        return label(segments, self.encoding, image_tokens)
 
 
 def place_picture(messages: Sequence[Message], between: str, *, last: bool) -> tuple[Message, ...]:

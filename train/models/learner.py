@@ -1,7 +1,7 @@
 """The LLaVA model under training: a tower and a language model joined by a new projector."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,13 +10,22 @@ import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer as HfTokenizer
 from torch import Tensor, nn
-from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedModel
+from transformers import PreTrainedModel
 
 from llava_edge.errors import TrainingError
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 from llava_edge.train.inputs.labels import IGNORE_INDEX, Encoding
 from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
 from llava_edge.train.models.linear_cross_entropy import linear_cross_entropy
+from llava_edge.train.models.llava_kind import (
+    NEWLINE,
+    AnyConfig,
+    AnyLlava,
+    join_views,
+    model_class,
+    new_config,
+    new_newline,
+)
 from llava_edge.train.models.projector import new_projector
 from llava_edge.train.models.text_encoding import make_encoding
 from llava_edge.train.models.towers import load_tower
@@ -27,13 +36,13 @@ from llava_edge.train.recipe import Recipe
 class Learner:
     """The model, the tokenizer it is saved with, and how records are encoded for it."""
 
-    model: LlavaForConditionalGeneration
+    model: AnyLlava
     tokenizer: HfTokenizer
     encoding: Encoding
 
     @property
     def feature_shape(self) -> tuple[int, int]:
-        """The shape of a picture's rows as the tower computes them: image tokens, channels."""
+        """The shape of a view's rows as the tower computes them: image tokens, channels."""
         projector = self.model.model.multi_modal_projector
         return self.encoding.image_tokens, projector.linear_1.in_features
 
@@ -41,14 +50,15 @@ class Learner:
 class AnswerLoss(nn.Module):
     """The mean cross-entropy of the labelled tokens; the head is computed for these alone."""
 
-    def __init__(self, llava: LlavaForConditionalGeneration) -> None:
+    def __init__(self, llava: AnyLlava) -> None:
         super().__init__()
         self.llava = llava
 
     def train(self, mode: bool = True) -> "AnswerLoss":
-        """Put all parts but the frozen tower into training mode: nothing in the tower drops out."""
+        """Put all parts but a frozen tower into training mode: nothing in that one drops out."""
         super().train(mode)
-        self.llava.model.vision_tower.eval()
+        tower = self.llava.model.vision_tower
+        tower.train(mode and learns(tower))
         return self
 
     def forward(
@@ -60,19 +70,23 @@ class AnswerLoss(nn.Module):
         segments: Sequence[int] | None = None,
         pixel_values: Tensor | None = None,
         features: Tensor | None = None,
+        image_sizes: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         **kwargs: object,
     ) -> dict[str, Tensor]:
         """Batches of `train/inputs/dataset.py`, packed or padded -> {"loss"}.
 
-        The rows of a batch's pictures are its `features` [n, T, C], if the tower computed
-        them before, or else computed from `pixel_values` [n, 3, H, W].
+        The rows of the n views of a batch's pictures are its `features` [n, T, C], if the tower
+        computed them before, or else computed from `pixel_values` [n, 3, H, W]. With tiles, the
+        pictures' heights and widths are `image_sizes` [pictures, 2].
         """
         if pixel_values is not None:
             features = tower_rows(self.llava, pixel_values)
+        elif features is None and learns(self.llava.model.vision_tower):
+            features = self._no_rows(input_ids.device)
         packed = {} if segments is None else {"segments": segments}
         hidden = self.llava.model.language_model(
-            inputs_embeds=self._embed(input_ids, features),
+            inputs_embeds=self._embed(input_ids, features, image_sizes),
             attention_mask=attention_mask,
             position_ids=position_ids,
             use_cache=False,
@@ -86,13 +100,21 @@ class AnswerLoss(nn.Module):
             "loss": total / (learned.sum() if num_items_in_batch is None else num_items_in_batch)
         }
 
-    def _embed(self, input_ids: Tensor, features: Tensor | None) -> Tensor:
+    def _no_rows(self, device: torch.device) -> Tensor:
+        """No rows [0, T, C] of a blank picture: the tower must have a gradient on every device."""
+        size = self.llava.config.vision_config.image_size
+        return tower_rows(self.llava, torch.zeros(1, 3, size, size, device=device))[:0]
+
+    def _embed(
+        self, input_ids: Tensor, features: Tensor | None, image_sizes: Tensor | None
+    ) -> Tensor:
         """The words' embeddings [B, S, D], with the pictures' projected rows in their places."""
         embeds: Tensor = self.llava.get_input_embeddings()(input_ids)
         projector = self.llava.model.multi_modal_projector
         if features is None:  # no rows: what learns must have a gradient on every device
             features = embeds.new_zeros(0, 1, projector.linear_1.in_features)
-        rows = projector(features.to(projector.linear_1.weight.dtype)).flatten(0, 1)
+        rows = projector(features.to(projector.linear_1.weight.dtype))
+        rows = join_views(self.llava, rows, image_sizes)
         places = (input_ids == self.llava.config.image_token_index)[..., None]
         return embeds.masked_scatter(places, rows.to(embeds.dtype))
 
@@ -109,7 +131,8 @@ def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
     encoding = make_encoding(recipe, tower.config, tokenizer)
     grow_vocabulary(language_model, encoding.image_token_id + 1)
     untie(language_model)
-    config = LlavaConfig(
+    config = new_config(
+        encoding.tiles,
         vision_config=tower.config,
         text_config=language_model.config,
         image_token_index=encoding.image_token_id,
@@ -129,14 +152,15 @@ def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
 
 
 def join(
-    config: LlavaConfig, tower: nn.Module, projector: nn.Module, language_model: PreTrainedModel
-) -> LlavaForConditionalGeneration:
+    config: AnyConfig, tower: nn.Module, projector: nn.Module, language_model: PreTrainedModel
+) -> AnyLlava:
     """Put loaded parts into transformers' LLaVA; `language_model` is a causal one.
 
+    With tiles the newline is a new one, drawn at random.
     Raises TrainingError if LLaVA would build another decoder from its configuration.
     """
     with torch.device("meta"):  # nothing is allocated twice
-        model = LlavaForConditionalGeneration(config)
+        model = model_class(config)(config)
     decoder = language_model.base_model
     expected = type(model.model.language_model)
     if type(decoder) is not expected:
@@ -146,6 +170,8 @@ def join(
         )
     model.model.vision_tower = tower
     model.model.multi_modal_projector = projector
+    if (newline := new_newline(config)) is not None:
+        setattr(model.model, NEWLINE, newline)
     model.model.language_model = decoder
     model.lm_head = language_model.get_output_embeddings()
     return model
@@ -159,18 +185,29 @@ def compute_dtype(recipe: Recipe) -> torch.dtype:
     return torch.bfloat16 if cuda or torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
-@torch.no_grad()
-def tower_rows(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
-    """The frozen tower's rows [n, T, C] for pixels [n, 3, H, W], as the projector receives them.
+def tower_rows(model: AnyLlava, pixels: Tensor) -> Tensor:
+    """The tower's rows [n, T, C] for pixels [n, 3, H, W], as the projector receives them.
 
-    They are computed in the tower's own precision, whether they are kept or used at once.
+    A frozen tower computes them in its own precision, whether they are kept or used at once, and
+    one that learns as autocast says.
     """
     tower, config = model.model.vision_tower, model.config
     pixels = pixels.to(tower.device, tower.dtype, memory_format=torch.channels_last)
-    with torch.autocast(pixels.device.type, enabled=False):
+    with nullcontext() if learns(tower) else _frozen(pixels.device.type):
         hidden_states = tower(pixels, output_hidden_states=True).hidden_states
     states: Tensor = hidden_states[config.vision_feature_layer]
     return states[:, 1:] if config.vision_feature_select_strategy == "default" else states
+
+
+def learns(part: nn.Module) -> bool:
+    """Whether any weight of a part receives a gradient."""
+    return any(parameter.requires_grad for parameter in part.parameters())
+
+
+@contextmanager
+def _frozen(device: str) -> Iterator[None]:
+    with torch.no_grad(), torch.autocast(device, enabled=False):
+        yield
 
 
 def _load(
@@ -179,6 +216,7 @@ def _load(
     dtype = compute_dtype(recipe)
     with _loading(recipe.vision_tower):
         tower = load_tower(Path(recipe.vision_tower), dtype)
+    tower.requires_grad_(False)  # until a stage says otherwise
     with _loading(recipe.language_model):
         language_model = load_language_model(Path(recipe.language_model), dtype, quantize)
     return tower, language_model

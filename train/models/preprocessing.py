@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.core.bundle_config import ImageConfig, TilesConfig
 from llava_edge.train.models.towers import CLIP, KINDS, TowerKind
 
 BICUBIC = 3  # pillow's number
@@ -33,10 +33,19 @@ def read_image_config(
     )
 
 
-def image_processor(image: ImageConfig) -> dict[str, object]:
+def image_processor(image: ImageConfig, tiles: TilesConfig | None = None) -> dict[str, object]:
     """The `preprocessor_config.json` by which transformers and export prepare pictures alike."""
     sides = {"height": image.size, "width": image.size}
     normal = {"image_mean": list(image.mean), "image_std": list(image.std), "resample": BICUBIC}
+    if tiles is not None:
+        return {
+            "image_processor_type": "LlavaNextImageProcessor",
+            "size": {"shortest_edge": image.size},
+            "crop_size": sides,
+            "do_pad": True,  # a batch, to its most tiles
+            "image_grid_pinpoints": [list(pair) for pair in tiles.grid_pinpoints],
+            **normal,
+        }
     if image.mode == "stretch":
         return {"image_processor_type": "SiglipImageProcessor", "size": sides, **normal}
     return {

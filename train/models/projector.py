@@ -2,14 +2,15 @@
 
 import torch
 from torch import Tensor, nn
-from transformers import LlavaConfig
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
+
+from llava_edge.train.models.llava_kind import AnyConfig
 
 
 class LinearProjector(nn.Module):
     """LLaVA v1's projector: one linear layer, in the place of transformers' two."""
 
-    def __init__(self, config: LlavaConfig) -> None:
+    def __init__(self, config: AnyConfig) -> None:
         super().__init__()
         inputs, outputs = config.vision_config.hidden_size, config.text_config.hidden_size
         self.linear_1 = nn.Linear(inputs, outputs)
@@ -19,7 +20,7 @@ class LinearProjector(nn.Module):
         return rows
 
 
-def new_projector(config: LlavaConfig) -> nn.Module:
+def new_projector(config: AnyConfig) -> nn.Module:
     """A random projector of the config's `mm_projector_type`, in fp32: rows [.., C] -> [.., D]."""
     kind = LinearProjector if config.mm_projector_type == "linear" else LlavaMultiModalProjector
     projector: nn.Module = kind(config).to(torch.float32)

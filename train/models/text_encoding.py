@@ -13,6 +13,7 @@ from llava_edge.hub.tokenizer_file import read_tokenizer_file
 from llava_edge.train.inputs.labels import Encoding
 from llava_edge.train.models.model_config import read_config, vision_part
 from llava_edge.train.models.preprocessing import read_image_config
+from llava_edge.train.models.tiling import read_tiles
 from llava_edge.train.models.tower_shape import tower_shape
 from llava_edge.train.recipe import Recipe
 
@@ -36,10 +37,13 @@ def make_encoding(recipe: Recipe, tower: PretrainedConfig, tokenizer: HfTokenize
     image = read_image_config(
         Path(recipe.vision_tower), tower.model_type, tower.image_size, recipe.image_mode
     )
-    image_tokens = tower_shape(tower, image.size, recipe).image_tokens
+    shape = tower_shape(tower, image.size, recipe)
+    tiles = read_tiles(recipe, tower, image.size, shape)
     _check_prompt(tokenizer, recipe)
     id = add_image_token(tokenizer, recipe.image_token)
-    return Encoding(Tokenizer(tokenizer), PROMPTS[recipe.prompt], image, image_tokens, id)
+    return Encoding(
+        Tokenizer(tokenizer), PROMPTS[recipe.prompt], image, shape.image_tokens, id, tiles
+    )
 
 
 def add_image_token(tokenizer: HfTokenizer, token: str) -> int:

@@ -14,12 +14,14 @@ from llava_edge.train.recipe import Recipe
 
 @dataclass(frozen=True)
 class TowerShape:
-    """How many image tokens and channels a picture becomes, and what the tower takes for it."""
+    """How many image tokens and channels a view becomes, and what the tower takes for it."""
 
     image_tokens: int
     channels: int
     parameters: int
-    activations: int  # values that a picture leaves: the states, and a layer's insides
+    activations: int  # values that a view leaves: the states, and a layer's insides
+    kept: int = 0  # values that a view leaves for a backward pass: what each module yields
+    linears: tuple[tuple[int, int], ...] = ()  # the layers' matrices (rows, columns)
 
 
 def tower_shape(config: PretrainedConfig, size: int, recipe: Recipe) -> TowerShape:
@@ -40,6 +42,10 @@ def tower_shape(config: PretrainedConfig, size: int, recipe: Recipe) -> TowerSha
         channels=channels,
         parameters=sum(parameter.numel() for parameter in tower.parameters()),
         activations=sum(state.numel() for state in states) + 2 * max(largest),
+        kept=sum(largest),
+        linears=tuple(
+            (m.out_features, m.in_features) for m in tower.modules() if isinstance(m, nn.Linear)
+        ),
     )
 
 

@@ -3,9 +3,12 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from llava_edge.data.picture_folder import PictureFile
+from llava_edge.errors import PictureError
+from llava_edge.train.inputs.picture_views import PictureViews
 from llava_edge.train.models.linear_cross_entropy import rows_at_once
 from llava_edge.train.models.tower_shape import TowerShape
-from llava_edge.train.recipe import Stage
+from llava_edge.train.recipe import Lora, Stage
 
 FP32 = 4  # bytes
 NF4_BLOCK = 64  # weights that share a scale (arXiv 2305.14314)
@@ -48,8 +51,21 @@ class ModelShape:
 
     decoder: DecoderShape
     tower: TowerShape
-    projector_parameters: int
+    projector_parameters: int  # with tiles the newline too
     projector_layers: int
+    views: PictureViews | None = None
+
+    def count_views(self, picture: PictureFile) -> int:
+        """How often the tower is run for a picture; for one that is broken, as for the largest."""
+        try:
+            return self.views.count(picture) if self.views else 1
+        except PictureError:
+            return self.most_views
+
+    @property
+    def most_views(self) -> int:
+        """How often the tower is run for the largest picture."""
+        return self.views.most if self.views else 1
 
     @property
     def parameters(self) -> int:
@@ -76,7 +92,7 @@ class StageMemory:
     optimizer: int
     exchange: int  # between devices: copies of gradients, or layers gathered from their parts
     activations: int  # of the projector and the language model, kept for the backward pass
-    tower: int  # activations of the frozen tower
+    tower: int  # activations of a frozen tower
     head: int  # a chunk of logits, and the gradients that are computed with the loss
     again: int  # the insides of a layer that is computed again
 
@@ -95,18 +111,34 @@ def learning(stage: Stage) -> Learning:
     return "lora" if stage.lora else "full"
 
 
+def tower_learning(stage: Stage) -> Learning:
+    """How the vision tower takes part in a stage."""
+    if not stage.vision_tower_lr:
+        return "frozen"
+    return "lora" if stage.vision_tower_lora else "full"
+
+
 def trained_parameters(shape: ModelShape, stage: Stage) -> int:
     """How many values the stage's optimizer moves."""
     projector = shape.projector_parameters if stage.projector_lr else 0
     decoder = shape.decoder.parameters if learning(stage) == "full" else 0
-    return projector + decoder + adapter_parameters(shape.decoder, stage)
+    tower = shape.tower.parameters if tower_learning(stage) == "full" else 0
+    adapters = adapter_parameters(shape.decoder, stage) + tower_adapter_parameters(shape, stage)
+    return projector + decoder + tower + adapters
 
 
 def adapter_parameters(decoder: DecoderShape, stage: Stage) -> int:
     """For each linear layer two matrices, rows x rank and rank x columns."""
-    if stage.lora is None:
-        return 0
-    return stage.lora.rank * sum(rows + columns for rows, columns in decoder.linears)
+    return _adapters(decoder.linears, stage.lora)
+
+
+def tower_adapter_parameters(shape: ModelShape, stage: Stage) -> int:
+    """The same for the tower's layers."""
+    return _adapters(shape.tower.linears, stage.vision_tower_lora)
+
+
+def _adapters(linears: tuple[tuple[int, int], ...], lora: Lora | None) -> int:
+    return lora.rank * sum(rows + columns for rows, columns in linears) if lora else 0
 
 
 def estimate(
@@ -132,8 +164,9 @@ def estimate(
         optimizer=optimizer_bytes(trained, stage) // parts,
         exchange=_exchange(shape, stage, width, devices, sharded),
         activations=projector_activations(shape, batch, width)
+        + (0 if tower_learning(stage) == "frozen" else tower_bytes(shape, stage, batch, width))
         + decoder_activations(shape.decoder, stage, batch, width, residual),
-        tower=batch.records * shape.tower.activations * width,
+        tower=tower_bytes(shape, stage, batch, width) if tower_learning(stage) == "frozen" else 0,
         head=head_bytes(shape.decoder, stage, batch, width),
         again=again_bytes(shape.decoder, stage, batch, width, residual),
     )
@@ -142,8 +175,9 @@ def estimate(
 def weight_bytes(shape: ModelShape, stage: Stage, width: int) -> int:
     """What learns, and the projector, is held in fp32; what is frozen in `width` bytes or nf4."""
     decoder = shape.decoder
-    other = shape.tower.parameters * width
-    other += (shape.projector_parameters + adapter_parameters(decoder, stage)) * FP32
+    other = shape.tower.parameters * (FP32 if tower_learning(stage) == "full" else width)
+    adapters = adapter_parameters(decoder, stage) + tower_adapter_parameters(shape, stage)
+    other += (shape.projector_parameters + adapters) * FP32
     if learning(stage) == "full":
         return other + decoder.parameters * FP32
     if stage.quantize is None:
@@ -166,6 +200,8 @@ def cast_bytes(shape: ModelShape, stage: Stage, width: int) -> int:
     full = learning(stage) == "full"
     of_layers = decoder.in_layers if full else adapter_parameters(decoder, stage)
     other = shape.projector_parameters + (decoder.head if full else 0)
+    other += shape.tower.parameters if tower_learning(stage) == "full" else 0
+    other += tower_adapter_parameters(shape, stage)
     return (of_layers * kept // decoder.layers + other) * width
 
 
@@ -250,10 +286,19 @@ def _layer_bytes(decoder: DecoderShape, stage: Stage, width: int, residual: int)
     return kept
 
 
+def tower_bytes(shape: ModelShape, stage: Stage, batch: Batch, width: int) -> int:
+    """What the tower's passes leave: where it learns, also the insides of its layers."""
+    again = stage.gradient_checkpointing is True
+    learns = tower_learning(stage) != "frozen" and not again
+    values = shape.tower.kept if learns else shape.tower.activations
+    return batch.records * shape.most_views * values * width
+
+
 def projector_activations(shape: ModelShape, batch: Batch, width: int) -> int:
     """For each picture's tokens the projector's input and, if it has two layers, its insides."""
     inside = 2 * shape.decoder.hidden_size if shape.projector_layers > 1 else 0
-    return batch.records * shape.tower.image_tokens * (shape.tower.channels + inside) * width
+    rows = batch.records * shape.most_views * shape.tower.image_tokens
+    return rows * (shape.tower.channels + inside) * width
 
 
 def head_bytes(decoder: DecoderShape, stage: Stage, batch: Batch, width: int) -> int:
@@ -270,6 +315,6 @@ def head_bytes(decoder: DecoderShape, stage: Stage, batch: Batch, width: int) ->
     return chunk * decoder.vocab_size * copies + rows + own
 
 
-def feature_bytes(tower: TowerShape, pictures: int, width: int) -> int:
-    """The tower's rows for so many pictures, as they are kept on disk."""
-    return pictures * tower.image_tokens * tower.channels * width
+def feature_bytes(tower: TowerShape, views: int, width: int) -> int:
+    """The tower's rows for so many views of pictures, as they are kept on disk."""
+    return views * tower.image_tokens * tower.channels * width

@@ -7,8 +7,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from llava_edge.errors import TrainingError
 from llava_edge.hub.find_model import find_model
+from llava_edge.train.inputs.picture_views import PictureViews
 from llava_edge.train.models.model_config import build_empty, read_config, vision_part
 from llava_edge.train.models.preprocessing import read_image_config
+from llava_edge.train.models.tiling import read_tiles
 from llava_edge.train.models.tower_shape import TowerShape, tower_shape
 from llava_edge.train.planning.memory_estimate import DecoderShape, ModelShape
 from llava_edge.train.planning.recipe_model_configs import SHIPPED_MODELS
@@ -21,14 +23,17 @@ def model_shape(recipe: Recipe) -> ModelShape:
     Raises CheckpointError if a model is neither here nor can be fetched, and TrainingError if
     it is no tower or no language model.
     """
-    tower = _tower(recipe)
+    tower, views = _tower(recipe)
     decoder = decoder_shape(_config(recipe.language_model)[0], recipe.language_model)
     layers = 1 if recipe.projector == "linear" else 2
     hidden = decoder.hidden_size
     return ModelShape(
         decoder=decoder,
         tower=tower,
-        projector_parameters=(tower.channels + 1) * hidden + (layers - 1) * (hidden + 1) * hidden,
+        views=views,
+        projector_parameters=(tower.channels + 1) * hidden
+        + (layers - 1) * (hidden + 1) * hidden
+        + (hidden if views.tiles else 0),  # the newline
         projector_layers=layers,
     )
 
@@ -41,11 +46,13 @@ def _config(model: str) -> tuple[PretrainedConfig, Path]:
     return read_config(folder, model), folder
 
 
-def _tower(recipe: Recipe) -> TowerShape:
+def _tower(recipe: Recipe) -> tuple[TowerShape, PictureViews]:
     config, folder = _config(recipe.vision_tower)
     config = vision_part(config, recipe.vision_tower)
     image = read_image_config(folder, config.model_type, config.image_size, recipe.image_mode)
-    return tower_shape(config, image.size, recipe)
+    shape = tower_shape(config, image.size, recipe)
+    tiles = read_tiles(recipe, config, image.size, shape)
+    return shape, PictureViews(image, shape.image_tokens, tiles)
 
 
 def decoder_shape(config: PretrainedConfig, model: str = "the language model") -> DecoderShape:

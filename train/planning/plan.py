@@ -53,12 +53,15 @@ class Plan:
 
         Nothing is kept if no picture is shown again, or if the features of all do not fit.
         """
-        recipe, tables = self.recipe, list(self.tables.train.values())
+        recipe, train = self.recipe, self.tables.train
+        frozen = [name for name, stage in recipe.stages.items() if not stage.vision_tower_lr]
+        tables = [train[name] for name in frozen if name in train]
         tables += [self.tables.warm_start] if self.tables.warm_start else []
-        if self.shape is None or len(tables) < len(recipe.stages) + bool(recipe.warm_start):
+        if self.shape is None or len(tables) < len(frozen) + bool(recipe.warm_start):
             return None
         pictures = shown_again([(table, np.arange(len(table))) for table in tables], recipe)
-        needed = memory_estimate.feature_bytes(self.shape.tower, len(pictures), _width(recipe))
+        views = sum(map(self.shape.count_views, pictures))
+        needed = memory_estimate.feature_bytes(self.shape.tower, views, _width(recipe))
         return needed if needed <= recipe.feature_cache * 1e9 else 0
 
 
@@ -76,11 +79,11 @@ def make_plan(recipe: Recipe, devices: int = 1, tables: RecipeTables | None = No
     except CheckpointError:  # there is no such folder yet, or the hub does not answer
         shape = None
     tables = tables or open_tables(recipe)
-    image_tokens = shape.tower.image_tokens if shape else 0
+    views = shape.views if shape else None
     stages = {}
     for name, stage in recipe.stages.items():
         data, held_out = (
-            count_records(found[name], image_tokens, recipe.max_tokens) if name in found else None
+            count_records(found[name], views, recipe.max_tokens) if name in found else None
             for found in (tables.train, tables.held_out)
         )
         stages[name] = _plan(recipe, stage, shape, devices, data, held_out)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from llava_edge.train.planning.memory_estimate import StageMemory, learning
+from llava_edge.train.planning.memory_estimate import StageMemory, learning, tower_learning
 from llava_edge.train.planning.plan import Plan, StagePlan
 from llava_edge.train.recipe import Stage
 
@@ -89,6 +89,11 @@ def _learns(plan: StagePlan) -> str:
         parts.append(f"adapters of rank {stage.lora.rank} at {stage.language_model_lr:g}")
     elif learning(stage) == "full":
         parts.append(f"language model at {stage.language_model_lr:g}")
+    if tower_learning(stage) == "lora" and stage.vision_tower_lora:
+        rank = stage.vision_tower_lora.rank
+        parts.append(f"tower's adapters of rank {rank} at {stage.vision_tower_lr:g}")
+    elif tower_learning(stage) == "full":
+        parts.append(f"vision tower at {stage.vision_tower_lr:g}")
     return "\n".join([*parts, *_held(stage)])
 
 

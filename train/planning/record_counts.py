@@ -6,6 +6,7 @@ import numpy as np
 
 from llava_edge.data.record_table import RecordTable
 from llava_edge.train.inputs.dataset import CHARACTERS_PER_TOKEN
+from llava_edge.train.inputs.picture_views import PictureViews, image_tokens_of
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,13 @@ class RecordCounts:
     words: int  # most of one record, without image tokens
 
 
-def count_records(table: RecordTable, image_tokens: int, max_tokens: int) -> RecordCounts:
-    """Count a table's records; each of their pictures takes so many image tokens."""
+def count_records(table: RecordTable, views: PictureViews | None, max_tokens: int) -> RecordCounts:
+    """Count a table's records; without `views` their pictures take no image tokens."""
     each = table.distinct()
     pictures = each.pictures.astype(np.int64)
     words = each.characters.astype(np.int64) // CHARACTERS_PER_TOKEN + 1
-    longest = int((words + image_tokens * pictures).max())
+    image_tokens = image_tokens_of(each, np.arange(len(each)), views) if views else 0
+    longest = int((words + image_tokens).max())
     return RecordCounts(
         records=len(each),
         seen=len(table),

@@ -15,7 +15,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import LlavaForConditionalGeneration
+
+from llava_edge.train.models.learner import learns, tower_rows
+from llava_edge.train.models.llava_kind import AnyLlava
 
 # Dense bf16 products summed in fp32, from NVIDIA's data sheets and architecture whitepapers; the
 # names are torch.cuda.get_device_name's, without the maker's.
@@ -43,18 +45,16 @@ class Cost:
     token: float  # the language model's products with its weights
     pair: float  # attention of one token to one of its record's
     label: float  # the head, which is computed where a token counts in the loss
-    image: float  # the tower, unless its features are cached, and the projector
+    image: float  # of a view: the tower, unless its features are cached, and the projector
 
     def operations(self, lengths: Sequence[int], labels: int, images: int) -> float:
-        """For a batch: its records' lengths in tokens, the labels that count and the images."""
+        """For a batch: its records' lengths in tokens, the labels that count and the views."""
         pairs = sum(length**2 for length in lengths)
         rows = self.token * sum(lengths) + self.pair * pairs
         return rows + self.label * labels + self.image * images
 
 
-def training_cost(
-    llava: LlavaForConditionalGeneration, image_size: int, *, cached: bool = False
-) -> Cost:
+def training_cost(llava: AnyLlava, image_size: int, *, cached: bool = False) -> Cost:
     """The cost of training the parts that learn, with pictures of `image_size` pixels a side.
 
     `cached` features need no tower. Frozen weights pass the gradient on to their inputs but
@@ -64,7 +64,7 @@ def training_cost(
     config, parts = llava.config.text_config, llava.model
     heads = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    tower = 0.0 if cached else _tower_forward(parts.vision_tower, image_size)
+    tower = 0.0 if cached else _tower(llava, image_size)
     projector = llava.config.image_seq_length * _projector(parts.multi_modal_projector)
     return Cost(
         token=sum(map(_linear, _linears(parts.language_model))),
@@ -123,11 +123,14 @@ def _linears(part: nn.Module) -> list[nn.Linear]:
     return [module for module in part.modules() if isinstance(module, nn.Linear)]
 
 
-@torch.no_grad()
-def _tower_forward(tower: nn.Module, size: int) -> float:
-    """For one picture, counted by torch: a tower may have convolutions as well as products."""
+def _tower(llava: AnyLlava, size: int) -> float:
+    """For one view, counted by torch: a tower may have convolutions as well as products."""
+    tower = llava.model.vision_tower
     pixels = torch.zeros(1, 3, size, size, device=tower.device, dtype=tower.dtype)
     counter = FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH), counter:  # the CPU's fused attention is not counted
-        tower(pixels)
+        rows = tower_rows(llava, pixels)
+        if learns(tower):
+            learned = [p for p in tower.parameters() if p.requires_grad]
+            torch.autograd.grad(rows.float().sum(), learned)
     return float(counter.get_total_flops())

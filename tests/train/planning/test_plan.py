@@ -9,11 +9,13 @@ import pytest
 from tiny_training import write_recipe
 from transformers import MambaConfig
 
+from llava_edge.core.bundle_config import ImageConfig
 from llava_edge.data.record_table import RecordTable, open_table
 from llava_edge.data.records import RecordSource
 from llava_edge.errors import RecordError, TrainingError
 from llava_edge.train import recipe_tables as tables_module
 from llava_edge.train.inputs.batches import steps_of
+from llava_edge.train.inputs.picture_views import PictureViews
 from llava_edge.train.models.learner import build
 from llava_edge.train.planning.plan import Plan, make_plan, memory_line
 from llava_edge.train.planning.plan_table import print_plan
@@ -176,7 +178,8 @@ def test_lengths_follow_the_records(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps([sample(39, "p.png"), sample(79, None)]))
     sources = [RecordSource((tmp_path / "a.json",), tmp_path, weight=0.5)]
     table = open_table(sources, tmp_path / "cache", seed=0)
-    found = count_records(table, image_tokens=50, max_tokens=1000)
+    image = ImageConfig(14, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "square")
+    found = count_records(table, PictureViews(image, 50), max_tokens=1000)
     assert (found.records, found.seen, found.pictures) == (2, 1, 1)
     assert (found.longest, found.words) == (61, 21)
 
