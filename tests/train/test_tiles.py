@@ -15,10 +15,13 @@ from transformers.models.llava_next.processing_llava_next import LlavaNextProces
 
 from llava_edge import load
 from llava_edge.core.picture import load_picture, picture_size
+from llava_edge.data.record_table import open_table
+from llava_edge.data.records import RecordSource
 from llava_edge.errors import TrainingError
 from llava_edge.export.export import export
 from llava_edge.train.checkpoints.merge import merge
-from llava_edge.train.inputs.dataset import pack, pad
+from llava_edge.train.inputs.dataset import RecordDataset, pack, pad
+from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.models.learner import AnswerLoss, Learner, build
 from llava_edge.train.planning.plan import make_plan
 from llava_edge.train.recipe import load_recipe
@@ -115,22 +118,28 @@ def _best(height: int, width: int) -> list[int]:
 
 
 def test_a_long_record_keeps_the_pictures_whose_tokens_remain(
-    recipe: Path, learner: Learner
+    recipe: Path, learner: Learner, tmp_path: Path
 ) -> None:
-    views, pictures = learner.encoding.views, recipe.parent / "pictures"
-    counts = [views.image_tokens(pictures / name) for name in ("0.png", "3.png", "4.png")]
-    turns = (
-        Message("user", "<image> one"),
-        Message("assistant", "Yes."),
-        Message("user", "<image> two <image> three"),
-        Message("assistant", "No."),
-    )
-    images = tuple(pictures / name for name in ("0.png", "3.png", "4.png"))
-    whole = len(Encoder(learner.encoding, 10**6)(Record("r", images, turns), 0)[0])
-    image = learner.encoding.image_token_id
-    for length in (whole, whole - 30, whole - counts[2], counts[0] + 40):
-        ids, _ = Encoder(learner.encoding, length)(Record("r", images, turns), 0)
-        assert ids.count(image) in (counts[0], sum(counts[:2]), sum(counts))
+    turns = [
+        {"from": "human", "value": "<image>"},
+        {"from": "gpt", "value": "Yes."},
+        {"from": "human", "value": "<image> or <image>?"},
+        {"from": "gpt", "value": "No."},
+    ]
+    names = ["0.png", "3.png", "4.png"]
+    record = {"id": "long", "image": names, "conversations": turns}
+    (tmp_path / "long.json").write_text(json.dumps([record]))
+    pictures = recipe.parent / "pictures"
+    source = RecordSource((tmp_path / "long.json",), pictures)
+    table = open_table((source,), tmp_path / "cache", seed=0)
+    counts = [learner.encoding.views.image_tokens(pictures / name) for name in names]
+    whole = len(RecordDataset(table, Encoder(learner.encoding, 10**6))[0].input_ids)
+    ends = {whole: 3, whole - counts[2]: 2, counts[0] + 60: 1}
+    for length, kept in ends.items():
+        example = RecordDataset(table, Encoder(learner.encoding, length))[0]
+        places = (example.input_ids == learner.encoding.image_token_id).sum()
+        assert places == sum(counts[:kept])
+        assert example.image_sizes is not None and len(example.image_sizes) == kept
 
 
 def test_a_turned_picture_has_its_upright_size(tmp_path: Path) -> None:

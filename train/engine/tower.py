@@ -1,5 +1,7 @@
 """A vision tower that learns: in full or through adapters, as far as its features are used."""
 
+import warnings
+
 import torch
 from torch import nn
 
@@ -28,7 +30,8 @@ def prepare_tower(llava: AnyLlava, stage: Stage) -> None:
             "leave out vision_tower_lora, and it learns in full."
         )
     if stage.gradient_checkpointing is True and tower.supports_gradient_checkpointing:
-        tower.gradient_checkpointing_enable({"use_reentrant": False})
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of its new name
+            tower.gradient_checkpointing_enable({"use_reentrant": False})
     _freeze_unused(llava)
 
 

@@ -140,7 +140,7 @@ class StageTrainer(Trainer):
         """What has learnt, in one piece on the CPU; with shards every process must call this."""
         if self._sharded:
             return sharding.trained_state(self.model)
-        return {name: p.detach().cpu() for name, p in _trained(self.model)}
+        return {name: p.detach().cpu().contiguous() for name, p in _trained(self.model)}
 
     def _loader(self, dataset: RecordDataset, batches: Iterable[list[int]]) -> DataLoader[Any]:
         loader = DataLoader(
