@@ -9,8 +9,14 @@ import torch
 from PIL import Image
 from sessions import EXACT
 from tiled_training import PINPOINTS, SHAPES, SIZE, write_tiled_recipe
+from tiny_learner import TEXT, TOWER, write_parts
 from tiny_training import dataset
-from transformers import AutoProcessor, LlavaNextForConditionalGeneration
+from transformers import (
+    AutoProcessor,
+    LlamaConfig,
+    LlavaNextForConditionalGeneration,
+    SiglipVisionConfig,
+)
 from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
 
 from llava_edge import load
@@ -213,3 +219,27 @@ def test_tiles_that_do_not_fit_are_refused(
     bad.write_text("\n".join([line, *lines]))
     with pytest.raises(TrainingError, match=sentence):
         make_plan(load_recipe(bad))
+
+
+def test_a_siglip_tower_has_tiles_as_transformers_joins_them(tmp_path: Path) -> None:
+    recipe = write_parts(
+        tmp_path,
+        SiglipVisionConfig(**TOWER),
+        LlamaConfig(**TEXT),
+        vision_feature_select_strategy="full",
+        image_grid_pinpoints=((30, 60), (60, 30)),
+    )
+    learner = build(recipe)
+    Image.new("RGB", (70, 41), (20, 90, 160)).save(tmp_path / "wide.png")
+    views, image = learner.encoding.views, learner.encoding.image_token_id
+    ids = torch.tensor([[5, *[image] * views.image_tokens(tmp_path / "wide.png"), 7, 9]])
+    given = {
+        "input_ids": ids,
+        "labels": ids.where(ids != image, -100),
+        "attention_mask": torch.ones_like(ids),
+        "pixel_values": views.pixels(tmp_path / "wide.png"),
+        "image_sizes": torch.tensor([[41, 70]]),
+    }
+    with torch.no_grad():
+        ours = AnswerLoss(learner.model).eval()(**given)["loss"]
+        torch.testing.assert_close(ours, learner.model(**given).loss)

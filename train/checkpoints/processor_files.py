@@ -29,7 +29,7 @@ def write_preprocessing(
     """
     patches = (image.size // patch_size) ** 2
     dropped = 1 if select == "default" else 0
-    processor = {
+    processor: dict[str, object] = {
         "processor_class": "LlavaNextProcessor" if tiles else "LlavaProcessor",
         "image_token": token,
         "patch_size": patch_size,

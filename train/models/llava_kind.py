@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ from transformers.models.llava_next.modeling_llava_next import image_size_to_num
 
 from llava_edge.core.bundle_config import TilesConfig
 
-AnyConfig = LlavaConfig | LlavaNextConfig
-AnyLlava = LlavaForConditionalGeneration | LlavaNextForConditionalGeneration
+AnyConfig: TypeAlias = LlavaConfig | LlavaNextConfig
+AnyLlava: TypeAlias = LlavaForConditionalGeneration | LlavaNextForConditionalGeneration
 NEWLINE = "image_newline"  # of LlavaNext: the row that ends each line of a picture's tiles
 
 
@@ -38,7 +38,9 @@ def read_llava_config(folder: Path) -> AnyConfig:
 def model_class(config: AnyConfig) -> type[AnyLlava]:
     """The class of transformers that a configuration is of."""
     tiled = isinstance(config, LlavaNextConfig)
-    return LlavaNextForConditionalGeneration if tiled else LlavaForConditionalGeneration
+    kind: type[AnyLlava]
+    kind = LlavaNextForConditionalGeneration if tiled else LlavaForConditionalGeneration
+    return kind
 
 
 def new_newline(config: AnyConfig) -> nn.Parameter | None:
