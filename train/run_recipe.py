@@ -208,4 +208,6 @@ def _what_learns(stage: Stage) -> str:
     }
     learning = [part for part, rate in parts.items() if rate]
     how = " through adapters" if stage.lora else ""
-    return f"{' and '.join(learning)} {'learn' if len(learning) > 1 else 'learns'}{how}"
+    *first, last = learning
+    named = f"{', '.join(first)} and {last}" if first else last
+    return f"{named} {'learn' if first else 'learns'}{how}"
