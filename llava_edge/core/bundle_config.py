@@ -8,7 +8,7 @@ from msgspec import Meta
 from llava_edge.core.strict import PositiveFloat
 from llava_edge.core.weight_formats import Method, TowerFormat
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 Length = Annotated[int, Meta(ge=1, lt=2**31, description="a whole number from 1 to 2,147,483,647")]
 ByteCount = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a number of bytes")]
@@ -63,16 +63,20 @@ class VisionConfig:
 class PromptConfig:
     """A prompt format as plain text pieces; `prompt.py` is the only code that joins them.
 
-        bos system (user_prefix USER user_suffix assistant_prefix
-                    answer_prefix ANSWER assistant_suffix)*    with turn_separator between
+        bos (opening | system_prefix SYSTEM system_suffix)
+            (user_prefix USER user_suffix assistant_prefix
+             answer_prefix ANSWER assistant_suffix)*    with turn_separator between
 
-    Only `answer_prefix ANSWER assistant_suffix` counts in the training loss. An answer ends at a
-    token of `stop`, or before a string of `stop_strings`.
+    `opening` is what stands first where a conversation brings no system words of its own. Only
+    `answer_prefix ANSWER assistant_suffix` counts in the training loss. An answer ends at a token
+    of `stop`, or before a string of `stop_strings`.
     """
 
     name: str
     bos: str
-    system: str
+    opening: str
+    system_prefix: str | None  # None: the format has no place for system words
+    system_suffix: str
     user_prefix: str
     user_suffix: str
     assistant_prefix: str

@@ -18,7 +18,7 @@ IMAGE = "<image>"  # where a message says that a picture stands
 class Message:
     """One turn: who speaks and the words, with `<image>` at each place where a picture stands."""
 
-    role: Literal["user", "assistant"]
+    role: Literal["system", "user", "assistant"]
     text: str
 
 
@@ -42,8 +42,10 @@ Segment = Text | Picture
 V0 = PromptConfig(
     name="v0",
     bos="<s>",
-    system="A chat between a curious human and an artificial intelligence assistant. "
+    opening="A chat between a curious human and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the human's questions.###",
+    system_prefix="",
+    system_suffix="###",
     user_prefix="Human: ",
     user_suffix="###",
     assistant_prefix="Assistant:",
@@ -57,8 +59,10 @@ V0 = PromptConfig(
 VICUNA_V1 = PromptConfig(
     name="vicuna_v1",
     bos="<s>",
-    system="A chat between a curious user and an artificial intelligence assistant. "
+    opening="A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions. ",
+    system_prefix="",
+    system_suffix=" ",
     user_prefix="USER: ",
     user_suffix=" ",
     assistant_prefix="ASSISTANT:",
@@ -71,7 +75,9 @@ VICUNA_V1 = PromptConfig(
 CHATML = PromptConfig(
     name="chatml",
     bos="",
-    system="",
+    opening="",
+    system_prefix="<|im_start|>system\n",
+    system_suffix="<|im_end|>\n",
     user_prefix="<|im_start|>user\n",
     user_suffix="<|im_end|>\n",
     assistant_prefix="<|im_start|>assistant\n",
@@ -84,7 +90,7 @@ CHATML = PromptConfig(
 QWEN = replace(
     CHATML,
     name="qwen",
-    system="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
+    opening="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
 )
 _HELPFUL = (
     "You are a helpful language and vision assistant. You are able to understand the visual "
@@ -94,7 +100,9 @@ _HELPFUL = (
 LLAMA_2 = PromptConfig(
     name="llama_2",
     bos="<s>",
-    system=f"[INST] <<SYS>>\n{_HELPFUL}\n<</SYS>>\n\n",
+    opening=f"[INST] <<SYS>>\n{_HELPFUL}\n<</SYS>>\n\n",
+    system_prefix="[INST] <<SYS>>\n",
+    system_suffix="\n<</SYS>>\n\n",
     user_prefix="",
     user_suffix=" [/INST]",
     assistant_prefix="",
@@ -107,20 +115,24 @@ LLAMA_2 = PromptConfig(
 MISTRAL = PromptConfig(
     name="mistral",
     bos="<s>",
-    system="",
-    user_prefix="[INST] ",
+    opening="[INST] ",
+    system_prefix="[INST] <<SYS>>\n",
+    system_suffix="\n<</SYS>>\n\n",
+    user_prefix="",
     user_suffix=" [/INST]",
     assistant_prefix="",
     answer_prefix=" ",
     assistant_suffix=" </s>",
-    turn_separator="",
+    turn_separator="[INST] ",
     image_suffix="\n",
     stop=("</s>",),
 )
 LLAMA_3 = PromptConfig(
     name="llama_3",
     bos="<|begin_of_text|>",
-    system=f"<|start_header_id|>system<|end_header_id|>\n\n{_HELPFUL}<|eot_id|>",
+    opening=f"<|start_header_id|>system<|end_header_id|>\n\n{_HELPFUL}<|eot_id|>",
+    system_prefix="<|start_header_id|>system<|end_header_id|>\n\n",
+    system_suffix="<|eot_id|>",
     user_prefix="<|start_header_id|>user<|end_header_id|>\n\n",
     user_suffix="<|eot_id|>",
     assistant_prefix="<|start_header_id|>assistant<|end_header_id|>\n\n",
@@ -133,7 +145,9 @@ LLAMA_3 = PromptConfig(
 PHI = PromptConfig(
     name="phi",
     bos="",
-    system="",
+    opening="",
+    system_prefix="<|system|>\n",
+    system_suffix="<|end|>\n",
     user_prefix="<|user|>\n",
     user_suffix="<|end|>\n",
     assistant_prefix="<|assistant|>\n",
@@ -153,7 +167,9 @@ def plain(prompt: PromptConfig) -> PromptConfig:
     return PromptConfig(
         name="plain",
         bos=prompt.bos,
-        system="",
+        opening="",
+        system_prefix=None,
+        system_suffix="",
         user_prefix="",
         user_suffix="",
         assistant_prefix="",
@@ -175,27 +191,24 @@ def picture_first(text: str, prompt: PromptConfig) -> str:
 def render(
     messages: Sequence[Message], prompt: PromptConfig, tokenizer: Tokenizer, *, first: bool = True
 ) -> list[Segment]:
-    """Render user and assistant turns; a last user turn is left open for the assistant's answer.
+    """Render turns; a last user turn is left open for the assistant's answer.
 
-    `first=False` begins with the turn separator instead of `bos` and the system words: the turns
-    continue a conversation after an answer.
+    System words, if any, come first and take the place of the format's own. `first=False` begins
+    with the turn separator instead: the turns continue a conversation after an answer.
     Special tokens count as such only where the prompt format writes them, never in a message.
-    Raises PromptError where the roles do not alternate, beginning with the user.
+    Raises PromptError where the roles do not alternate, beginning with the user, and for system
+    words that come later or that the format has no place for.
     """
     builder = _Builder(tokenizer)
+    system, turns = _parted(messages) if first else (None, messages)
     if first:
         builder.add_token(prompt.bos)
-        builder.add(prompt.system)
+        _add_opening(builder, prompt, system)
     else:
         builder.add_end(prompt.assistant_suffix)
         builder.add(prompt.turn_separator)
-    for position, message in enumerate(messages):
-        expected = ("user", "assistant")[position % 2]
-        if message.role != expected:
-            raise PromptError(
-                f"Turn {position + 1} is the {message.role}'s, but the {expected}'s was expected; "
-                "let user and assistant take turns, beginning with the user."
-            )
+    for position, message in enumerate(turns):
+        _check_role(message, position)
         if message.role == "user":
             builder.add(prompt.turn_separator * (position > 0) + prompt.user_prefix)
             pictures = IMAGE * message.text.count(IMAGE)
@@ -206,6 +219,41 @@ def render(
             builder.add(message.text, learned=True, trusted=False)
             builder.add(prompt.assistant_suffix, learned=True)
     return builder.segments()
+
+
+def _parted(messages: Sequence[Message]) -> tuple[str | None, Sequence[Message]]:
+    """The system words, None where there are none, and the turns of user and assistant."""
+    if messages and messages[0].role == "system":
+        return messages[0].text, messages[1:]
+    return None, messages
+
+
+def _add_opening(builder: "_Builder", prompt: PromptConfig, system: str | None) -> None:
+    if system is None or not prompt.user_words:
+        builder.add(prompt.opening)
+        return
+    if prompt.system_prefix is None:
+        raise PromptError(
+            f'The prompt format "{prompt.name}" has no place for system words; leave them out or '
+            "put them into the first question."
+        )
+    builder.add(prompt.system_prefix)
+    builder.add(system, trusted=False)
+    builder.add(prompt.system_suffix)
+
+
+def _check_role(message: Message, position: int) -> None:
+    if message.role == "system":
+        raise PromptError(
+            "System words stand after another turn, but a conversation begins with them; "
+            "put them first."
+        )
+    expected = ("user", "assistant")[position % 2]
+    if message.role != expected:
+        raise PromptError(
+            f"Turn {position + 1} is the {message.role}'s, but the {expected}'s was expected; "
+            "let user and assistant take turns, beginning with the user."
+        )
 
 
 class _Builder:
