@@ -32,24 +32,30 @@ _ENDS = {
 
 
 def answer_once(
-    model: Llava, prompt: str, images: Sequence[Path], options: Options, *, as_json: bool
+    model: Llava,
+    prompt: str,
+    images: Sequence[Path],
+    options: Options,
+    system: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Print one answer as it comes, its timings on stderr, or both as one JSON line."""
     _print_notes(model)
-    pieces = model.stream(prompt, list(images) or None, options)
+    pieces = model.stream(prompt, list(images) or None, options, system=system)
     if as_json:
         print(json.dumps({"device": model.device.name, **_as_json(list(pieces), options)}))
     else:
         _print_answer(pieces)
 
 
-def converse(model: Llava, images: Sequence[Path], options: Options) -> None:
+def converse(model: Llava, images: Sequence[Path], options: Options, system: str | None) -> None:
     """Talk until the user ends it; errors are printed and the conversation goes on."""
     try:
         import readline  # noqa: F401  (gives input() its history; Windows has its own)
     except ImportError:
         pass
-    conversation = _Conversation(model, options)
+    conversation = _Conversation(model, options, system)
     for path in images:
         conversation.show(path)
     _print_notes(model)
@@ -61,10 +67,10 @@ def converse(model: Llava, images: Sequence[Path], options: Options) -> None:
 class _Conversation:
     """A chat, and the pictures that wait for the user's next words."""
 
-    def __init__(self, model: Llava, options: Options) -> None:
+    def __init__(self, model: Llava, options: Options, system: str | None) -> None:
         self._model = model
         self._options = options
-        self._chat = model.chat()
+        self._chat = model.chat(system)
         self._pictures: list[Image] = []
 
     def take(self, line: str) -> bool:

@@ -94,10 +94,10 @@ class LoadedBundle:
 
     @property
     def fingerprint(self) -> str:
-        """What tells this bundle's weights and tokenizer from another's."""
+        """What tells this bundle's weights, tokenizer and prompt format from another's."""
         listed = [self.config.files[name].sha256 for name in (TOKENIZER_JSON, WEIGHTS_BIN)]
         cache = self.config.decoder.cache_type(self.device.graph)
-        return sha256(repr((*listed, cache)).encode()).hexdigest()
+        return sha256(repr((*listed, self.config.prompt, cache)).encode()).hexdigest()
 
     def encode_image(self, image: Image, image_tokens: int | None = None) -> ImageEmbeddings:
         """Encode a picture, where it is not yet, and keep `image_tokens` of its rows."""
@@ -113,7 +113,7 @@ class LoadedBundle:
         Raises UsageError for arguments of other types, PictureError, and PromptError where places
         and pictures differ or there are more pictures than could ever fit.
         """
-        _check_prompt(prompt)
+        _check_words("prompt", prompt)
         if not isinstance(options, Options):
             raise refusal("options", options, "llava_edge.Options(...)")
         images = images_of(image)
@@ -128,11 +128,20 @@ class LoadedBundle:
         pictures = (self.encode_image(image, options.image_tokens) for image in images)
         return Turn(prompt, tuple(pictures))
 
-    def items(self, turns: Sequence[Turn]) -> list[Item]:
+    def check_system(self, system: str | None) -> None:
+        """Raise UsageError or PromptError for system words that no conversation can begin with."""
+        if system is None:
+            return
+        _check_words("system", system)
+        render([Message("system", system)], self.config.prompt, self.tokenizer)
+
+    def items(self, turns: Sequence[Turn], system: str | None = None) -> list[Item]:
         """A conversation as the model reads it, whose last answer may still grow."""
         items: list[Item] = []
         for turn in turns:
             messages = [Message("user", turn.prompt)]
+            if system is not None and not items:
+                messages.insert(0, Message("system", system))
             segments = render(messages, self.config.prompt, self.tokenizer, first=not items)
             items += [item for segment in segments for item in _items(segment, turn.pictures)]
             items += turn.answer if turn is turns[-1] else self.ended(turn.answer)
@@ -192,15 +201,15 @@ class LoadedBundle:
         )
 
 
-def _check_prompt(prompt: str) -> None:
-    if not isinstance(prompt, str):
-        raise refusal("prompt", prompt, "a string")
+def _check_words(name: str, words: str) -> None:
+    if not isinstance(words, str):
+        raise refusal(name, words, "a string")
     try:
-        prompt.encode()
+        words.encode()
     except UnicodeEncodeError as error:  # half of a surrogate pair
         raise PromptError(
-            f"The prompt has half a character at place {error.start} "
-            f"({prompt[error.start]!r}); leave it out."
+            f"The {name} has half a character at place {error.start} "
+            f"({words[error.start]!r}); leave it out."
         ) from error
 
 
