@@ -77,13 +77,14 @@ def training_cost(
 def peak_operations(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second that the device could do in this dtype.
 
-    For known NVIDIA cards in bf16 the maker's figure; else what a short product reaches.
+    For known NVIDIA cards in bf16 the maker's figure; else the most that short products reach, in
+    float32 too: a CPU without bf16 units computes slower in bf16.
     """
     if device.type == "cuda" and dtype == torch.bfloat16:
         name = torch.cuda.get_device_name(device)
         if (known := known_peak(name)) is not None:
             return known
-    return _measured_peak(device, dtype)
+    return max(_measured_peak(device, kind) for kind in {dtype, torch.float32})
 
 
 def known_peak(name: str) -> float | None:
