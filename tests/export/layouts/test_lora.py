@@ -54,7 +54,9 @@ def test_no_adapter(tmp_path: Path) -> None:
     "config",
     [
         {"peft_type": "IA3"},
-        {"bias": "all"},
+        {"lora_bias": True},
+        {"kasa_config": {"beta": 1e-4}},
+        {"use_something_new": True},
         {"use_dora": True},
         {"rank_pattern": {"up_proj": 8}},
         {"fan_in_fan_out": True},
