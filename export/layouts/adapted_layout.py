@@ -14,6 +14,10 @@ from llava_edge.export.layouts.adapter_tensors import Adapter
 from llava_edge.export.layouts.lora import merge
 from llava_edge.export.layouts.lora_pair import without_beginning
 from llava_edge.export.layouts.opened_layout import OpenedLayout
+from llava_edge.export.layouts.preprocessor_config import (
+    has_preprocessing,
+    read_preprocessor_config,
+)
 from llava_edge.export.layouts.tensor_names import EMBEDDING_TABLE, HEAD
 from llava_edge.hub.tokenizer_file import has_tokenizer, read_tokenizer_file
 
@@ -21,7 +25,7 @@ Tensors = Mapping[str, LazyTensor]
 
 
 def adapt(source: OpenedLayout, adapter: Adapter, folder: Path) -> OpenedLayout:
-    """Merge the adapter of `folder`, whose own tokenizer wins over its base's.
+    """Merge the adapter of `folder`, whose own tokenizer and preprocessing win over its base's.
 
     Raises CheckpointError where they do not fit.
     """
@@ -39,9 +43,13 @@ def adapt(source: OpenedLayout, adapter: Adapter, folder: Path) -> OpenedLayout:
         loads_in_transformers=False,
         provenance={**source.provenance, "adapter": "LoRA"},
     )
-    if not has_tokenizer(folder):
-        return source
-    return replace(source, tokenizer=read_tokenizer_file(folder), tokenizer_from=folder)
+    if not (folder / "config.json").exists() and has_preprocessing(folder):
+        image = read_preprocessor_config(folder, source.config.tower)
+        tower = source.config.tower.shown(image.size)
+        source = replace(source, image=image, config=replace(source.config, tower=tower))
+    if has_tokenizer(folder):
+        source = replace(source, tokenizer=read_tokenizer_file(folder), tokenizer_from=folder)
+    return source
 
 
 def _apart(tensors: Tensors, adapter: Adapter) -> tuple[Tensors, Adapter]:
@@ -50,19 +58,20 @@ def _apart(tensors: Tensors, adapter: Adapter) -> tuple[Tensors, Adapter]:
     As in peft's own forward pass: what lies over a layer is the layer's alone, and what replaces
     the base's tensor replaces both.
     """
-    base, pairs, saved, rows = map(dict, (adapter.base, adapter.pairs, adapter.saved, adapter.rows))
+    base, pairs = dict(adapter.base), dict(adapter.pairs)
     if HEAD in base:
         base[EMBEDDING_TABLE] = base.pop(HEAD)
     if adapter.stays_tied:
-        for changes in (pairs, saved, rows):
-            changes.pop(HEAD, None)
-    elif {EMBEDDING_TABLE, HEAD} & {*pairs, *saved} or HEAD in rows:
+        pairs.pop(HEAD, None)
+        saved = {name: tensor for name, tensor in adapter.saved.items() if name != HEAD}
+        return tensors, replace(adapter, base=base, pairs=pairs, saved=saved)
+    if {EMBEDDING_TABLE, HEAD} & {*pairs, *adapter.saved} or HEAD in adapter.rows:
         table = base.pop(EMBEDDING_TABLE, tensors[EMBEDDING_TABLE])
         if HEAD in pairs:
             table = without_beginning(table, pairs[HEAD])
             pairs[HEAD] = replace(pairs[HEAD], residual=None)
         tensors = {**tensors, EMBEDDING_TABLE: table, HEAD: table}
-    return tensors, replace(adapter, base=base, pairs=pairs, saved=saved, rows=rows)
+    return tensors, replace(adapter, base=base, pairs=pairs)
 
 
 def _as_long(

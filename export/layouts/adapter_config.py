@@ -57,6 +57,8 @@ _ADDED_TO_THE_BASE = ("gaussian", "eva", "orthogonal", "mica")
 _TAKEN_FROM_THE_BASE: Mapping[str, Residual] = {"pissa": "svd", "olora": "qr"}
 _LOST = ("pissa_niter", "corda", "lora_ga", "loftq")  # random, or made of data that are not here
 
+_MERGE_IT = "merge the adapter where it was trained (merge_and_unload) and give the merged folder"
+
 
 @dataclass(frozen=True)
 class AdapterConfig:
@@ -106,12 +108,16 @@ class AdapterConfig:
 def read_adapter_config(folder: Path) -> AdapterConfig:
     """Raises CheckpointError where the adapter is not LoRA, or asks for what is not known."""
     section = Section.from_file(folder / FILE)
-    section.choice("peft_type", ("LORA",), "LORA")
+    kind = section.text("peft_type", "LORA")
+    if kind != "LORA":
+        raise CheckpointError(
+            f'{section.where} gives "{kind}" as peft_type, but "LORA" is what export supports; '
+            f"{_MERGE_IT}."
+        )
     for setting, value in section.values.items():
         if value and setting not in (*_READ, *_OF_TRAINING):
             raise CheckpointError(
-                f"{section.where} sets {setting}, which export does not support; merge the adapter "
-                "into its base with peft (merge_and_unload) and give the merged folder."
+                f"{section.where} sets {setting}, which export does not support; {_MERGE_IT}."
             )
     return AdapterConfig(
         residual=_residual(section),
@@ -131,17 +137,15 @@ def _residual(section: Section) -> Residual | None:
     if kind in _TAKEN_FROM_THE_BASE or kind in _ADDED_TO_THE_BASE:
         return _TAKEN_FROM_THE_BASE.get(kind)
     if kind.startswith(_LOST):
-        convert = "" if kind == "loftq" else "save it with path_initial_model_for_weight_conversion"
+        convert = "save it with path_initial_model_for_weight_conversion, or "
         raise CheckpointError(
             f'{section.where} gives "{init}" as init_lora_weights, which changes the base by what '
-            f"the adapter does not hold; {convert}{convert and ', or '}merge it where it was "
-            "trained (merge_and_unload) and give the merged folder."
+            f"the adapter does not hold; {'' if kind == 'loftq' else convert}{_MERGE_IT}."
         )
     known = ", ".join(("true", *_ADDED_TO_THE_BASE, *_TAKEN_FROM_THE_BASE))
     raise CheckpointError(
         f'{section.where} gives "{init}" as init_lora_weights, but {known} are what export '
-        "supports; merge the adapter where it was trained (merge_and_unload) and give the merged "
-        "folder."
+        f"supports; {_MERGE_IT}."
     )
 
 

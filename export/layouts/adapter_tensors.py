@@ -1,7 +1,7 @@
 """The tensors of an adapter's file, sorted by what they do to the base."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,24 +39,13 @@ class Adapter:
 
 def read_adapter(config: AdapterConfig, path: Path) -> Adapter:
     """Raises CheckpointError where the file is broken or does not hold what `config` says."""
-    modules: dict[str, dict[str, LazyTensor]] = defaultdict(dict)
-    base, saved, full, wrong = {}, {}, set[str](), list[str]()
-    for key, tensor in open_file(path).items():
-        name = key.removeprefix(PREFIX)
-        suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None)
-        if not key.startswith(PREFIX):
-            wrong.append(key)
-        elif suffix is not None:
-            modules[name.removesuffix(suffix)][suffix] = tensor
-        else:
-            name = name.replace(_BASE_LAYER, ".")
-            full.add(name)
-            kind = saved if config.is_saved(name.rpartition(".")[0]) else base
-            kind[canonical(name)] = tensor
-    pairs, rows = {}, {}
+    modules, full = _sorted(path)
+    _check_whole(config, full, path, empty=not modules)
+    copies = {name for name in full if config.is_saved(name.rpartition(".")[0])}
+    base = {canonical(name): tensor for name, tensor in full.items() if name not in copies}
+    pairs, rows, wrong = {}, {}, list[str]()
     for module, parts in modules.items():
         weight = canonical(module + ".weight")
-        pair = None
         if set(parts) == {_ROWS}:
             rows[weight] = TrainedRows(config.ids(module), parts[_ROWS])
         elif pair := _pair(config, module, parts, stored=weight in base):
@@ -64,12 +53,33 @@ def read_adapter(config: AdapterConfig, path: Path) -> Adapter:
         else:
             wrong.append(" ".join([module, *(str(list(part.shape)) for part in parts.values())]))
     if wrong:
-        raise CheckpointError(
-            f"{path} holds tensors that are no pair of LoRA matrices as {config.section.where} "
-            f"describes them: {', '.join(sorted(wrong)[:10])}; save the adapter with peft."
-        )
-    _check_whole(config, full, path, empty=not modules)
-    return Adapter(dict(sorted(pairs.items())), base, saved, rows, config.stays_tied)
+        raise _not_lora(path, wrong, f" as {config.section.where} describes them")
+    saved = {canonical(name): full[name] for name in copies}
+    return Adapter(pairs, base, saved, rows, config.stays_tied)
+
+
+def _sorted(path: Path) -> tuple[dict[str, dict[str, LazyTensor]], dict[str, LazyTensor]]:
+    """What lies over a module, by its name and suffix; and whole tensors, by their names."""
+    modules: dict[str, dict[str, LazyTensor]] = defaultdict(dict)
+    full: dict[str, LazyTensor] = {}
+    tensors = open_file(path)
+    if wrong := [key for key in tensors if not key.startswith(PREFIX)]:
+        raise _not_lora(path, wrong)
+    for key, tensor in sorted(tensors.items(), key=lambda item: item[0]):
+        name = key.removeprefix(PREFIX)
+        suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None)
+        if suffix is None:
+            full[name.replace(_BASE_LAYER, ".")] = tensor
+        else:
+            modules[name.removesuffix(suffix)][suffix] = tensor
+    return modules, full
+
+
+def _not_lora(path: Path, names: list[str], how: str = "") -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds tensors that are no pair of LoRA matrices{how}: "
+        f"{', '.join(sorted(names)[:10])}; save the adapter with peft."
+    )
 
 
 def _pair(
@@ -97,7 +107,7 @@ def _transposed(tensor: LazyTensor) -> LazyTensor:
     return LazyTensor(tensor.shape[::-1], lambda: tensor.read().T)
 
 
-def _check_whole(config: AdapterConfig, full: set[str], path: Path, *, empty: bool) -> None:
+def _check_whole(config: AdapterConfig, full: Collection[str], path: Path, *, empty: bool) -> None:
     """Refuse a file without what was trained, which some ways to save an adapter leave out."""
     lost = [name for name in config.saved_modules if not any(f"{name}." in key for key in full)]
     if lost or (empty and not full):
