@@ -35,6 +35,7 @@ def add_adapter(llava: Any, checkpoint: Checkpoint) -> None:
     They are not merged: where head and embedding table are tied, peft's merging would change both.
     Raises OriginalError where peft does not take every tensor of the adapter.
     """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft brings it; it warns of kernels
     import peft
 
     keys = open_file(adapter_file(checkpoint.folder))
