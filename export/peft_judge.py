@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 from llava_edge.core.extras import install_command
@@ -19,14 +19,17 @@ _LANGUAGE_MODEL = ("model.layers.", "model.embed_tokens.", "model.norm.")  # tha
 
 def peft_is_here() -> bool:
     """Whether peft can read an adapter; where it cannot, that is noted."""
-    if find_spec("peft") is not None:
-        return True
-    note(
-        "peft is not installed, so the adapter is compared as llava-edge itself reads it; "
-        f"`{install_command('adapters')}` makes peft the judge.",
-        logging.WARNING,
-    )
-    return False
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft brings it; it warns of kernels
+    try:
+        import_module("peft")
+    except (ImportError, OSError) as error:  # as where a library of the system is missing
+        note(
+            f"peft cannot be imported ({error}), so the adapter is compared as llava-edge itself "
+            f"reads it; `{install_command('adapters')}` makes peft the judge.",
+            logging.WARNING,
+        )
+        return False
+    return True
 
 
 def add_adapter(llava: Any, checkpoint: Checkpoint) -> None:
@@ -35,7 +38,6 @@ def add_adapter(llava: Any, checkpoint: Checkpoint) -> None:
     They are not merged: where head and embedding table are tied, peft's merging would change both.
     Raises OriginalError where peft does not take every tensor of the adapter.
     """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft brings it; it warns of kernels
     import peft
 
     keys = open_file(adapter_file(checkpoint.folder))

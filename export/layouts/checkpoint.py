@@ -122,8 +122,8 @@ def _open(
 
 def _adapters_base(folder: Path) -> Path:
     config = Section.from_file(folder / "adapter_config.json")
-    name, revision = config.text("base_model_name_or_path"), config.text("revision", "main")
-    if revision != "main" and not Path(name).expanduser().exists():
+    name, revision = config.text("base_model_name_or_path"), config.text("revision", "")
+    if revision not in ("", "main") and not Path(name).expanduser().exists():
         raise CheckpointError(
             f"{config.where} names {name} at the revision {revision} as its base; fetch that one "
             "and give its folder with --base."

@@ -24,12 +24,12 @@ def laid_over_tower(
 
     A text model beside the tower is left out. Raises CheckpointError.
     """
-    named = respell({f"{TOWER}.{name}": t for name, t in open_weights(folder).items()}, folder)
-    parts = {name.split(".")[1] for name, _ in tower.shapes(feature_layers)}
-    named = {name: tensor for name, tensor in named.items() if name.split(".")[1] in parts}
-    if kept := [name for name, _ in tower.shapes(feature_layers) if name in tensors]:
+    wanted = [name for name, _ in tower.shapes(feature_layers)]
+    if kept := [name for name in wanted if name in tensors]:
         note(
-            f"The checkpoint holds {len(kept)} tensors of its vision tower; "
+            f"The checkpoint holds {len(kept)} of the {len(wanted)} tensors of its vision tower; "
             f"the others are those of {folder}."
         )
-    return {**named, **tensors}
+    named = respell({f"{TOWER}.{name}": t for name, t in open_weights(folder).items()}, folder)
+    parts = {name.split(".")[1] for name in wanted}
+    return {**{name: t for name, t in named.items() if name.split(".")[1] in parts}, **tensors}

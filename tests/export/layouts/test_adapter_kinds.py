@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import EvaConfig, initialize_lora_eva_weights
 from tiny import Tiny
 from tiny_adapters import IDS, LANGUAGE, edit_adapter, logits, write_adapter
 
@@ -66,6 +67,23 @@ def test_merged_as_peft_merges_it(tmp_path: Path, settings: dict[str, Any]) -> N
     assert_computes(checkpoint, model)
     assert_computes(checkpoint, model, judging=True)
     assert_merged(checkpoint, model.merge_and_unload())
+
+
+def test_eva_gives_layers_ranks_of_their_own(tmp_path: Path) -> None:
+    """By what data show of each layer's inputs; the base stays as it is."""
+
+    def fit(model: Any) -> dict[str, Any]:
+        torch.manual_seed(0)
+        ids = [{"input_ids": torch.randint(4, 290, (2, 40))} for _ in range(8)]
+        initialize_lora_eva_weights(model, ids, show_progress_bar=False)
+        return {}
+
+    settings = {"init_lora_weights": "eva", "eva_config": EvaConfig(rho=2.0)}
+    model = write_adapter(tmp_path / "adapter", tmp_path / "base", save=fit, **settings)
+    assert len(set(model.peft_config["default"].rank_pattern.values())) > 1
+    checkpoint = open_checkpoint(tmp_path / "adapter")
+    assert_computes(checkpoint, model)
+    assert_computes(checkpoint, model, judging=True)
 
 
 @pytest.mark.parametrize("bias", ["all", "lora_only"])

@@ -73,7 +73,7 @@ def test_a_tower_stored_in_part_is_laid_over_the_named_one(
     folder = write_original(tmp_path, model, {TOWER + TUNED: tuned})
     with caplog.at_level("INFO"):
         found = open_checkpoint(folder).tensors
-    assert f"holds 1 tensors of its vision tower; the others are those of {tmp_path}" in caplog.text
+    assert "holds 1 of the 37 tensors of its vision tower; the others are those" in caplog.text
     for name, tensor in open_checkpoint(tmp_path / "hf").tensors.items():
         expected = tuned if name == f"vision_tower.{TUNED}" else tensor.read()
         np.testing.assert_array_equal(found[name].read(), expected, err_msg=name)
