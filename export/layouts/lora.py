@@ -1,5 +1,6 @@
 """A peft LoRA adapter, merged into the tensors it adapts while they are read."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from llava_edge.export.layouts.adapter_tensors import Adapter, read_adapter
 from llava_edge.export.layouts.lora_pair import adapted
 from llava_edge.export.layouts.tensor_names import EMBEDDING_TABLE, HEAD
 from llava_edge.export.layouts.trained_rows import with_rows
+from llava_edge.export.progress_bars import note
 
 FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
@@ -46,16 +48,28 @@ def merge(
             f"The adapter in {where} does not fit its base at {listed}; give the base that it was "
             "trained on."
         )
-    if any(pair.residual and merged[name].blocks for name, pair in adapter.pairs.items()):
-        raise CheckpointError(
-            f"The adapter in {where} began with parts of its base's weights, but this base is "
-            "quantized; give the one in 16 or 32 bits that it was trained on."
-        )
+    _check_quantized(merged, adapter, where)
     merged |= {name: adapted(merged[name], pair) for name, pair in adapter.pairs.items()}
     merged |= adapter.saved
     return merged | {
         name: with_rows(merged[name], rows, where) for name, rows in adapter.rows.items()
     }
+
+
+def _check_quantized(base: Mapping[str, LazyTensor], adapter: Adapter, where: Path) -> None:
+    """Say what becomes of a quantized base, whose integers an adapter cannot keep."""
+    quantized = [pair for name, pair in adapter.pairs.items() if base[name].blocks]
+    if any(pair.residual for pair in quantized):
+        raise CheckpointError(
+            f"The adapter in {where} began with parts of its base's weights, but this base is "
+            "quantized; give the one in 16 or 32 bits that it was trained on."
+        )
+    if quantized:
+        note(
+            f"The adapter in {where} changes matrices of a quantized base ({len(quantized)}), "
+            "which are quantized anew; with its base in 16 or 32 bits less is lost.",
+            logging.WARNING,
+        )
 
 
 def _misfits(
