@@ -23,6 +23,7 @@ from llava_edge.core.strict import Section
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.data.records import Record
 from llava_edge.errors import UsageError
+from llava_edge.export.causal_model import causal_model
 from llava_edge.export.comparison_samples import conversation_samples, text_samples
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.formats.prequantized import read_packed_format, unpack
@@ -103,11 +104,8 @@ def _samples(
 
 
 def _language_model(reference: Reference) -> Any:
-    """The language model alone, as transformers' class of its kind, over the same weights."""
-    inner = reference.model.model.language_model
-    with torch.device("meta"):  # nothing is allocated twice
-        model = transformers.AutoModelForCausalLM.from_config(inner.config)
-    model.model, model.lm_head = inner, reference.model.lm_head
+    """The language model alone, which takes rows."""
+    model = causal_model(reference.model)
     model.register_forward_pre_hook(_feed_rows, with_kwargs=True)
     return model.eval()
 

@@ -42,7 +42,8 @@ def export(
         out: The bundle's folder.
         base: The language model that an adapter or a projector builds on: a folder, a GGUF file or
             `org/name`. By default the one that the checkpoint names.
-        vision_tower: The tower of a checkpoint that only names one, given likewise.
+        vision_tower: The tower of a checkpoint that only names one or holds a part of it, given
+            likewise.
         precision: How the weights are stored.
         mixed_share: The most of the decoder's weights, from 0 to 1, that keep 8 bits where 4 bits
             cost most. None: all have 4.

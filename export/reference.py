@@ -18,17 +18,23 @@ from llava_edge.core.tiles import cut
 from llava_edge.errors import OriginalError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.layouts.checkpoint import Checkpoint
+from llava_edge.export.peft_judge import add_adapter, peft_is_here
 from llava_edge.export.progress_bars import bars_are_drawn, step_bar
 from llava_edge.export.reference_config import transformers_config
 
 
 class Reference:
-    """A LLaVA in torch, on a GPU where there is one."""
+    """A LLaVA in torch, on a GPU where there is one.
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    With `judging`, the libraries that own its formats read its files, so that our own reading is
+    judged as well; their layers may then stand in the place of plain ones.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, judging: bool = False) -> None:
         self._checkpoint = checkpoint
         self._device, dtype = _placed(checkpoint)
-        self.model = _load(checkpoint, dtype).eval().to(self._device)
+        model = (_judge if judging else _load)(checkpoint, dtype)
+        self.model = model.eval().to(self._device)
 
     @torch.no_grad()
     def encode(self, source: PictureSource) -> Floats:
@@ -106,6 +112,16 @@ def _bars_as_ours() -> Iterator[None]:
         yield
     finally:
         logging.enable_progress_bar()
+
+
+@_bars_as_ours()
+def _judge(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
+    """The original, each part opened by the library that owns its format."""
+    if checkpoint.unadapted is None or not peft_is_here():
+        return _load(checkpoint, dtype)
+    model = _judge(checkpoint.unadapted, dtype)
+    add_adapter(model, checkpoint)
+    return model
 
 
 @_bars_as_ours()

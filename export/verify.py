@@ -105,7 +105,7 @@ def _differences(
 ) -> list[Difference]:
     tokenizer = Tokenizer(checkpoint.tokenizer)
     context = min(config.decoder.context_length, DEFAULT_CONTEXT)
-    reference = Reference(checkpoint)
+    reference = Reference(checkpoint, judging=True)
     count = QUESTIONS if records is None else RECORDS
     conversations = conversation_samples(reference, config.prompt, tokenizer, records, count)
     samples = [*conversations, *text_samples(tokenizer)]

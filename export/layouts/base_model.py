@@ -29,6 +29,7 @@ class LanguageModel:
     tensors: dict[str, LazyTensor]
     tokenizer: Tokenizer | None
     method: QuantizedBefore | None  # where it is quantized already
+    path: Path  # the folder or the GGUF file
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def open_language_model(base: Path) -> LanguageModel:
     """
     if not base.is_dir():
         opened = open_gguf(base)
-        return LanguageModel(opened.text, opened.tensors, opened.tokenizer, None)
+        return LanguageModel(opened.text, opened.tensors, opened.tokenizer, None, base)
     config = Section.from_file(base / "config.json")
     tensors = respell(open_weights(base), base)
     packed = read_packed_format(base, config)
@@ -55,7 +56,17 @@ def open_language_model(base: Path) -> LanguageModel:
         tensors = unpack(tensors, packed, base)
     tokenizer = read_tokenizer_file(base) if has_tokenizer(base) else None
     text = with_head(read_text_config(text_section(config)), tensors)
-    return LanguageModel(text, tensors, tokenizer, packed.method if packed else None)
+    return LanguageModel(text, tensors, tokenizer, packed.method if packed else None, base)
+
+
+def nearest_tokenizer(folder: Path, language: LanguageModel) -> tuple[Tokenizer, Path]:
+    """A checkpoint's own tokenizer, else its language model's, and where it lies.
+
+    Raises CheckpointError where neither has one.
+    """
+    if has_tokenizer(folder) or language.tokenizer is None:
+        return read_tokenizer_file(folder), folder
+    return language.tokenizer, language.path
 
 
 def text_section(config: Section) -> Section:

@@ -25,6 +25,7 @@ class OpenedLayout:
     config: LlavaConfig
     image: ImageConfig
     tokenizer: Tokenizer
+    tokenizer_from: Path  # its folder, or the GGUF file that holds it
     tensors: dict[str, LazyTensor]
     method: QuantizedBefore | None = None  # where the language model is quantized already
     loads_in_transformers: bool = False  # as it is, with nothing beside its folder

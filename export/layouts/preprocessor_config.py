@@ -36,6 +36,11 @@ def read_preprocessor_config(folder: Path, tower: VisionTower) -> ImageConfig:
     )
 
 
+def has_preprocessing(folder: Path) -> bool:
+    """Whether the folder says itself how its pictures are prepared."""
+    return bool(_section(folder).values)
+
+
 def _section(folder: Path) -> Section:
     """Its own file, or the processor's since transformers 5."""
     if (folder / "preprocessor_config.json").exists():
