@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from llava_edge.core.strict import Section
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.data.records import Record
+from llava_edge.data.record_types import Record
 from llava_edge.errors import UsageError
 from llava_edge.export.causal_model import causal_model
 from llava_edge.export.comparison_samples import conversation_samples, text_samples

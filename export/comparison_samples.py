@@ -12,7 +12,7 @@ from llava_edge.core.bundle_config import PromptConfig
 from llava_edge.core.picture import PictureSource
 from llava_edge.core.prompt import Message, Text, picture_first, render
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.data.records import Record
+from llava_edge.data.record_types import Record
 from llava_edge.errors import RecordError
 from llava_edge.export.progress_bars import step_bar
 from llava_edge.runtime.scoring import Sample

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.data.records import Record
+from llava_edge.data.record_types import Record
 from llava_edge.export.comparison_samples import conversation_samples, text_samples
 from llava_edge.export.graphs.decoder_graph import linear_layers
 from llava_edge.export.layouts.checkpoint import Checkpoint

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llava_edge.core.extras import needed_by
-from llava_edge.data.records import Record
+from llava_edge.data.record_types import Record
 from llava_edge.errors import UsageError
 from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.quantization.precision import Precision

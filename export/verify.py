@@ -16,7 +16,8 @@ from llava_edge.core.bundle import find_bundle, read_bundle, rewrite_bundle_json
 from llava_edge.core.bundle_config import BundleConfig, Quality
 from llava_edge.core.picture import PictureSource
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.data.records import Data, Record, load_records
+from llava_edge.data.record_types import Record
+from llava_edge.data.records import Data, load_records
 from llava_edge.errors import BundleError, UsageError
 from llava_edge.export.comparison_samples import conversation_samples, text_samples
 from llava_edge.export.layouts.checkpoint import Checkpoint, open_checkpoint

@@ -16,10 +16,14 @@ IMAGE = "<image>"  # where a message says that a picture stands
 
 @dataclass(frozen=True)
 class Message:
-    """One turn: who speaks and the words, with `<image>` at each place where a picture stands."""
+    """One turn: who speaks and the words, with `<image>` at each place where a picture stands.
+
+    `learned` says whether the training loss counts an answer.
+    """
 
     role: Literal["system", "user", "assistant"]
     text: str
+    learned: bool = True
 
 
 @dataclass(frozen=True)
@@ -215,9 +219,9 @@ def render(
             builder.add_message(message.text if prompt.user_words else pictures)
             builder.add(prompt.user_suffix + prompt.assistant_prefix)
         else:
-            builder.add(prompt.answer_prefix, learned=True)
-            builder.add(message.text, learned=True, trusted=False)
-            builder.add(prompt.assistant_suffix, learned=True)
+            builder.add(prompt.answer_prefix, learned=message.learned)
+            builder.add(message.text, learned=message.learned, trusted=False)
+            builder.add(prompt.assistant_suffix, learned=message.learned)
     return builder.segments()
 
 

@@ -42,13 +42,15 @@ def test_what_is_wrong_is_counted_and_named(tmp_path: Path) -> None:
     arguments = ("check", tmp_path / "records.json", "--images", tmp_path / "pictures")
     result = run(*arguments)
     assert result.exit_code == 1
-    _, first, second, third, total = result.output.splitlines()
-    assert first.split()[:3] == ["missing", "picture", "2"]
-    assert "Record 4, line 1 of" in first and "Record 5" in second
-    assert third.split()[:3] == ["corrupt", "picture", "1"]
+    missing, first, second, corrupt, third, total = result.output.splitlines()
+    assert (missing, corrupt) == ("2 missing picture", "1 corrupt picture")
+    assert first.startswith("  Record 4, line 1 of ") and "add it or drop" in first
+    assert second.startswith("  Record 5") and "1.png is not a picture" in third
     assert total == "3 of 7 records have a problem."
     found = json.loads(run(*arguments, "--json").output)
-    assert [place["record"] for place in found["problems"]["missing picture"]] == [4, 5]
+    places = found["problems"]["missing picture"]
+    assert [place["record"] for place in places] == [4, 5]
+    assert all("which is missing" in place["why"] for place in places)
 
 
 def test_a_truncated_list(tmp_path: Path) -> None:

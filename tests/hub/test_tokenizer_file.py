@@ -10,7 +10,7 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export.layouts.tokenizer_fit import check_vocabulary, choose_prompt
+from llava_edge.export.layouts.tokenizer_fit import choose_prompt, within_vocabulary
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 
 SILENT = Section({}, "config.json")
@@ -60,9 +60,9 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_every_token_has_a_row() -> None:
     tokenizer = tiny.tokenizer()
     size = tokenizer.get_vocab_size()
-    check_vocabulary(tokenizer, size, Path("here"))
+    within_vocabulary(tokenizer, size, Path("here"))
     with pytest.raises(CheckpointError, match=f"only {size - 1} rows"):
-        check_vocabulary(tokenizer, size - 1, Path("here"))
+        within_vocabulary(tokenizer, size - 1, Path("here"))
 
 
 @pytest.mark.parametrize("prefix", [True, False])

@@ -88,7 +88,8 @@ class _Faults:
             require_pictures(record, entry.where)
         except RecordError as error:
             return error.problem
-        if not all(message.text.strip() for message in record.messages[1::2]):
+        answers = (message for message in record.messages if message.role == "assistant")
+        if not all(message.text.strip() for message in answers):
             return "empty answer"
         return next(filter(None, map(_look_at, record.images)), None)
 
@@ -105,12 +106,12 @@ class _Lengths:
             record = self.table[row]
         except RecordError:
             return None
-        if len(self._encoder.whole(record, row)[0]) <= self._encoder.max_tokens:
-            return None
         try:
+            if len(self._encoder.whole(record, row)[0]) <= self._encoder.max_tokens:
+                return None
             self._encoder(record, row)
-        except RecordError:
-            return "no answer within max_tokens"
+        except RecordError as error:
+            return error.problem
         return TOO_LONG
 
 
