@@ -13,7 +13,6 @@ import numpy as np
 import typer
 
 from llava_edge.core.exit_on_error import run_command
-from llava_edge.core.files import obey_umask
 from llava_edge.errors import UsageError
 
 
@@ -36,7 +35,6 @@ def write_language_model(checkpoint: str, out: Path, base: str | None = None) ->
         if name.startswith(("language_model.", "lm_head."))
     }
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
-    obey_umask(out)
     config = text_config(opened.config.text)
     config.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config.model_type]]
     config.save_pretrained(out)

@@ -14,7 +14,6 @@ from pathlib import Path
 import ml_dtypes
 from safetensors.numpy import save_file
 
-from llava_edge.core.files import obey_umask
 from llava_edge.errors import CheckpointError, LlavaEdgeError
 from llava_edge.export.formats.gguf_file import GgufBase, open_gguf
 from llava_edge.export.layouts.text_config import TextConfig
@@ -47,7 +46,6 @@ def write_base(path: Path, folder: Path) -> None:
         for name, tensor in base.tensors.items()
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    obey_umask(folder)
     base.tokenizer.save(str(folder / "tokenizer.json"))
     ids = {
         f"{name}_token_id": base.metadata[f"tokenizer.ggml.{key}_token_id"]

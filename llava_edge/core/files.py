@@ -3,7 +3,6 @@
 import hashlib
 import os
 from pathlib import Path
-from stat import S_IMODE
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -14,17 +13,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def obey_umask(folder: Path) -> None:
-    """Give a folder's files the mode of any new one; safetensors makes its own private."""
-    probe = folder / f".{os.getpid()}.mode"
-    probe.touch()
-    mode = S_IMODE(probe.stat().st_mode)
-    probe.unlink()
-    for file in folder.iterdir():
-        if file.is_file():
-            file.chmod(mode)
 
 
 def sha256_of(path: Path) -> str:

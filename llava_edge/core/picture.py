@@ -38,8 +38,6 @@ PictureSource = Path | str | bytes | Image.Image | TarMember
 MAX_PIXELS = 178_000_000  # just below where Pillow itself refuses; 0.7 GB once decoded
 MAX_ASPECT = 50  # of the strip that mode "square" resizes before it crops
 MAX_CANVAS_SIDE = 8192  # of the square that mode "pad" draws
-# What may be white where a grey value has more than 8 bits: it may use 8, 10, 12, 14 or 16 of them.
-WHITES = (255, 1023, 4095, 16383, 65535)
 # Named, so that no other decoder of Pillow's (EPS starts a program) ever sees a user's file.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO")
 _FORMATS_SENTENCE = "give a PNG, JPEG, WebP, GIF, BMP or TIFF file"
@@ -48,9 +46,8 @@ _FORMATS_SENTENCE = "give a PNG, JPEG, WebP, GIF, BMP or TIFF file"
 def load_picture(source: PictureSource) -> Image.Image:
     """Decode a picture (a path, bytes, a tar member or a Pillow picture) to upright 8-bit RGB.
 
-    EXIF rotation is applied, alpha is laid on white, greys of more than 8 bits are scaled by the
-    least of `WHITES` that holds all their values, and of an animation the first frame is taken.
-    Raises PictureError where it is missing, broken or too large.
+    EXIF rotation is applied, alpha is laid on white, 16 bits are scaled to 8, and of an animation
+    the first frame is taken. Raises PictureError where it is missing, broken or too large.
     """
     name = _name(source)
     with _open(source, name) as picture:
@@ -142,17 +139,12 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Scale grey values of more than 8 bits, or floats, to 0..255; Pillow's convert would clip."""
+    """Scale grey values of 16 or 32 bits or floats to 0..255; Pillow's convert would clip them."""
     grey = np.asarray(picture, dtype=np.float64)
-    if not np.isfinite(grey).all():
-        raise ValueError("it holds values that are not finite")
+    limits = (1, 255, 65535) if picture.mode == "F" else (65535,)
     peak = float(grey.max())
-    whites = (1, *WHITES) if picture.mode == "F" else WHITES
-    white = next((white for white in whites if peak <= white), peak)
-    shades = np.rint(grey.clip(0, white) * (255 / white)).astype(np.uint8)
-    if isinstance(hidden := picture.info.get("transparency"), int):
-        shades[grey == hidden] = 255  # as alpha: laid on white
-    return Image.fromarray(shades)
+    top = next((limit for limit in limits if peak <= limit), peak)
+    return Image.fromarray(np.rint(grey.clip(0, top) * (255 / top)).astype(np.uint8))
 
 
 def _crop(picture: Image.Image, config: ImageConfig) -> Image.Image:

@@ -77,14 +77,13 @@ def training_cost(
 def peak_operations(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second that the device could do in this dtype.
 
-    For known NVIDIA cards in bf16 the maker's figure; else the most that short products reach, in
-    float32 too: a CPU without bf16 units computes slower in bf16.
+    For known NVIDIA cards in bf16 the maker's figure; else what a short product reaches.
     """
     if device.type == "cuda" and dtype == torch.bfloat16:
         name = torch.cuda.get_device_name(device)
         if (known := known_peak(name)) is not None:
             return known
-    return max(_measured_peak(device, kind) for kind in {dtype, torch.float32})
+    return _measured_peak(device, dtype)
 
 
 def known_peak(name: str) -> float | None:

@@ -15,8 +15,7 @@ class Throughput(TrainerCallback):
     """Counts what each micro-batch holds, and adds the rates to each report of the loss.
 
     It must come before the callbacks that read the reports. `peak` is the device's operations a
-    second, or the most that was measured; where training reaches more, that is the peak from then
-    on. With several processes each counts its own batches, and the rates are those times
+    second. With several processes each counts its own batches, and the rates are those times
     the number of processes. The time of evaluations and of saving is not counted.
     """
 
@@ -45,13 +44,11 @@ class Throughput(TrainerCallback):
         """The rates since the last report."""
         seconds = self._clock() - self._start - self._paused
         rate = self._processes / seconds
-        reached = self._operations / seconds
-        self._peak = max(self._peak, reached)
         figures: dict[str, float | None] = {
             "samples_per_second": rate * self._samples,
             "tokens_per_second": rate * self._labels,
             "all_tokens_per_second": rate * self._tokens,
-            "mfu": reached / self._peak,
+            "mfu": self._operations / seconds / self._peak,
             "memory_bytes": _memory(),
             "seconds": seconds,
         }

@@ -39,16 +39,6 @@ def test_a_report_begins_where_the_last_one_ended() -> None:
     assert throughput.report()["samples_per_second"] == 0
 
 
-def test_what_training_reaches_is_the_peak_from_then_on() -> None:
-    """A short product may reach less than training does, on a CPU in bf16 for one."""
-    ticks = iter([0, 10, 10, 30, 30])
-    throughput = Throughput(Cost(1.0, 0.0, 0.0, 0.0), peak=50.0, clock=lambda: float(next(ticks)))
-    throughput.add([1000], labels=1, images=0)
-    assert throughput.report()["mfu"] == 1  # 100 operations a second, of 50 that were measured
-    throughput.add([1000], labels=1, images=0)
-    assert throughput.report()["mfu"] == pytest.approx(0.5)
-
-
 def test_what_is_no_report_of_the_loss_stays_as_it_is() -> None:
     logs = {"eval_loss": 1.0}
     Throughput(COST, peak=50.0).on_log(None, None, None, logs)
