@@ -16,8 +16,8 @@ from llava_edge.export.layouts.base_model import (
 )
 from llava_edge.export.layouts.llava_config import LlavaConfig, read_llava_config
 from llava_edge.export.layouts.opened_layout import OpenedLayout
-from llava_edge.export.layouts.preprocessor_config import read_preprocessor_config
 from llava_edge.export.layouts.tensor_names import respell
+from llava_edge.hub.preprocessor_config import read_preprocessor_config
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 
 
@@ -28,7 +28,7 @@ def open_huggingface(folder: Path, file: Section, base: Path | None) -> OpenedLa
     is given that is not needed.
     """
     config = read_llava_config(file)
-    image = read_preprocessor_config(folder, config.tower)
+    image = read_preprocessor_config(folder, config.tower.usual, config.tower.image_size)
     config = replace(config, tower=config.tower.shown(image.size))
     tensors = respell(open_weights(folder), folder)
     packed = read_packed_format(folder, file)

@@ -15,23 +15,22 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from llava_edge.errors import TrainingError
+from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.errors import CheckpointError, TrainingError
+from llava_edge.hub.preprocessor_config import HALF, UsualPreprocessing, read_preprocessor_config
 from llava_edge.train.models.efficientnet_lite_model import EfficientNetLiteModel
 from llava_edge.train.recipe import Recipe
 
-_HALF = (0.5, 0.5, 0.5)
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_USUAL = UsualPreprocessing()
+_IMAGENET = UsualPreprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), any_size=True)
 
 
 @dataclass(frozen=True)
 class TowerKind:
-    """A kind's class, and what its own image processor does where no file says otherwise."""
+    """A kind's class, how it is shown pictures, and what is peculiar to it."""
 
     model: type[PreTrainedModel]
-    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)  # CLIP's
-    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
-    stretches: bool = False  # pictures become squares whatever their shape
-    any_size: bool = False  # pictures may have any size, not just the tower's image_size
+    usual: UsualPreprocessing = _USUAL
     has_class_token: bool = True
     nested: bool = False  # transformers 4 nests its tensors in vision_model
     channels_last: bool = False  # which convolutions are computed faster in
@@ -39,17 +38,18 @@ class TowerKind:
 
 CLIP = TowerKind(CLIPVisionModel, nested=True)
 _SIGLIP = TowerKind(
-    SiglipVisionModel, _HALF, _HALF, stretches=True, has_class_token=False, nested=True
+    SiglipVisionModel,
+    UsualPreprocessing(HALF, HALF, "stretch"),
+    has_class_token=False,
+    nested=True,
 )
 KINDS = {  # by the folder's model_type; of a whole CLIP or SigLIP the vision part is taken
     "clip": CLIP,
     "clip_vision_model": CLIP,
     "siglip": _SIGLIP,
     "siglip_vision_model": _SIGLIP,
-    "dinov2": TowerKind(Dinov2Model, _IMAGENET_MEAN, _IMAGENET_STD, any_size=True),
-    "dinov2_with_registers": TowerKind(
-        Dinov2WithRegistersModel, _IMAGENET_MEAN, _IMAGENET_STD, any_size=True
-    ),
+    "dinov2": TowerKind(Dinov2Model, _IMAGENET),
+    "dinov2_with_registers": TowerKind(Dinov2WithRegistersModel, _IMAGENET),
     "efficientnet_lite": TowerKind(
         EfficientNetLiteModel, has_class_token=False, channels_last=True
     ),
@@ -94,6 +94,18 @@ def check_rows(recipe: Recipe, config: PretrainedConfig) -> None:
             f"{where} yields {states} layers of features, but vision_feature_layer is "
             f"{recipe.vision_feature_layer}; give one of {-states} to {states - 1}."
         )
+
+
+def read_image_config(recipe: Recipe, config: PretrainedConfig, folder: Path) -> ImageConfig:
+    """How a recipe's tower is shown pictures; kinds that are not known are taken to do as CLIP.
+
+    Raises TrainingError where its folder asks for preprocessing that does not fit it.
+    """
+    usual = KINDS.get(config.model_type, CLIP).usual
+    try:
+        return read_preprocessor_config(folder, usual, config.image_size, recipe.image_mode)
+    except CheckpointError as error:
+        raise TrainingError(str(error)) from error
 
 
 def patch_size(tower: nn.Module, image_size: int, rows: int) -> int:
