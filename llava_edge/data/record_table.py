@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llava_edge.core.files import open_to_others
 from llava_edge.core.user_folders import cache_folder
 from llava_edge.data.picture_folder import PictureFile, picture_shards
 from llava_edge.data.records import Entry, Record, RecordSource, read_entries
@@ -171,6 +172,7 @@ def _build(source: RecordSource, folder: Path) -> None:
     try:
         write_entries(partial / ROWS, _hashed(source, content))
         (partial / ABOUT).write_text(json.dumps({"content": content.hexdigest()}), encoding="utf-8")
+        open_to_others(partial)
         if not (folder / ABOUT).exists():
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
