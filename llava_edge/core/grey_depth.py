@@ -78,5 +78,5 @@ def _white(peak: float, mode: str) -> float:
 
 def _scale(values: npt.NDArray[np.generic], white: float, inverted: bool) -> npt.NDArray[np.uint8]:
     shares = np.nan_to_num(values.astype(np.float64) / white, nan=0.0).clip(0, 1)
-    grey = np.rint(shares * 255).astype(np.uint8)
-    return ~grey if inverted else grey
+    grey: npt.NDArray[np.uint8] = np.rint(shares * 255).astype(np.uint8)
+    return np.invert(grey) if inverted else grey

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from llava_edge.core.bundle_config import ImageConfig
 from llava_edge.core.grey_depth import declared_depth, is_deep, to_8_bits
@@ -150,14 +151,10 @@ def _decode(picture: Image.Image, name: str) -> Image.Image:
 def _scale_transparency(picture: Image.Image) -> None:
     """Scale a PNG's transparent grey as Pillow scales its greys of 2 and 4 bits."""
     transparent = picture.info.get("transparency")
-    for raw, scale in (("L;2", 85), ("L;4", 17)):
-        if isinstance(transparent, int) and any(tile[3] == raw for tile in _tiles(picture)):
-            picture.info["transparency"] = transparent * scale
-
-
-def _tiles(picture: Image.Image) -> list[tuple[object, ...]]:
-    """How Pillow will decode a file; nothing for a picture that is decoded."""
-    return picture.tile if isinstance(picture, ImageFile.ImageFile) else []
+    if isinstance(picture, PngImageFile) and isinstance(transparent, int):
+        stored = {tile.args for tile in picture.tile}
+        scale = 85 if "L;2" in stored else 17 if "L;4" in stored else 1
+        picture.info["transparency"] = transparent * scale
 
 
 def _crop(picture: Image.Image, config: ImageConfig) -> Image.Image:

@@ -1,9 +1,29 @@
-"""How pictures become pixels, written for transformers and export."""
+"""How pictures become pixels for a vision tower: read from its folder, and written for others."""
+
+from pathlib import Path
+from typing import Literal
 
 from llava_edge.core.bundle_config import ImageConfig
-from llava_edge.hub.preprocessor_config import RESAMPLE
+from llava_edge.errors import CheckpointError, TrainingError
+from llava_edge.hub.preprocessor_config import RESAMPLE, read_preprocessor_config
+from llava_edge.train.models.towers import CLIP, KINDS
 
 NUMBERS = {name: number for number, name in RESAMPLE.items()}
+
+
+def read_image_config(
+    folder: Path, family: str, size: int, mode: Literal["square", "pad"] | None = None
+) -> ImageConfig:
+    """What the tower's folder says, or else what its family does; `mode` overrides both.
+
+    `family` and `size` are the model_type and image_size of the tower's configuration; families
+    that are not known are taken to do as CLIP's. Raises TrainingError where the folder asks for
+    preprocessing that does not fit the tower or is not done here.
+    """
+    try:
+        return read_preprocessor_config(folder, KINDS.get(family, CLIP).usual, size, mode)
+    except CheckpointError as error:
+        raise TrainingError(str(error)) from error
 
 
 def image_processor(image: ImageConfig) -> dict[str, object]:

@@ -12,8 +12,8 @@ from llava_edge.errors import TrainingError
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 from llava_edge.train.inputs.labels import Encoding
 from llava_edge.train.models.model_config import read_config, vision_part
+from llava_edge.train.models.preprocessing import read_image_config
 from llava_edge.train.models.tower_shape import tower_shape
-from llava_edge.train.models.towers import read_image_config
 from llava_edge.train.recipe import Recipe
 
 
@@ -33,7 +33,9 @@ def make_encoding(recipe: Recipe, tower: PretrainedConfig, tokenizer: HfTokenize
 
     Raises TrainingError if they do not fit the recipe.
     """
-    image = read_image_config(recipe, tower, Path(recipe.vision_tower))
+    image = read_image_config(
+        Path(recipe.vision_tower), tower.model_type, tower.image_size, recipe.image_mode
+    )
     image_tokens = tower_shape(tower, image.size, recipe).image_tokens
     _check_prompt(tokenizer, recipe)
     id = add_image_token(tokenizer, recipe.image_token)

@@ -15,9 +15,8 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from llava_edge.core.bundle_config import ImageConfig
-from llava_edge.errors import CheckpointError, TrainingError
-from llava_edge.hub.preprocessor_config import HALF, UsualPreprocessing, read_preprocessor_config
+from llava_edge.errors import TrainingError
+from llava_edge.hub.preprocessor_config import HALF, UsualPreprocessing
 from llava_edge.train.models.efficientnet_lite_model import EfficientNetLiteModel
 from llava_edge.train.recipe import Recipe
 
@@ -94,18 +93,6 @@ def check_rows(recipe: Recipe, config: PretrainedConfig) -> None:
             f"{where} yields {states} layers of features, but vision_feature_layer is "
             f"{recipe.vision_feature_layer}; give one of {-states} to {states - 1}."
         )
-
-
-def read_image_config(recipe: Recipe, config: PretrainedConfig, folder: Path) -> ImageConfig:
-    """How a recipe's tower is shown pictures; kinds that are not known are taken to do as CLIP.
-
-    Raises TrainingError where its folder asks for preprocessing that does not fit it.
-    """
-    usual = KINDS.get(config.model_type, CLIP).usual
-    try:
-        return read_preprocessor_config(folder, usual, config.image_size, recipe.image_mode)
-    except CheckpointError as error:
-        raise TrainingError(str(error)) from error
 
 
 def patch_size(tower: nn.Module, image_size: int, rows: int) -> int:

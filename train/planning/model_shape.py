@@ -8,8 +8,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from llava_edge.errors import TrainingError
 from llava_edge.hub.find_model import find_model
 from llava_edge.train.models.model_config import build_empty, read_config, vision_part
+from llava_edge.train.models.preprocessing import read_image_config
 from llava_edge.train.models.tower_shape import TowerShape, tower_shape
-from llava_edge.train.models.towers import read_image_config
 from llava_edge.train.planning.memory_estimate import DecoderShape, ModelShape
 from llava_edge.train.planning.recipe_model_configs import SHIPPED_MODELS
 from llava_edge.train.recipe import Recipe
@@ -44,7 +44,7 @@ def _config(model: str) -> tuple[PretrainedConfig, Path]:
 def _tower(recipe: Recipe) -> TowerShape:
     config, folder = _config(recipe.vision_tower)
     config = vision_part(config, recipe.vision_tower)
-    image = read_image_config(recipe, config, folder)
+    image = read_image_config(folder, config.model_type, config.image_size, recipe.image_mode)
     return tower_shape(config, image.size, recipe)
 
 
