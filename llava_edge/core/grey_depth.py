@@ -54,7 +54,7 @@ def to_8_bits(picture: Image.Image, depth: GreyDepth, name: str) -> Image.Image:
         values = values.view(np.uint32)
     peak = float(np.max(values, initial=0, where=np.isfinite(values)))
     white = depth.white or _white(peak, picture.mode)
-    if depth.white == 65535 and 0 < peak < 4096:
+    if picture.mode.startswith("I;16") and depth.white == 65535 and 0 < peak < 4096:
         LOG.warning(
             "%s has 16 bits, but its largest value is %d, so it is nearly black; if its values "
             "have 12 bits, multiply them by 16.",

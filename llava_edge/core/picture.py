@@ -152,7 +152,7 @@ def _scale_transparency(picture: Image.Image) -> None:
     """Scale a PNG's transparent grey as Pillow scales its greys of 2 and 4 bits."""
     transparent = picture.info.get("transparency")
     if isinstance(picture, PngImageFile) and isinstance(transparent, int):
-        stored = {tile.args for tile in picture.tile}
+        stored = {tile[3] for tile in picture.tile}
         scale = 85 if "L;2" in stored else 17 if "L;4" in stored else 1
         picture.info["transparency"] = transparent * scale
 

@@ -247,6 +247,7 @@ def test_a_pngs_white_is_the_largest_value_of_its_depth(caplog: pytest.LogCaptur
             255,
         ]
         assert greys(png(16, 0, [bytes(6)])) == [0, 0, 0]
+        assert greys(b"P5 1 1 4095\n" + struct.pack(">H", 160)) == [10]
         assert not caplog.text
     assert greys(b"P5 3 1 4095\n" + struct.pack(">HHH", 0, 255, 4095)) == [0, 16, 255]
     assert greys(b"P5 3 1 65535\n" + struct.pack(">HHH", 0, 255, 200)) == [0, 1, 1]
