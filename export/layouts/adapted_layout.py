@@ -14,11 +14,11 @@ from llava_edge.export.layouts.adapter_tensors import Adapter
 from llava_edge.export.layouts.lora import merge
 from llava_edge.export.layouts.lora_pair import without_beginning
 from llava_edge.export.layouts.opened_layout import OpenedLayout
-from llava_edge.export.layouts.preprocessor_config import (
+from llava_edge.export.layouts.tensor_names import EMBEDDING_TABLE, HEAD
+from llava_edge.hub.preprocessor_config import (
     has_preprocessing,
     read_preprocessor_config,
 )
-from llava_edge.export.layouts.tensor_names import EMBEDDING_TABLE, HEAD
 from llava_edge.hub.tokenizer_file import has_tokenizer, read_tokenizer_file
 
 Tensors = Mapping[str, LazyTensor]
@@ -44,8 +44,9 @@ def adapt(source: OpenedLayout, adapter: Adapter, folder: Path) -> OpenedLayout:
         provenance={**source.provenance, "adapter": "LoRA"},
     )
     if not (folder / "config.json").exists() and has_preprocessing(folder):
-        image = read_preprocessor_config(folder, source.config.tower)
-        tower = source.config.tower.shown(image.size)
+        tower = source.config.tower
+        image = read_preprocessor_config(folder, tower.usual, tower.image_size)
+        tower = tower.shown(image.size)
         source = replace(source, image=image, config=replace(source.config, tower=tower))
     if has_tokenizer(folder):
         source = replace(source, tokenizer=read_tokenizer_file(folder), tokenizer_from=folder)

@@ -19,9 +19,9 @@ from llava_edge.export.layouts.base_model import (
 from llava_edge.export.layouts.llava_config import LlavaConfig, read_llava_config
 from llava_edge.export.layouts.named_tower import is_whole, laid_over_tower
 from llava_edge.export.layouts.opened_layout import OpenedLayout
-from llava_edge.export.layouts.preprocessor_config import read_preprocessor_config
 from llava_edge.export.layouts.tensor_names import respell
 from llava_edge.export.towers.known_towers import read_own_tower
+from llava_edge.hub.preprocessor_config import read_preprocessor_config
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 
 
@@ -37,7 +37,7 @@ def open_huggingface(
     tensors = respell(open_weights(folder), folder)
     if vision_tower is not None:
         tensors = _with_tower(tensors, folder, config, vision_tower)
-    image = read_preprocessor_config(folder, config.tower)
+    image = read_preprocessor_config(folder, config.tower.usual, config.tower.image_size)
     config = replace(config, tower=config.tower.shown(image.size))
     packed = read_packed_format(folder, file)
     if packed is not None:

@@ -25,11 +25,11 @@ from llava_edge.export.layouts.llava_config import (
 )
 from llava_edge.export.layouts.named_tower import is_whole, laid_over_tower
 from llava_edge.export.layouts.opened_layout import OpenedLayout
-from llava_edge.export.layouts.preprocessor_config import read_preprocessor_config
 from llava_edge.export.layouts.tensor_names import respell
 from llava_edge.export.towers.known_towers import read_own_tower
 from llava_edge.export.towers.vision_tower import VisionTower
 from llava_edge.hub.find_model import find_model
+from llava_edge.hub.preprocessor_config import read_preprocessor_config
 
 TRAINED = ("mm_projector.bin", "non_lora_trainables.bin")  # beside a language model or an adapter
 _PROJECTOR = re.compile(r"mlp(\d+)x_gelu")
@@ -120,10 +120,10 @@ def _trained(folder: Path) -> dict[str, LazyTensor]:
 
 def _image(folder: Path, tower: VisionTower, file: Section) -> tuple[ImageConfig, bool]:
     """Preprocessing by the tower's file and image_aspect_ratio, and whether pictures are tiled."""
-    image = read_preprocessor_config(folder, tower)
+    image = read_preprocessor_config(folder, tower.usual, tower.image_size)
     aspect = file.text("image_aspect_ratio", "square")
     if aspect == "pad":
-        return replace(image, mode="pad", shortest_edge=None), False
+        return replace(image, mode="pad"), False
     if aspect == "square":
         return image, False
     if aspect == "anyres":

@@ -1,6 +1,7 @@
 """Answers at a terminal: one, or a conversation with a few commands."""
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
@@ -41,6 +42,7 @@ def answer_once(
     as_json: bool,
 ) -> None:
     """Print one answer as it comes, its timings on stderr, or both as one JSON line."""
+    _show_warnings()
     _print_notes(model)
     pieces = model.stream(prompt, list(images) or None, options, system=system)
     if as_json:
@@ -56,6 +58,7 @@ def converse(model: Llava, images: Sequence[Path], options: Options, system: str
     except ImportError:
         pass
     conversation = _Conversation(model, options, system)
+    _show_warnings()
     for path in images:
         conversation.show(path)
     _print_notes(model)
@@ -178,6 +181,17 @@ def _summary(last: Piece) -> str:
         f"{timings.generated_tokens} tokens, first after {timings.ttft_seconds:.2f} s, "
         f"then {timings.tokens_per_second:.0f} tokens/s{_ENDS.get(last.finish or '', '')}"
     )
+
+
+class _Warnings(logging.Handler):
+    """Prints what the package warns of, such as a picture that is nearly black."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _note(record.getMessage())
+
+
+def _show_warnings() -> None:
+    logging.getLogger("llava_edge").addHandler(_Warnings(logging.WARNING))
 
 
 def _print_notes(model: Llava) -> None:

@@ -18,11 +18,12 @@ QuantizedBefore = Literal["gptq", "awq"]  # by whoever made the checkpoint
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """How a picture becomes pixels: resized (bicubic) to `size` x `size`, (x / 255 - mean) / std.
+    """How a picture becomes pixels: resized to `size` x `size`, then (x / 255 - mean) / std.
 
     `mode` is LLaVA's `image_aspect_ratio`: "square" resizes the shortest edge to `shortest_edge`
     and crops the centre (CLIP's own preprocessing), "pad" first pastes the picture on a square of
-    the mean colour. "stretch" resizes whatever shape it has (SigLIP's own).
+    the mean colour. "stretch" resizes whatever shape it has (SigLIP's own). `resample` is Pillow's
+    filter.
     """
 
     size: Length
@@ -30,6 +31,7 @@ class ImageConfig:
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     mode: Literal["square", "pad", "stretch"]
     shortest_edge: Length | None = None  # None: `size`
+    resample: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
 
 
 @dataclass(frozen=True)

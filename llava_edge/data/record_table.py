@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llava_edge.core.files import open_to_others
 from llava_edge.core.user_folders import cache_folder
 from llava_edge.data.picture_folder import PictureFile, picture_shards
 from llava_edge.data.record_types import Record
@@ -188,6 +189,7 @@ def _build(source: RecordSource, folder: Path) -> None:
     try:
         write_entries(partial / ROWS, _hashed(source, content), folder / PACKED)
         (partial / ABOUT).write_text(json.dumps({"content": content.hexdigest()}), encoding="utf-8")
+        open_to_others(partial)
         if not (folder / ABOUT).exists():
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)

@@ -10,8 +10,10 @@ from dataclasses import fields
 from inspect import signature
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import refusal, run, run_warm
+from PIL import Image
 
 from llava_edge import Options, __version__, load
 from llava_edge.cli import terminal
@@ -35,6 +37,15 @@ def test_one_answer(tiny_bundle: Path, photo_file: Path) -> None:
     answer = json.loads(line)
     assert answer["text"] == expected
     assert answer["timings"]["image_tokens"] == 36
+
+
+def test_a_picture_that_is_nearly_black_is_told(tiny_bundle: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 9), 4095, np.uint16)).save(tmp_path / "dark.png")
+    arguments = ["chat", "--image", tmp_path / "dark.png", "--max-tokens", 2]
+    result = run(*arguments, "--prompt", QUESTION, "--bundle", tiny_bundle)
+    assert "dark.png has 16 bits, but its largest value is 4095" in result.stderr
+    talk = run(*arguments, "--bundle", tiny_bundle, stdin=QUESTION)
+    assert talk.stderr.count("dark.png has 16 bits") == 1
 
 
 def test_a_conversation(tiny_bundle: Path, photo_file: Path) -> None:

@@ -10,6 +10,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
+from llava_edge.core.files import open_to_others
 from llava_edge.hub.find_model import hub_name
 from llava_edge.hub.weights_sum import weights_sum
 from llava_edge.train.checkpoints.config_file import write_config
@@ -129,6 +130,7 @@ def whole(folder: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
+        open_to_others(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
