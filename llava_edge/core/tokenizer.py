@@ -28,7 +28,7 @@ class Tokenizer:
         self._tokenizer.no_padding()
         added = tokenizer.get_added_tokens_decoder().items()
         self._special = {token.content: id for id, token in added if token.special}
-        self._added = {id: token for id, token in added if token.special}
+        self._added = dict(added)
         longest_first = sorted(self._special, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._literal: dict[_Place, _Tokenizer] = {}
