@@ -15,7 +15,11 @@ from llava_edge.export.layouts.llava_config import LlavaConfig
 from llava_edge.export.layouts.lora import merge, open_adapter
 from llava_edge.export.layouts.opened_layout import OpenedLayout, check_tensors
 from llava_edge.export.layouts.original import open_original
-from llava_edge.export.layouts.tokenizer_fit import check_vocabulary, choose_prompt
+from llava_edge.export.layouts.tokenizer_fit import check_vocabulary
+from llava_edge.export.prompts.chat_sources import ChatSources
+from llava_edge.export.prompts.choose_prompt import choose_prompt
+from llava_edge.export.prompts.eos_ids import known_ids
+from llava_edge.export.prompts.usual_prompt import Kind
 from llava_edge.hub.find_model import find_model
 
 
@@ -28,6 +32,7 @@ class Checkpoint:
     config: LlavaConfig
     image: ImageConfig
     prompt: PromptConfig
+    stop_ids: tuple[int, ...]  # all that end an answer
     tokenizer: Tokenizer
     tensors: Mapping[str, LazyTensor]
     method: QuantizedBefore | None  # where the language model is quantized already
@@ -40,13 +45,14 @@ def open_checkpoint(
     *,
     base: Path | str | None = None,
     vision_tower: Path | str | None = None,
-    prompt: str | None = None,
+    prompt: str | PromptConfig | None = None,
 ) -> Checkpoint:
     """Open a LLaVA in any form that is known by its content; names are folders or the hub's.
 
     `base` is the language model (a folder or a GGUF file) or the LLaVA that the checkpoint builds
     on, `vision_tower` the folder of its tower; without them those that the checkpoint names are
-    taken. Raises CheckpointError where anything is missing, does not fit or is not supported.
+    taken, and `prompt` instead of its own format. Raises CheckpointError where anything is missing,
+    does not fit or is not supported.
     """
     folder = find_model(checkpoint)
     if not folder.is_dir():
@@ -62,17 +68,25 @@ def open_checkpoint(
         tensors = merge(tensors, adapter, folder)
         provenance["adapter"] = "LoRA"
     check_vocabulary(source.tokenizer, source.config.text.vocab_size, folder)
+    sources = source.chat.under(folder)
+    kind = Kind(
+        source.config.text.model_type,
+        original=file.has("mm_vision_tower"),
+        tiled=bool(source.config.grid_pinpoints),
+    )
+    chosen = choose_prompt(prompt, file, sources, source.tokenizer, kind)
     return Checkpoint(
         folder=folder,
         name=_name(file, name),
         config=source.config,
         image=source.image,
-        prompt=choose_prompt(prompt, file, source.tokenizer, source.config.text.model_type),
+        prompt=chosen.prompt,
+        stop_ids=_stop_ids(chosen.prompt, sources, source),
         tokenizer=source.tokenizer,
         tensors=check_tensors(tensors, source.config, folder),
         method=source.method,
         loads_in_transformers=source.loads_in_transformers and adapter is None,
-        provenance=provenance,
+        provenance={**provenance, "prompt": chosen.source},
     )
 
 
@@ -102,6 +116,12 @@ def _open(
         f"{file.where} has neither vision_config nor mm_vision_tower, so it describes no LLaVA; "
         "give a LLaVA checkpoint."
     )
+
+
+def _stop_ids(prompt: PromptConfig, sources: ChatSources, source: OpenedLayout) -> tuple[int, ...]:
+    own = {source.tokenizer.token_to_id(token) for token in prompt.stop}
+    ids = sources.eos_ids(source.tokenizer) | {id for id in own if id is not None}
+    return known_ids(ids, source.config.text.vocab_size)
 
 
 def _adapters_base(folder: Path) -> Path:

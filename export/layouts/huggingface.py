@@ -18,6 +18,7 @@ from llava_edge.export.layouts.llava_config import LlavaConfig, read_llava_confi
 from llava_edge.export.layouts.opened_layout import OpenedLayout
 from llava_edge.export.layouts.preprocessor_config import read_preprocessor_config
 from llava_edge.export.layouts.tensor_names import respell
+from llava_edge.export.prompts.chat_sources import ChatSources
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 
 
@@ -45,7 +46,7 @@ def open_huggingface(folder: Path, file: Section, base: Path | None) -> OpenedLa
         tokenizer = read_tokenizer_file(folder)
         config = replace(config, text=with_head(config.text, tensors))
         own = packed is None and _fits_transformers(config)
-        return OpenedLayout(config, image, tokenizer, tensors, method, own)
+        return OpenedLayout(config, image, tokenizer, tensors, ChatSources((folder,)), method, own)
     if base is None:
         raise CheckpointError(
             f"{folder} needs the language model {named.name} as its base; give the path of "
@@ -58,7 +59,8 @@ def open_huggingface(folder: Path, file: Section, base: Path | None) -> OpenedLa
     config = replace(config, text=with_head(config.text, language.tensors))
     provenance = {"base": named.name, "base_sha256": named.sha256}
     tensors = language.tensors | tensors
-    return OpenedLayout(config, image, tokenizer, tensors, method, provenance=provenance)
+    chat = language.chat.under(folder)
+    return OpenedLayout(config, image, tokenizer, tensors, chat, method, provenance=provenance)
 
 
 def _fits_transformers(config: LlavaConfig) -> bool:

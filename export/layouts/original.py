@@ -65,7 +65,10 @@ def open_original(
     )
     tokenizer = _tokenizer(folder, language)
     provenance = {"vision_tower": file.text("mm_vision_tower")}
-    return OpenedLayout(config, image, tokenizer, tensors, language.method, provenance=provenance)
+    chat = language.chat.under(folder)
+    return OpenedLayout(
+        config, image, tokenizer, tensors, chat, language.method, provenance=provenance
+    )
 
 
 def _tower_tensors(

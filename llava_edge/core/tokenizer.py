@@ -70,6 +70,11 @@ class Tokenizer:
         id = self._tokenizer.token_to_id(token)
         return None if id is None else int(id)
 
+    def token(self, id: int) -> str | None:
+        """The token that an id stands for, or None for an id that the tokenizer does not know."""
+        token = self._tokenizer.id_to_token(id)
+        return None if token is None else str(token)
+
     def to_json(self) -> str:
         """What a `tokenizer.json` of it holds."""
         return str(self._tokenizer.to_str())

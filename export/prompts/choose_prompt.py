@@ -1,0 +1,151 @@
+"""Which prompt format a bundle gets: the one asked for, the checkpoint's own, or the usual one."""
+
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from tokenizers import Tokenizer
+
+from llava_edge.core.bundle_config import PromptConfig
+from llava_edge.core.prompt import PROMPTS
+from llava_edge.core.strict import Section
+from llava_edge.errors import CheckpointError, UsageError
+from llava_edge.export.progress_bars import note
+from llava_edge.export.prompts.chat_files import ChatTemplate
+from llava_edge.export.prompts.chat_sources import ChatSources
+from llava_edge.export.prompts.derive_prompt import NAME, Derived, derive_prompt
+from llava_edge.export.prompts.nearest_prompt import nearest_prompt, what_it_adds
+from llava_edge.export.prompts.probes import UnlikeError
+from llava_edge.export.prompts.prove_prompt import COUNT, Difference, differences
+from llava_edge.export.prompts.render_template import TemplateRenderer
+from llava_edge.export.prompts.usual_prompt import Kind, usual_prompt
+
+
+@dataclass(frozen=True)
+class ChosenPrompt:
+    """A prompt format, and where it is from."""
+
+    prompt: PromptConfig
+    source: str
+
+
+def choose_prompt(
+    asked: str | PromptConfig | None,
+    config: Section,
+    sources: ChatSources,
+    tokenizer: Tokenizer,
+    kind: Kind,
+) -> ChosenPrompt:
+    """The format that the caller asks for, else config.json's, the template's, or the usual one.
+
+    A note says which it is and why. Raises UsageError or CheckpointError for a format that is
+    unknown or needs tokens that the tokenizer lacks, and for a chat template that is broken or of
+    a form that no PromptConfig has.
+    """
+    if isinstance(asked, PromptConfig):
+        return ChosenPrompt(_with_tokens(asked, tokenizer), asked.name)
+    if asked is not None:
+        if asked not in PROMPTS:
+            known = " or ".join(PROMPTS)
+            raise UsageError(f'There is no prompt format "{asked}"; choose {known}.')
+        note(f"Prompts are written as {asked}, which --prompt asks for.")
+        return ChosenPrompt(_with_tokens(PROMPTS[asked], tokenizer), f"--prompt {asked}")
+    trained = _trained(config)
+    if trained is not None and trained != NAME:
+        note(f"Prompts are written as {trained}, which config.json names.")
+        return ChosenPrompt(_with_tokens(PROMPTS[trained], tokenizer), "config.json")
+    template = sources.template(processor=not kind.original)
+    own = None if template is None else _own(template, sources, tokenizer, kind)
+    if template is not None and own is not None:
+        return ChosenPrompt(own, template.path.name)
+    usual, reason = usual_prompt(tokenizer, kind)
+    lack = "has no chat template" if template is None else "has a chat template without turns"
+    note(
+        f"The checkpoint {lack}; prompts are written as {usual.name}, a guess, since {reason}. "
+        "If it was trained with another format, choose that with --prompt."
+    )
+    return ChosenPrompt(_with_tokens(usual, tokenizer), "guessed")
+
+
+def _trained(config: Section) -> str | None:
+    """What our own training wrote into config.json."""
+    if not config.has("llava_edge"):
+        return None
+    return config.section("llava_edge").choice("prompt", (*PROMPTS, NAME))
+
+
+def _with_tokens(prompt: PromptConfig, tokenizer: Tokenizer) -> PromptConfig:
+    for token in (prompt.bos, *prompt.stop):
+        if token and tokenizer.token_to_id(token) is None:
+            raise CheckpointError(
+                f'The prompt format "{prompt.name}" needs the token {token}, which the tokenizer '
+                "lacks; choose another with --prompt."
+            )
+    return prompt
+
+
+def _own(
+    template: ChatTemplate, sources: ChatSources, tokenizer: Tokenizer, kind: Kind
+) -> PromptConfig | None:
+    """The format of the checkpoint's chat template, with notes on what is worth knowing of it.
+
+    None where nothing stands between a question and its answer.
+    """
+    tokens, images = sources.special_tokens(tokenizer), sources.image_tokens(tokenizer)
+    renderer = TemplateRenderer(template, tokens.named)
+    added = tokens.added if template.of_processor or kind.original else ""
+    special = [
+        token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special
+    ]
+    try:
+        derived = derive_prompt(renderer, special, images, added)
+    except UnlikeError as error:
+        _refuse(template, f"it {error}")
+    if not derived.prompt.user_suffix:
+        return None
+    image = derived.prompt.image_token or images[0]
+    if not kind.original and tokenizer.token_to_id(image) is not None:
+        derived = replace(derived, prompt=replace(derived.prompt, image_token=image))
+    found = differences(derived, renderer, tokenizer, image)
+    if found and not found[0].traits and not found[0].theirs.startswith("ids"):
+        _refuse(template, f"it writes {found[0].theirs} where a bundle writes {found[0].ours}")
+    _say(template, derived, found, tokenizer, kind)
+    return derived.prompt
+
+
+def _refuse(template: ChatTemplate, reason: str) -> NoReturn:
+    raise CheckpointError(
+        f"The chat template in {template.path} has no form that a bundle can hold ({reason}); "
+        "choose the nearest format with --prompt."
+    )
+
+
+def _say(
+    template: ChatTemplate,
+    derived: Derived,
+    found: list[Difference],
+    tokenizer: Tokenizer,
+    kind: Kind,
+) -> None:
+    """What was taken, and in what a user may be surprised."""
+    name, prompt = template.path.name, derived.prompt
+    compared = f"{COUNT - len(found)} of {COUNT}" if found else str(COUNT)
+    system = "" if prompt.system_prefix is not None else ", without a place for system words"
+    note(f"Prompts are written as {name} says ({compared} conversations are the same){system}.")
+    nearest = nearest_prompt(prompt, tokenizer)
+    way_out = f"; the nearest format with a name is {nearest.name} (--prompt)" if nearest else ""
+    if found:
+        first = found[0]
+        case = f"with {' and '.join(first.traits)}" if first.traits else "of one question"
+        note(
+            f"Not all of {name} can be kept: in a conversation {case} it has {first.theirs}, but "
+            f"the bundle {first.ours}{way_out}."
+        )
+    if prompt.pictures == "as_written":
+        note(f"{name} names no picture; one stands before the words, with a line's end between.")
+    if derived.dated:
+        note(f"{name} writes the date of the day; the bundle keeps that of today.")
+    if nearest and (more := what_it_adds(nearest, prompt)):
+        note(f"LLaVA's own training writes {more}; --prompt {nearest.name} does so too.")
+    usual, _ = usual_prompt(tokenizer, kind)
+    if kind.original and nearest != usual:
+        note(f"LLaVA's own code writes {usual.name} for such a model; --prompt chooses it.")
