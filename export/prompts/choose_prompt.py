@@ -106,7 +106,7 @@ def _own(
     if not kind.original and tokenizer.token_to_id(image) is not None:
         derived = replace(derived, prompt=replace(derived.prompt, image_token=image))
     found = differences(derived, renderer, tokenizer, image)
-    if found and not found[0].traits and not found[0].theirs.startswith("ids"):
+    if found and not found[0].traits and not found[0].ids_alone:
         _refuse(template, f"it writes {found[0].theirs} where a bundle writes {found[0].ours}")
     _say(template, derived, found, tokenizer, kind)
     return derived.prompt
@@ -128,24 +128,30 @@ def _say(
 ) -> None:
     """What was taken, and in what a user may be surprised."""
     name, prompt = template.path.name, derived.prompt
-    compared = f"{COUNT - len(found)} of {COUNT}" if found else str(COUNT)
-    system = "" if prompt.system_prefix is not None else ", without a place for system words"
-    note(f"Prompts are written as {name} says ({compared} conversations are the same){system}.")
+    written = [each for each in found if not each.ids_alone]
+    compared = f"{COUNT - len(written)} of {COUNT}" if written else str(COUNT)
+    system = "" if prompt.system_prefix is not None else "; there is no place for system words"
+    note(f"Prompts are written as {name} says: {compared} conversations are the same{system}.")
     nearest = nearest_prompt(prompt, tokenizer)
-    way_out = f"; the nearest format with a name is {nearest.name} (--prompt)" if nearest else ""
-    if found:
-        first = found[0]
-        case = f"with {' and '.join(first.traits)}" if first.traits else "of one question"
+    if written:
+        first = written[0]
+        way_out = f" The nearest format with a name is {nearest.name}." if nearest else ""
         note(
-            f"Not all of {name} can be kept: in a conversation {case} it has {first.theirs}, but "
-            f"the bundle {first.ours}{way_out}."
+            f"Not all of {name} can be kept: with {' and '.join(first.traits)} it writes "
+            f"{first.theirs}, but the bundle {first.ours}.{way_out}"
+        )
+    elif found:
+        note(
+            f"In {len(found)} of these conversations some ids are others than those of the text as "
+            f"a whole ({found[0].ours} instead of {found[0].theirs}), since an answer is encoded "
+            "apart from what stands before it."
         )
     if prompt.pictures == "as_written":
         note(f"{name} names no picture; one stands before the words, with a line's end between.")
     if derived.dated:
         note(f"{name} writes the date of the day; the bundle keeps that of today.")
     if nearest and (more := what_it_adds(nearest, prompt)):
-        note(f"LLaVA's own training writes {more}; --prompt {nearest.name} does so too.")
+        note(f"Unlike {name}, {nearest.name} writes {more}; --prompt {nearest.name} chooses it.")
     usual, _ = usual_prompt(tokenizer, kind)
-    if kind.original and nearest != usual:
+    if kind.original and (nearest is None or nearest.name != usual.name):
         note(f"LLaVA's own code writes {usual.name} for such a model; --prompt chooses it.")

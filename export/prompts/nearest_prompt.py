@@ -31,7 +31,7 @@ def nearest_prompt(prompt: PromptConfig, tokenizer: Tokenizer) -> PromptConfig |
 def what_it_adds(named: PromptConfig, prompt: PromptConfig) -> str:
     """What a named format has otherwise before the first question and after an answer; or ""."""
     pairs = {
-        "before the first question": (named.opening, prompt.opening),
+        "before the first question": (named.opening, prompt.opening + prompt.user_prefix),
         "after an answer": (named.assistant_suffix, prompt.assistant_suffix),
     }
     return " and ".join(

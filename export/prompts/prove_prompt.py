@@ -1,6 +1,6 @@
 """Whether a derived format writes what its chat template writes, text and ids."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer as HfTokenizer
@@ -11,7 +11,12 @@ from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.export.prompts.conversations import Exchange
 from llava_edge.export.prompts.derive_prompt import Derived
 from llava_edge.export.prompts.render_template import TemplateRenderer
-from llava_edge.export.prompts.sample_conversations import sample_conversations
+from llava_edge.export.prompts.sample_conversations import (
+    ENDED,
+    SPACED_ANSWER,
+    Sampled,
+    sample_conversations,
+)
 
 COUNT = 64
 _BEFORE, _AFTER = 16, 32  # characters shown around the first that differs
@@ -19,11 +24,15 @@ _BEFORE, _AFTER = 16, 32  # characters shown around the first that differs
 
 @dataclass(frozen=True)
 class Difference:
-    """A conversation that the template writes otherwise than the format does."""
+    """A conversation that the template writes otherwise than the format does, and where they part.
 
-    traits: tuple[str, ...]  # what is special about it
-    theirs: str  # where they part
+    With `ids_alone` the text is the same, but some tokens meet that the format encodes apart.
+    """
+
+    traits: tuple[str, ...]  # what is special about the conversation
+    theirs: str
     ours: str
+    ids_alone: bool = False
 
 
 def differences(
@@ -38,11 +47,15 @@ def differences(
     texts = renderer([each.exchange.for_template(derived.style, image) for each in samples])
     comparison = _Comparison(derived, tokenizer, image)
     found = (
-        Difference(sample.traits, *parted)
-        for sample, text in zip(samples, texts, strict=True)
-        for parted in comparison.parted(sample.exchange, text)
+        comparison.difference(sample, text) for sample, text in zip(samples, texts, strict=True)
     )
-    return sorted(found, key=lambda each: len(each.traits))
+    return sorted((each for each in found if each is not None), key=_plainness)
+
+
+def _plainness(difference: Difference) -> tuple[bool, bool, bool, int]:
+    """White space around an answer matters least: a chat keeps an answer as it came."""
+    traits = difference.traits
+    return difference.ids_alone, SPACED_ANSWER in traits, ENDED in traits, len(traits)
 
 
 class _Comparison:
@@ -53,24 +66,24 @@ class _Comparison:
         added = tokenizer.get_added_tokens_decoder().values()
         self._special = [token.content for token in added if token.special]
 
-    def parted(self, exchange: Exchange, theirs: str | None) -> Iterator[tuple[str, str]]:
-        """Where the texts, or else the ids, begin to differ; nothing where they are equal."""
-        messages = exchange.for_us(self._prompt)
+    def difference(self, sample: Sampled, theirs: str | None) -> Difference | None:
+        messages = sample.exchange.for_us(self._prompt)
         ours = as_text(messages, self._prompt).removeprefix(self._prompt.bos)
-        if theirs is not None and messages[-1].role == "assistant":
-            theirs = _without_end(theirs, ours)
         if theirs is None:
-            yield "an error", _excerpt(ours, 0)
-        elif theirs != ours:
-            same = zip(theirs, ours, strict=False)
-            shorter = min(len(theirs), len(ours))
-            place = next((i for i, pair in enumerate(same) if pair[0] != pair[1]), shorter)
-            yield _excerpt(theirs, place), _excerpt(ours, place)
-        elif self._has_ids(exchange):
-            expected, found = self._expected(theirs), self._found(messages)
-            if expected != found:
-                place = next(i for i in range(len(found) + 1) if expected[:i] != found[:i])
-                yield f"ids {expected[place - 2 :][:8]}", f"ids {found[place - 2 :][:8]}"
+            return Difference(sample.traits, "an error", _excerpt(ours, 0))
+        if messages[-1].role == "assistant" and theirs.startswith(ours):
+            theirs = ours  # what may follow the last answer is no part of a prompt
+        if theirs != ours:
+            place = _first_other(theirs, ours)
+            return Difference(sample.traits, _excerpt(theirs, place), _excerpt(ours, place))
+        if not self._has_ids(sample.exchange):
+            return None
+        expected, found = self._expected(theirs), self._found(messages)
+        if expected == found:
+            return None
+        place = _first_other(expected, found)
+        shown = [" ".join(map(str, ids[place : place + 3])) for ids in (expected, found)]
+        return Difference(sample.traits, *shown, ids_alone=True)
 
     def _has_ids(self, exchange: Exchange) -> bool:
         """Whether ids can be the same.
@@ -98,10 +111,11 @@ class _Comparison:
         ]
 
 
-def _without_end(theirs: str, ours: str) -> str:
-    """A conversation that ends in an answer, without the end of a line that may follow it."""
-    same = theirs.startswith(ours) and not theirs[len(ours) :].strip()
-    return ours if same else theirs
+def _first_other(first: Sequence[object], second: Sequence[object]) -> int:
+    """The place where two sequences that differ begin to."""
+    pairs = enumerate(zip(first, second, strict=False))
+    shorter = min(len(first), len(second))
+    return next((place for place, (one, other) in pairs if one != other), shorter)
 
 
 def _excerpt(text: str, place: int) -> str:

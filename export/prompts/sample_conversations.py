@@ -18,7 +18,13 @@ WORDS = (
     "0",
 )
 SPACED = ("  before", "after \n", "\n both\t")
+SPACED_ANSWER = "white space around an answer"
+ENDED = "an answer at the end"
 REASONED = "<think>\nwhy\n</think>\n\nso"
+_SPACED_TRAITS = {
+    "white space around words": ("system", "user"),
+    SPACED_ANSWER: ("assistant",),
+}
 
 
 @dataclass(frozen=True)
@@ -75,15 +81,16 @@ def _traits(exchange: Exchange) -> Iterator[str]:
     if turns[0].role == "system":
         yield "system words"
     if turns[-1].role == "assistant":
-        yield "an answer at the end"
+        yield ENDED
     if sum(turn.role == "user" for turn in turns) > 1:
         yield "several questions"
     if any(turn.pictures > 1 for turn in turns):
         yield "several pictures"
     if any(turn.pictures and turn.parts[0] is not None for turn in turns):
         yield "a picture after words"
-    for role, whose in (("system", "system"), ("user", "the user's"), ("assistant", "answers'")):
-        if any(turn.role == role and SPACED.count(words) for turn in turns for words in turn.parts):
-            yield f"white space around {whose} words"
+    for trait, roles in _SPACED_TRAITS.items():
+        said = (words for turn in turns if turn.role in roles for words in turn.parts)
+        if any(words in SPACED for words in said):
+            yield trait
     if any(REASONED in turn.parts for turn in turns):
         yield "reasoning in an answer"
