@@ -16,7 +16,6 @@ from llava_edge.export.layouts.lora import merge, open_adapter
 from llava_edge.export.layouts.opened_layout import OpenedLayout, check_tensors
 from llava_edge.export.layouts.original import open_original
 from llava_edge.export.layouts.tokenizer_fit import check_vocabulary
-from llava_edge.export.prompts.chat_sources import ChatSources
 from llava_edge.export.prompts.choose_prompt import choose_prompt
 from llava_edge.export.prompts.eos_ids import known_ids
 from llava_edge.export.prompts.usual_prompt import Kind
@@ -38,6 +37,7 @@ class Checkpoint:
     method: QuantizedBefore | None  # where the language model is quantized already
     loads_in_transformers: bool  # as it is, with nothing beside its folder
     provenance: dict[str, str]
+    notes: tuple[str, ...]  # what a user should know, a sentence each
 
 
 def open_checkpoint(
@@ -75,18 +75,22 @@ def open_checkpoint(
         tiled=bool(source.config.grid_pinpoints),
     )
     chosen = choose_prompt(prompt, file, sources, source.tokenizer, kind)
+    own = (source.tokenizer.token_to_id(token) for token in chosen.prompt.stop)
+    ends = sources.eos_ids(source.tokenizer).union(id for id in own if id is not None)
+    stop_ids, notes = known_ids(ends, source.config.text.vocab_size)
     return Checkpoint(
         folder=folder,
         name=_name(file, name),
         config=source.config,
         image=source.image,
         prompt=chosen.prompt,
-        stop_ids=_stop_ids(chosen.prompt, sources, source),
+        stop_ids=stop_ids,
         tokenizer=source.tokenizer,
         tensors=check_tensors(tensors, source.config, folder),
         method=source.method,
         loads_in_transformers=source.loads_in_transformers and adapter is None,
         provenance={**provenance, "prompt": chosen.source},
+        notes=chosen.notes + notes,
     )
 
 
@@ -116,12 +120,6 @@ def _open(
         f"{file.where} has neither vision_config nor mm_vision_tower, so it describes no LLaVA; "
         "give a LLaVA checkpoint."
     )
-
-
-def _stop_ids(prompt: PromptConfig, sources: ChatSources, source: OpenedLayout) -> tuple[int, ...]:
-    own = {source.tokenizer.token_to_id(token) for token in prompt.stop}
-    ids = sources.eos_ids(source.tokenizer) | {id for id in own if id is not None}
-    return known_ids(ids, source.config.text.vocab_size)
 
 
 def _adapters_base(folder: Path) -> Path:

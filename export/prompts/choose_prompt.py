@@ -1,5 +1,6 @@
 """Which prompt format a bundle gets: the one asked for, the checkpoint's own, or the usual one."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -9,7 +10,6 @@ from llava_edge.core.bundle_config import PromptConfig
 from llava_edge.core.prompt import PROMPTS
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export.progress_bars import note
 from llava_edge.export.prompts.chat_files import ChatTemplate
 from llava_edge.export.prompts.chat_sources import ChatSources
 from llava_edge.export.prompts.derive_prompt import NAME, Derived, derive_prompt
@@ -22,10 +22,11 @@ from llava_edge.export.prompts.usual_prompt import Kind, usual_prompt
 
 @dataclass(frozen=True)
 class ChosenPrompt:
-    """A prompt format, and where it is from."""
+    """A prompt format, where it is from, and what a user should know of it, a sentence each."""
 
     prompt: PromptConfig
     source: str
+    notes: tuple[str, ...] = ()
 
 
 def choose_prompt(
@@ -37,7 +38,7 @@ def choose_prompt(
 ) -> ChosenPrompt:
     """The format that the caller asks for, else config.json's, the template's, or the usual one.
 
-    A note says which it is and why. Raises UsageError or CheckpointError for a format that is
+    Its notes say which it is and why. Raises UsageError or CheckpointError for a format that is
     unknown or needs tokens that the tokenizer lacks, and for a chat template that is broken or of
     a form that no PromptConfig has.
     """
@@ -47,23 +48,23 @@ def choose_prompt(
         if asked not in PROMPTS:
             known = " or ".join(PROMPTS)
             raise UsageError(f'There is no prompt format "{asked}"; choose {known}.')
-        note(f"Prompts are written as {asked}, which --prompt asks for.")
-        return ChosenPrompt(_with_tokens(PROMPTS[asked], tokenizer), f"--prompt {asked}")
+        said = f"Prompts are written as {asked}, which --prompt asks for."
+        return ChosenPrompt(_with_tokens(PROMPTS[asked], tokenizer), f"--prompt {asked}", (said,))
     trained = _trained(config)
     if trained is not None and trained != NAME:
-        note(f"Prompts are written as {trained}, which config.json names.")
-        return ChosenPrompt(_with_tokens(PROMPTS[trained], tokenizer), "config.json")
+        said = f"Prompts are written as {trained}, which config.json names."
+        return ChosenPrompt(_with_tokens(PROMPTS[trained], tokenizer), "config.json", (said,))
     template = sources.template(processor=not kind.original)
     own = None if template is None else _own(template, sources, tokenizer, kind)
-    if template is not None and own is not None:
-        return ChosenPrompt(own, template.path.name)
+    if own is not None:
+        return own
     usual, reason = usual_prompt(tokenizer, kind)
     lack = "has no chat template" if template is None else "has a chat template without turns"
-    note(
+    said = (
         f"The checkpoint {lack}; prompts are written as {usual.name}, a guess, since {reason}. "
         "If it was trained with another format, choose that with --prompt."
     )
-    return ChosenPrompt(_with_tokens(usual, tokenizer), "guessed")
+    return ChosenPrompt(_with_tokens(usual, tokenizer), "guessed", (said,))
 
 
 def _trained(config: Section) -> str | None:
@@ -85,8 +86,8 @@ def _with_tokens(prompt: PromptConfig, tokenizer: Tokenizer) -> PromptConfig:
 
 def _own(
     template: ChatTemplate, sources: ChatSources, tokenizer: Tokenizer, kind: Kind
-) -> PromptConfig | None:
-    """The format of the checkpoint's chat template, with notes on what is worth knowing of it.
+) -> ChosenPrompt | None:
+    """The format of the checkpoint's chat template.
 
     None where nothing stands between a question and its answer.
     """
@@ -108,8 +109,8 @@ def _own(
     found = differences(derived, renderer, tokenizer, image)
     if found and not found[0].traits and not found[0].ids_alone:
         _refuse(template, f"it writes {found[0].theirs} where a bundle writes {found[0].ours}")
-    _say(template, derived, found, tokenizer, kind)
-    return derived.prompt
+    notes = tuple(_notes(template, derived, found, tokenizer, kind))
+    return ChosenPrompt(derived.prompt, template.path.name, notes)
 
 
 def _refuse(template: ChatTemplate, reason: str) -> NoReturn:
@@ -119,39 +120,39 @@ def _refuse(template: ChatTemplate, reason: str) -> NoReturn:
     )
 
 
-def _say(
+def _notes(
     template: ChatTemplate,
     derived: Derived,
     found: list[Difference],
     tokenizer: Tokenizer,
     kind: Kind,
-) -> None:
+) -> Iterator[str]:
     """What was taken, and in what a user may be surprised."""
     name, prompt = template.path.name, derived.prompt
     written = [each for each in found if not each.ids_alone]
     compared = f"{COUNT - len(written)} of {COUNT}" if written else str(COUNT)
     system = "" if prompt.system_prefix is not None else "; there is no place for system words"
-    note(f"Prompts are written as {name} says: {compared} conversations are the same{system}.")
+    yield (f"Prompts are written as {name} says: {compared} conversations are the same{system}.")
     nearest = nearest_prompt(prompt, tokenizer)
     if written:
         first = written[0]
         way_out = f" The nearest format with a name is {nearest.name}." if nearest else ""
-        note(
+        yield (
             f"Not all of {name} can be kept: with {' and '.join(first.traits)} it writes "
             f"{first.theirs}, but the bundle {first.ours}.{way_out}"
         )
     elif found:
-        note(
+        yield (
             f"In {len(found)} of these conversations some ids are others than those of the text as "
             f"a whole ({found[0].ours} instead of {found[0].theirs}), since an answer is encoded "
             "apart from what stands before it."
         )
     if prompt.pictures == "as_written":
-        note(f"{name} names no picture; one stands before the words, with a line's end between.")
+        yield (f"{name} names no picture; one stands before the words, with a line's end between.")
     if derived.dated:
-        note(f"{name} writes the date of the day; the bundle keeps that of today.")
+        yield (f"{name} writes the date of the day; the bundle keeps that of today.")
     if nearest and (more := what_it_adds(nearest, prompt)):
-        note(f"Unlike {name}, {nearest.name} writes {more}; --prompt {nearest.name} chooses it.")
+        yield (f"Unlike {name}, {nearest.name} writes {more}; --prompt {nearest.name} chooses it.")
     usual, _ = usual_prompt(tokenizer, kind)
     if kind.original and (nearest is None or nearest.name != usual.name):
-        note(f"LLaVA's own code writes {usual.name} for such a model; --prompt chooses it.")
+        yield (f"LLaVA's own code writes {usual.name} for such a model; --prompt chooses it.")

@@ -8,7 +8,6 @@ from tokenizers import Tokenizer
 
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.progress_bars import note
 from llava_edge.export.prompts.chat_files import read_section, token_text
 
 
@@ -34,15 +33,20 @@ def gguf_eos_ids(metadata: Mapping[str, Any]) -> set[int]:
     return {id for id in found if type(id) is int}
 
 
-def known_ids(ids: Iterable[int], vocab_size: int) -> tuple[int, ...]:
-    """The ids that the model has, in their order; those beyond its vocabulary are named."""
-    beyond = sorted(id for id in ids if not 0 <= id < vocab_size)
-    if beyond:
-        note(
+def known_ids(ids: Iterable[int], vocab_size: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The ids that the model has, in their order, and a sentence on what is wrong with others."""
+    known = tuple(sorted(id for id in ids if 0 <= id < vocab_size))
+    notes = []
+    if beyond := sorted(id for id in ids if not 0 <= id < vocab_size):
+        notes.append(
             f"The checkpoint ends answers at {', '.join(map(str, beyond))} too, but the "
             f"vocabulary has {vocab_size:,} ids only; left out."
         )
-    return tuple(sorted(id for id in ids if 0 <= id < vocab_size))
+    if not known:
+        notes.append(
+            "No file says what ends an answer, so it goes on until max_tokens or a stop string."
+        )
+    return known, tuple(notes)
 
 
 def _ids(section: Section) -> Iterator[int]:
