@@ -77,7 +77,7 @@ def open_checkpoint(
     chosen = choose_prompt(prompt, file, sources, source.tokenizer, kind)
     own = (source.tokenizer.token_to_id(token) for token in chosen.prompt.stop)
     ends = sources.eos_ids(source.tokenizer).union(id for id in own if id is not None)
-    stop_ids, notes = known_ids(ends, source.config.text.vocab_size)
+    stop_ids, notes = known_ids(ends, source.config.text.vocab_size, source.tokenizer)
     return Checkpoint(
         folder=folder,
         name=_name(file, name),

@@ -63,12 +63,12 @@ class ChatSources:
 
     def image_tokens(self, tokenizer: Tokenizer) -> tuple[str, ...]:
         """What may stand for a picture, the likeliest first."""
-        named = [self.special_tokens(tokenizer).named.get("image_token")]
+        named: list[object] = [self.special_tokens(tokenizer).named.get("image_token")]
         for folder in self.folders:
             named.append(read_section(folder / "processor_config.json").values.get("image_token"))
             config = read_section(folder / "config.json").values
             for key in ("image_token_index", "image_token_id"):
                 if type(id := config.get(key)) is int and id >= 0:
                     named.append(tokenizer.id_to_token(id))
-        found = dict.fromkeys([*named, "<image>"])
-        return tuple(token for token in found if isinstance(token, str) and token)
+        texts = [token for token in (*named, "<image>") if isinstance(token, str) and token]
+        return tuple(dict.fromkeys(texts))

@@ -15,7 +15,7 @@ from llava_edge.export.prompts.chat_sources import ChatSources
 from llava_edge.export.prompts.derive_prompt import NAME, Derived, derive_prompt
 from llava_edge.export.prompts.nearest_prompt import nearest_prompt, what_it_adds
 from llava_edge.export.prompts.probes import UnlikeError
-from llava_edge.export.prompts.prove_prompt import COUNT, Difference, differences
+from llava_edge.export.prompts.prove_prompt import COUNT, Mismatch, mismatches
 from llava_edge.export.prompts.render_template import TemplateRenderer
 from llava_edge.export.prompts.usual_prompt import Kind, usual_prompt
 
@@ -106,7 +106,7 @@ def _own(
     image = derived.prompt.image_token or images[0]
     if not kind.original and tokenizer.token_to_id(image) is not None:
         derived = replace(derived, prompt=replace(derived.prompt, image_token=image))
-    found = differences(derived, renderer, tokenizer, image)
+    found = mismatches(derived, renderer, tokenizer, image)
     if found and not found[0].traits and not found[0].ids_alone:
         _refuse(template, f"it writes {found[0].theirs} where a bundle writes {found[0].ours}")
     notes = tuple(_notes(template, derived, found, tokenizer, kind))
@@ -123,7 +123,7 @@ def _refuse(template: ChatTemplate, reason: str) -> NoReturn:
 def _notes(
     template: ChatTemplate,
     derived: Derived,
-    found: list[Difference],
+    found: list[Mismatch],
     tokenizer: Tokenizer,
     kind: Kind,
 ) -> Iterator[str]:

@@ -12,7 +12,7 @@ Style = Literal["parts", "strings", "mixed"]
 
 
 @dataclass(frozen=True)
-class Turn:
+class Utterance:
     """What somebody says: words, and None for a picture."""
 
     role: Role
@@ -23,16 +23,16 @@ class Turn:
         return self.parts.count(None)
 
 
-def turn(role: Role, *parts: str | None) -> Turn:
+def turn(role: Role, *parts: str | None) -> Utterance:
     """A turn of these parts."""
-    return Turn(role, parts)
+    return Utterance(role, parts)
 
 
 @dataclass(frozen=True)
 class Exchange:
     """A conversation, which both a chat template and our own runtime can be given."""
 
-    turns: tuple[Turn, ...]
+    turns: tuple[Utterance, ...]
 
     def for_template(self, style: Style, image: str) -> Conversation:
         """As a template takes it; `image` is what stands for a picture in a string.
@@ -50,17 +50,17 @@ class Exchange:
         return [Message(turn.role, _joined(turn, picture)) for turn in self.turns]
 
 
-def _content(turn: Turn, style: Style, image: str) -> str | list[dict[str, Any]]:
+def _content(turn: Utterance, style: Style, image: str) -> str | list[dict[str, Any]]:
     if style == "parts" or (style == "mixed" and turn.role == "user"):
         return _parts(turn)
     return _joined(turn, image)
 
 
-def _joined(turn: Turn, picture: str) -> str:
+def _joined(turn: Utterance, picture: str) -> str:
     return "".join(picture if part is None else part for part in turn.parts)
 
 
-def _parts(turn: Turn) -> list[dict[str, Any]]:
+def _parts(turn: Utterance) -> list[dict[str, Any]]:
     """A turn has words at any time, if only empty ones."""
     parts = turn.parts if any(part is not None for part in turn.parts) else (*turn.parts, "")
     return [{"type": "image"} if part is None else {"type": "text", "text": part} for part in parts]

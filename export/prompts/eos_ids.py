@@ -33,8 +33,10 @@ def gguf_eos_ids(metadata: Mapping[str, Any]) -> set[int]:
     return {id for id in found if type(id) is int}
 
 
-def known_ids(ids: Iterable[int], vocab_size: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The ids that the model has, in their order, and a sentence on what is wrong with others."""
+def known_ids(
+    ids: Iterable[int], vocab_size: int, tokenizer: Tokenizer
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The ids that the model has, in their order, and a sentence on each that is odd."""
     known = tuple(sorted(id for id in ids if 0 <= id < vocab_size))
     notes = []
     if beyond := sorted(id for id in ids if not 0 <= id < vocab_size):
@@ -42,6 +44,13 @@ def known_ids(ids: Iterable[int], vocab_size: int) -> tuple[tuple[int, ...], tup
             f"The checkpoint ends answers at {', '.join(map(str, beyond))} too, but the "
             f"vocabulary has {vocab_size:,} ids only; left out."
         )
+    added = tokenizer.get_added_tokens_decoder()
+    for id in known:
+        if id not in added and (token := tokenizer.id_to_token(id)) is not None:
+            notes.append(
+                f"Answers end at the ordinary token {token!r} too, whose id {id} is an "
+                "eos_token_id of the checkpoint."
+            )
     if not known:
         notes.append(
             "No file says what ends an answer, so it goes on until max_tokens or a stop string."

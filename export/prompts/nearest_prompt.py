@@ -43,9 +43,9 @@ def what_it_adds(named: PromptConfig, prompt: PromptConfig) -> str:
 
 def _likeness(named: PromptConfig, prompt: PromptConfig) -> tuple[float, float]:
     """How alike the turns are; and what stands first, where the turns are alike."""
-    turns = (as_text(_TALK, replace(each, bos="", opening="")) for each in (named, prompt))
+    theirs, ours = (as_text(_TALK, replace(each, bos="", opening="")) for each in (named, prompt))
     return (
-        SequenceMatcher(None, *turns, autojunk=False).ratio(),
+        SequenceMatcher(None, theirs, ours, autojunk=False).ratio(),
         SequenceMatcher(None, named.opening, prompt.opening, autojunk=False).ratio(),
     )
 

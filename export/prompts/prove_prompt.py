@@ -23,7 +23,7 @@ _BEFORE, _AFTER = 16, 32  # characters shown around the first that differs
 
 
 @dataclass(frozen=True)
-class Difference:
+class Mismatch:
     """A conversation that the template writes otherwise than the format does, and where they part.
 
     With `ids_alone` the text is the same, but some tokens meet that the format encodes apart.
@@ -35,9 +35,9 @@ class Difference:
     ids_alone: bool = False
 
 
-def differences(
+def mismatches(
     derived: Derived, renderer: TemplateRenderer, tokenizer: HfTokenizer, image: str
-) -> list[Difference]:
+) -> list[Mismatch]:
     """Those of COUNT conversations that differ, the plainest first.
 
     Ids are compared too: what the tokenizer makes of the template's text, against `render`'s.
@@ -46,16 +46,14 @@ def differences(
     samples = sample_conversations(COUNT, system=derived.prompt.system_prefix is not None)
     texts = renderer([each.exchange.for_template(derived.style, image) for each in samples])
     comparison = _Comparison(derived, tokenizer, image)
-    found = (
-        comparison.difference(sample, text) for sample, text in zip(samples, texts, strict=True)
-    )
+    found = (comparison.mismatch(sample, text) for sample, text in zip(samples, texts, strict=True))
     return sorted((each for each in found if each is not None), key=_plainness)
 
 
-def _plainness(difference: Difference) -> tuple[bool, bool, bool, int]:
+def _plainness(mismatch: Mismatch) -> tuple[bool, bool, bool, int]:
     """White space around an answer matters least: a chat keeps an answer as it came."""
-    traits = difference.traits
-    return difference.ids_alone, SPACED_ANSWER in traits, ENDED in traits, len(traits)
+    traits = mismatch.traits
+    return mismatch.ids_alone, SPACED_ANSWER in traits, ENDED in traits, len(traits)
 
 
 class _Comparison:
@@ -66,24 +64,24 @@ class _Comparison:
         added = tokenizer.get_added_tokens_decoder().values()
         self._special = [token.content for token in added if token.special]
 
-    def difference(self, sample: Sampled, theirs: str | None) -> Difference | None:
+    def mismatch(self, sample: Sampled, theirs: str | None) -> Mismatch | None:
         messages = sample.exchange.for_us(self._prompt)
         ours = as_text(messages, self._prompt).removeprefix(self._prompt.bos)
         if theirs is None:
-            return Difference(sample.traits, "an error", _excerpt(ours, 0))
+            return Mismatch(sample.traits, "an error", _excerpt(ours, 0))
         if messages[-1].role == "assistant" and theirs.startswith(ours):
             theirs = ours  # what may follow the last answer is no part of a prompt
         if theirs != ours:
             place = _first_other(theirs, ours)
-            return Difference(sample.traits, _excerpt(theirs, place), _excerpt(ours, place))
+            return Mismatch(sample.traits, _excerpt(theirs, place), _excerpt(ours, place))
         if not self._has_ids(sample.exchange):
             return None
         expected, found = self._expected(theirs), self._found(messages)
         if expected == found:
             return None
         place = _first_other(expected, found)
-        shown = [" ".join(map(str, ids[place : place + 3])) for ids in (expected, found)]
-        return Difference(sample.traits, *shown, ids_alone=True)
+        theirs, ours = (" ".join(map(str, ids[place:][:3])) for ids in (expected, found))
+        return Mismatch(sample.traits, theirs, ours, ids_alone=True)
 
     def _has_ids(self, exchange: Exchange) -> bool:
         """Whether ids can be the same.
@@ -99,8 +97,8 @@ class _Comparison:
         return not typed and not spaced and not (pictures and self._image is None)
 
     def _expected(self, text: str) -> list[int | None]:
-        ids = list(self._theirs.encode(text, add_special_tokens=False).ids)
-        return [self._theirs.token_to_id(self._prompt.bos), *ids] if self._prompt.bos else ids
+        bos = [self._theirs.token_to_id(self._prompt.bos)] if self._prompt.bos else []
+        return [*bos, *self._theirs.encode(text, add_special_tokens=False).ids]
 
     def _found(self, messages: list[Message]) -> list[int | None]:
         picture = self._theirs.token_to_id(self._image) if self._image else None

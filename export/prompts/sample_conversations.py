@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from llava_edge.export.prompts.conversations import Exchange, Turn, turn
+from llava_edge.export.prompts.conversations import Exchange, Utterance, turn
 
 WORDS = (
     "What is in the picture?",
@@ -45,18 +45,18 @@ def sample_conversations(count: int, *, system: bool) -> list[Sampled]:
 
 def _exchange(random: Random, *, system: bool) -> Exchange:
     turns = [_said(random)] if (begins := system and random.random() < 0.4) else []
-    turns = [Turn("system", each.parts) for each in turns]
+    turns = [Utterance("system", each.parts) for each in turns]
     for _ in range(random.randint(1, 4)):
         turns += [_asked(random), _answered(random)]
     ends_in_answer = random.random() < 0.25 and not begins
     return Exchange(tuple(turns if ends_in_answer else turns[:-1]))
 
 
-def _said(random: Random) -> Turn:
+def _said(random: Random) -> Utterance:
     return turn("user", random.choice(WORDS if random.random() < 0.8 else SPACED))
 
 
-def _asked(random: Random) -> Turn:
+def _asked(random: Random) -> Utterance:
     words = _said(random).parts
     match random.randrange(6):
         case 0:
@@ -71,7 +71,7 @@ def _asked(random: Random) -> Turn:
             return turn("user", *words)
 
 
-def _answered(random: Random) -> Turn:
+def _answered(random: Random) -> Utterance:
     words = REASONED if random.random() < 0.1 else _said(random).parts[0]
     return turn("assistant", words)
 

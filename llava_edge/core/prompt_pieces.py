@@ -106,8 +106,8 @@ def _user(text: str, prompt: PromptConfig) -> Iterator[Piece]:
         before, *rest = text.split(IMAGE)
         # The suffix is the format's own: a record or `picture_first` may have written it already.
         after = [words.removeprefix(prompt.image_suffix) for words in rest]
-        words = [_trimmed(part, "user", prompt) for part in (before, *after)]
-        yield from (_first if prompt.pictures == "first" else _in_place)(words, prompt)
+        said = [_trimmed(part, "user", prompt) for part in (before, *after)]
+        yield from (_first if prompt.pictures == "first" else _in_place)(said, prompt)
 
 
 def _first(words: list[str], prompt: PromptConfig) -> Iterator[Piece]:
