@@ -30,11 +30,10 @@ def read_special_tokens(folder: Path, tokenizer: Tokenizer) -> SpecialTokens:
     named = dict(_LLAMA if kind.startswith(("Llama", "CodeLlama")) else {})
     named |= dict(_tokens(read_section(folder / "special_tokens_map.json").values))
     named |= dict(_tokens(config.values))
-    adds = config.flag("add_bos_token", True) if config.has("add_bos_token") else None
-    if adds is None and (folder / "tokenizer.json").exists():
+    if (folder / "tokenizer.json").exists():  # transformers 5 asks add_bos_token no more
         return SpecialTokens(named, _put_before(tokenizer))
-    # sentencepiece's own files do not say it; transformers' class for them adds the token.
-    return SpecialTokens(named, named.get("bos_token", "") if adds is not False else "")
+    adds = config.flag("add_bos_token", True)
+    return SpecialTokens(named, named.get("bos_token", "") if adds else "")
 
 
 def gguf_special_tokens(metadata: Mapping[str, Any]) -> SpecialTokens:
