@@ -132,7 +132,7 @@ def _notes(
     written = [each for each in found if not each.ids_alone]
     compared = f"{COUNT - len(written)} of {COUNT}" if written else str(COUNT)
     system = "" if prompt.system_prefix is not None else "; there is no place for system words"
-    yield (f"Prompts are written as {name} says: {compared} conversations are the same{system}.")
+    yield f"Prompts are written as {name} says: {compared} conversations are the same{system}."
     nearest = nearest_prompt(prompt, tokenizer)
     if written:
         first = written[0]
@@ -148,11 +148,11 @@ def _notes(
             "apart from what stands before it."
         )
     if prompt.pictures == "as_written":
-        yield (f"{name} names no picture; one stands before the words, with a line's end between.")
+        yield f"{name} names no picture; one stands before the words, with a line's end between."
     if derived.dated:
-        yield (f"{name} writes the date of the day; the bundle keeps that of today.")
+        yield f"{name} writes the date of the day; the bundle keeps that of today."
     if nearest and (more := what_it_adds(nearest, prompt)):
-        yield (f"Unlike {name}, {nearest.name} writes {more}; --prompt {nearest.name} chooses it.")
+        yield f"Unlike {name}, {nearest.name} writes {more}; --prompt {nearest.name} chooses it."
     usual, _ = usual_prompt(tokenizer, kind)
     if kind.original and (nearest is None or nearest.name != usual.name):
-        yield (f"LLaVA's own code writes {usual.name} for such a model; --prompt chooses it.")
+        yield f"LLaVA's own code writes {usual.name} for such a model; --prompt chooses it."
