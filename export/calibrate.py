@@ -100,7 +100,8 @@ def _samples(
 ) -> Iterator[Sample]:
     """A text first, so that pictures are not all that is learned from."""
     yield from text_samples(tokenizer)
-    yield from conversation_samples(reference, checkpoint.prompt, tokenizer, records, SAMPLES)
+    prompt, stop = checkpoint.prompt, checkpoint.stop_ids
+    yield from conversation_samples(reference, prompt, stop, tokenizer, records, SAMPLES)
 
 
 def _language_model(reference: Reference) -> Any:

@@ -11,6 +11,7 @@ from llava_edge.export.bundle_check import check_bundle, is_checked
 from llava_edge.export.layouts.checkpoint import open_checkpoint
 from llava_edge.export.new_folder import check_target, new_folder
 from llava_edge.export.precision_tuning import check_tunable, tuned
+from llava_edge.export.progress_bars import note
 from llava_edge.export.quantization.precision import DEFAULT, Precision
 from llava_edge.export.write_bundle import check_heads, write_bundle
 
@@ -78,6 +79,8 @@ def export(
     check_tunable(opened, precision, mixed=mixed_share is not None)
     check = check or AUTOMATIC
     checked = is_checked(check, opened, devices)
+    for sentence in opened.notes:
+        note(sentence)
     with new_folder(out) as folder:
         with tuned(opened, precision, mixed_share, records, folder) as (tuned_checkpoint, chosen):
             config = write_bundle(tuned_checkpoint, folder, chosen, devices)

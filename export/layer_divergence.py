@@ -47,7 +47,9 @@ def measure(
     """
     reference, tokenizer = Reference(checkpoint), Tokenizer(checkpoint.tokenizer)
     samples = [
-        *conversation_samples(reference, checkpoint.prompt, tokenizer, records, RECORDS),
+        *conversation_samples(
+            reference, checkpoint.prompt, checkpoint.stop_ids, tokenizer, records, RECORDS
+        ),
         *text_samples(tokenizer)[:TEXTS],
     ]
     language = reference.model.model.language_model

@@ -1,6 +1,6 @@
 """The original that a bundle is judged by: transformers' own model, with a checkpoint's weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import Any
@@ -73,7 +73,7 @@ class Reference:
         return logits
 
     @torch.no_grad()
-    def answer(self, rows: Floats, stop: Sequence[int], tokens: int) -> list[int]:
+    def answer(self, rows: Floats, stop: Collection[int], tokens: int) -> list[int]:
         """The likeliest ids after the rows [S, D], up to a stop token, which is kept."""
         language = self.model.model.language_model
         embeds, cache, ids = self._tensor(rows)[None], None, list[int]()

@@ -92,7 +92,7 @@ def _bundle_config(
             tiles=tiles,
         ),
         prompt=checkpoint.prompt,
-        decoder=_decoder_config(config.text, decoder.embedding()),
+        decoder=_decoder_config(config.text, decoder.embedding(), checkpoint.stop_ids),
         quantization=decoder.quantization(checkpoint.method),
         devices=tuple(devices),
         provenance={**checkpoint.provenance, "exported_by": f"llava-edge {__version__}"},
@@ -100,7 +100,9 @@ def _bundle_config(
     )
 
 
-def _decoder_config(text: TextConfig, embedding: EmbeddingConfig) -> DecoderConfig:
+def _decoder_config(
+    text: TextConfig, embedding: EmbeddingConfig, stop_ids: tuple[int, ...]
+) -> DecoderConfig:
     return DecoderConfig(
         hidden_size=text.hidden_size,
         num_layers=text.num_layers,
@@ -110,6 +112,7 @@ def _decoder_config(text: TextConfig, embedding: EmbeddingConfig) -> DecoderConf
         vocab_size=text.vocab_size,
         context_length=text.context_length,
         embedding=embedding,
+        stop_ids=stop_ids,
     )
 
 

@@ -14,6 +14,7 @@ from llava_edge.export.formats.prequantized import read_packed_format, unpack
 from llava_edge.export.formats.weight_files import open_weights
 from llava_edge.export.layouts.tensor_names import respell
 from llava_edge.export.layouts.text_config import TextConfig, read_text_config
+from llava_edge.export.prompts.chat_sources import ChatSources
 from llava_edge.hub.tokenizer_file import has_tokenizer, read_tokenizer_file
 from llava_edge.hub.weights_sum import weights_sum
 
@@ -28,6 +29,7 @@ class LanguageModel:
     text: TextConfig
     tensors: dict[str, LazyTensor]
     tokenizer: Tokenizer | None
+    chat: ChatSources
     method: QuantizedBefore | None  # where it is quantized already
     path: Path  # the folder or the GGUF file
 
@@ -48,7 +50,8 @@ def open_language_model(base: Path) -> LanguageModel:
     """
     if not base.is_dir():
         opened = open_gguf(base)
-        return LanguageModel(opened.text, opened.tensors, opened.tokenizer, None, base)
+        chat = ChatSources((), opened.metadata, base)
+        return LanguageModel(opened.text, opened.tensors, opened.tokenizer, chat, None, base)
     config = Section.from_file(base / "config.json")
     tensors = respell(open_weights(base), base)
     packed = read_packed_format(base, config)
@@ -56,7 +59,8 @@ def open_language_model(base: Path) -> LanguageModel:
         tensors = unpack(tensors, packed, base)
     tokenizer = read_tokenizer_file(base) if has_tokenizer(base) else None
     text = with_head(read_text_config(text_section(config)), tensors)
-    return LanguageModel(text, tensors, tokenizer, packed.method if packed else None, base)
+    method = packed.method if packed else None
+    return LanguageModel(text, tensors, tokenizer, ChatSources((base,)), method, base)
 
 
 def nearest_tokenizer(folder: Path, language: LanguageModel) -> tuple[Tokenizer, Path]:

@@ -16,7 +16,10 @@ from llava_edge.export.layouts.llava_config import LlavaConfig
 from llava_edge.export.layouts.lora import open_adapter
 from llava_edge.export.layouts.opened_layout import OpenedLayout, check_tensors
 from llava_edge.export.layouts.original import open_original
-from llava_edge.export.layouts.tokenizer_fit import choose_prompt, within_vocabulary
+from llava_edge.export.layouts.tokenizer_fit import within_vocabulary
+from llava_edge.export.prompts.choose_prompt import choose_prompt
+from llava_edge.export.prompts.eos_ids import known_ids
+from llava_edge.export.prompts.usual_prompt import Kind
 from llava_edge.hub.find_model import find_model
 
 
@@ -29,12 +32,14 @@ class Checkpoint:
     config: LlavaConfig
     image: ImageConfig
     prompt: PromptConfig
+    stop_ids: tuple[int, ...]  # all that end an answer
     tokenizer: Tokenizer
     tokenizer_from: Path  # its folder, or the GGUF file that holds it
     tensors: Mapping[str, LazyTensor]
     method: QuantizedBefore | None  # where the language model is quantized already
     loads_in_transformers: bool  # as it is, with nothing beside its folder
     provenance: dict[str, str]
+    notes: tuple[str, ...]  # what a user should know, a sentence each
     unadapted: "Checkpoint | None" = None  # the same without its adapter, where it has one
 
 
@@ -43,13 +48,14 @@ def open_checkpoint(
     *,
     base: Path | str | None = None,
     vision_tower: Path | str | None = None,
-    prompt: str | None = None,
+    prompt: str | PromptConfig | None = None,
 ) -> Checkpoint:
     """Open a LLaVA in any form that is known by its content; names are folders or the hub's.
 
     `base` is the language model (a folder or a GGUF file) or the LLaVA that the checkpoint builds
     on, `vision_tower` the folder of its tower; without them those that the checkpoint names are
-    taken. Raises CheckpointError where anything is missing, does not fit or is not supported.
+    taken, and `prompt` instead of its own format. Raises CheckpointError where anything is missing,
+    does not fit or is not supported.
     """
     folder = find_model(checkpoint)
     if not folder.is_dir():
@@ -66,18 +72,30 @@ def open_checkpoint(
     name = folder.resolve().name if local else str(checkpoint)
     text = source.config.text
     tokenizer = within_vocabulary(source.tokenizer, text.vocab_size, source.tokenizer_from)
+    sources = source.chat.under(folder)
+    kind = Kind(
+        text.model_type,
+        original=file.has("mm_vision_tower"),
+        tiled=bool(source.config.grid_pinpoints),
+    )
+    chosen = choose_prompt(prompt, file, sources, tokenizer, kind)
+    own = (tokenizer.token_to_id(token) for token in chosen.prompt.stop)
+    ends = sources.eos_ids(tokenizer).union(id for id in own if id is not None)
+    stop_ids, notes = known_ids(ends, text.vocab_size, tokenizer)
     opened = Checkpoint(
         folder=folder,
         name=_name(file, name),
         config=source.config,
         image=source.image,
-        prompt=choose_prompt(prompt, file, tokenizer, text.model_type),
+        prompt=chosen.prompt,
+        stop_ids=stop_ids,
         tokenizer=tokenizer,
         tokenizer_from=source.tokenizer_from,
         tensors=check_tensors(source.tensors, source.config, folder),
         method=source.method,
         loads_in_transformers=source.loads_in_transformers,
-        provenance={"checkpoint": name, **source.provenance},
+        provenance={"checkpoint": name, **source.provenance, "prompt": chosen.source},
+        notes=chosen.notes + notes,
     )
     return opened if adapter is None else replace(opened, unadapted=_with(opened, plain, home))
 

@@ -20,6 +20,7 @@ from llava_edge.export.layouts.llava_config import LlavaConfig, read_llava_confi
 from llava_edge.export.layouts.named_tower import is_whole, laid_over_tower
 from llava_edge.export.layouts.opened_layout import OpenedLayout
 from llava_edge.export.layouts.tensor_names import respell
+from llava_edge.export.prompts.chat_sources import ChatSources
 from llava_edge.export.towers.known_towers import read_own_tower
 from llava_edge.hub.preprocessor_config import read_preprocessor_config
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
@@ -53,7 +54,8 @@ def open_huggingface(
         config = replace(config, text=with_head(config.text, tensors))
         own = packed is None and vision_tower is None and _fits_transformers(config)
         tokenizer = read_tokenizer_file(folder)
-        return OpenedLayout(config, image, tokenizer, folder, tensors, method, own)
+        chat = ChatSources((folder,))
+        return OpenedLayout(config, image, tokenizer, folder, tensors, chat, method, own)
     if base is None:
         raise CheckpointError(
             f"{folder} needs the language model {named.name} as its base; give the path of "
@@ -69,6 +71,7 @@ def open_huggingface(
         tokenizer,
         tokenizer_from,
         language.tensors | tensors,
+        language.chat.under(folder),
         method,
         provenance={"base": named.name, "base_sha256": named.sha256},
     )

@@ -72,6 +72,7 @@ def open_original(
         tokenizer,
         tokenizer_from,
         tensors,
+        language.chat.under(folder),
         language.method,
         provenance={"vision_tower": file.text("mm_vision_tower")},
     )

@@ -1,4 +1,4 @@
-"""Which prompt format a tokenizer fits, and whether its ids fit the embedding table."""
+"""Whether a tokenizer's ids fit the embedding table."""
 
 import json
 import logging
@@ -6,34 +6,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from llava_edge.core.bundle_config import PromptConfig
-from llava_edge.core.prompt import CHATML, LLAMA_3, MISTRAL, PROMPTS, QWEN, VICUNA_V1
-from llava_edge.core.strict import Section
-from llava_edge.errors import CheckpointError, UsageError
+from llava_edge.errors import CheckpointError
 from llava_edge.export.progress_bars import note
-
-
-def choose_prompt(
-    prompt: str | None, config: Section, tokenizer: Tokenizer, model_type: str
-) -> PromptConfig:
-    """The prompt format that the caller names, else config.json, else the usual one of its kind.
-
-    Raises UsageError or CheckpointError for a format that is unknown or needs tokens that the
-    tokenizer lacks.
-    """
-    known = tuple(PROMPTS)
-    if prompt is not None and prompt not in PROMPTS:
-        raise UsageError(f'There is no prompt format "{prompt}"; choose {" or ".join(known)}.')
-    if prompt is None and config.has("llava_edge"):
-        prompt = config.section("llava_edge").choice("prompt", known)
-    chosen = PROMPTS[prompt] if prompt else _usual_prompt(tokenizer, model_type)
-    for token in (chosen.bos, *chosen.stop):
-        if token and tokenizer.token_to_id(token) is None:
-            raise CheckpointError(
-                f'The prompt format "{chosen.name}" needs the token {token}, which the tokenizer '
-                "lacks; choose another with --prompt."
-            )
-    return chosen
 
 
 def within_vocabulary(tokenizer: Tokenizer, vocab_size: int, where: Path) -> Tokenizer:
@@ -62,11 +36,3 @@ def within_vocabulary(tokenizer: Tokenizer, vocab_size: int, where: Path) -> Tok
     content["added_tokens"] = [one for one in content["added_tokens"] if one["id"] < vocab_size]
     content["padding"] = None  # which may name one of them; nothing is padded
     return Tokenizer.from_str(json.dumps(content))
-
-
-def _usual_prompt(tokenizer: Tokenizer, model_type: str) -> PromptConfig:
-    if tokenizer.token_to_id("<|im_start|>") is not None:
-        return QWEN if model_type.startswith("qwen") else CHATML
-    if tokenizer.token_to_id("<|start_header_id|>") is not None:
-        return LLAMA_3
-    return MISTRAL if model_type == "mistral" else VICUNA_V1

@@ -14,6 +14,7 @@ Length = Annotated[int, Meta(ge=1, lt=2**31, description="a whole number from 1 
 ByteCount = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a number of bytes")]
 DeviceName = Literal["cpu", "gpu"]
 QuantizedBefore = Literal["gptq", "awq"]  # by whoever made the checkpoint
+Role = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ class PromptConfig:
     `opening` is what stands first where a conversation brings no system words of its own. Only
     `answer_prefix ANSWER assistant_suffix` counts in the training loss. An answer ends at a token
     of `stop`, or before a string of `stop_strings`.
+
+    What USER is, `pictures` says:
+
+        as_written    the words, with a picture at each `<image>`, as LLaVA's own formats have it
+        in_place      the same, but (image_prefix PICTURE image_suffix) at each `<image>`, and
+                      `words_prefix` before words that begin the turn
+        first         (image_prefix PICTURE image_suffix)* words_prefix WORDS, where `words_gap`
+                      joins words that a picture stood between
     """
 
     name: str
@@ -85,10 +94,16 @@ class PromptConfig:
     answer_prefix: str
     assistant_suffix: str
     turn_separator: str
-    image_suffix: str  # stands between a picture that is put first and the words after it
+    image_suffix: str  # stands between a picture and the words after it
     stop: tuple[str, ...]  # special tokens that end an answer
     stop_strings: tuple[str, ...] = ()  # plain words that do
     user_words: bool = True  # False: of what the user says, the pictures alone are kept
+    pictures: Literal["as_written", "in_place", "first"] = "as_written"
+    image_prefix: str = ""
+    words_prefix: str = ""
+    words_gap: str = ""
+    image_token: str = ""  # the words around a picture are encoded as around it; "": each by itself
+    trimmed: tuple[Role, ...] = ()  # whose words lose the white space around them
 
 
 @dataclass(frozen=True)
@@ -122,6 +137,12 @@ class DecoderConfig:
     context_length: Length
     embedding: EmbeddingConfig
     gpu_cache_bits: Literal[8, 16] = 16  # of each number in the KV cache of a GPU's graph
+    stop_ids: tuple[int, ...] = ()  # that end an answer, beside the prompt format's stop tokens
+
+    def __post_init__(self) -> None:
+        beyond = [id for id in self.stop_ids if not 0 <= id < self.vocab_size]
+        if beyond:
+            raise ValueError(f"stop_ids has {beyond[0]}, but vocab_size is {self.vocab_size}")
 
     def cache_type(self, graph: DeviceName) -> str:
         """numpy's name for the numbers in the KV cache of a graph."""

@@ -5,25 +5,12 @@ Training, export and runtime all render prompts here, so the mask cannot drift f
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from llava_edge.core.bundle_config import PromptConfig
+from llava_edge.core.prompt_pieces import IMAGE as IMAGE
+from llava_edge.core.prompt_pieces import Message as Message
+from llava_edge.core.prompt_pieces import Words, pieces
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.errors import PromptError
-
-IMAGE = "<image>"  # where a message says that a picture stands
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn: who speaks and the words, with `<image>` at each place where a picture stands.
-
-    `learned` says whether the training loss counts an answer.
-    """
-
-    role: Literal["system", "user", "assistant"]
-    text: str
-    learned: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,6 +29,7 @@ class Picture:
 
 
 Segment = Text | Picture
+_WORD = -1  # stands for the id of any word
 
 V0 = PromptConfig(
     name="v0",
@@ -203,80 +191,37 @@ def render(
     Raises PromptError where the roles do not alternate, beginning with the user, and for system
     words that come later or that the format has no place for.
     """
-    builder = _Builder(tokenizer)
-    system, turns = _parted(messages) if first else (None, messages)
+    builder = _Builder(tokenizer, prompt.image_token)
     if first:
         builder.add_token(prompt.bos)
-        _add_opening(builder, prompt, system)
     else:
         builder.add_end(prompt.assistant_suffix)
-        builder.add(prompt.turn_separator)
-    for position, message in enumerate(turns):
-        _check_role(message, position)
-        if message.role == "user":
-            builder.add(prompt.turn_separator * (position > 0) + prompt.user_prefix)
-            pictures = IMAGE * message.text.count(IMAGE)
-            builder.add_message(message.text if prompt.user_words else pictures)
-            builder.add(prompt.user_suffix + prompt.assistant_prefix)
+    for piece in pieces(messages, prompt, first=first):
+        if piece is None:
+            builder.add_picture()
         else:
-            builder.add(prompt.answer_prefix, learned=message.learned)
-            builder.add(message.text, learned=message.learned, trusted=False)
-            builder.add(prompt.assistant_suffix, learned=message.learned)
+            builder.add(piece)
     return builder.segments()
-
-
-def _parted(messages: Sequence[Message]) -> tuple[str | None, Sequence[Message]]:
-    """The system words, None where there are none, and the turns of user and assistant."""
-    if messages and messages[0].role == "system":
-        return messages[0].text, messages[1:]
-    return None, messages
-
-
-def _add_opening(builder: "_Builder", prompt: PromptConfig, system: str | None) -> None:
-    if system is None or not prompt.user_words:
-        builder.add(prompt.opening)
-        return
-    if prompt.system_prefix is None:
-        raise PromptError(
-            f'The prompt format "{prompt.name}" has no place for system words; leave them out or '
-            "put them into the first question."
-        )
-    builder.add(prompt.system_prefix)
-    builder.add(system, trusted=False)
-    builder.add(prompt.system_suffix)
-
-
-def _check_role(message: Message, position: int) -> None:
-    if message.role == "system":
-        raise PromptError(
-            "System words stand after another turn, but a conversation begins with them; "
-            "put them first."
-        )
-    expected = ("user", "assistant")[position % 2]
-    if message.role != expected:
-        raise PromptError(
-            f"Turn {position + 1} is the {message.role}'s, but the {expected}'s was expected; "
-            "let user and assistant take turns, beginning with the user."
-        )
 
 
 class _Builder:
     """Collects words until a picture or a change of the loss mask ends the run."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, image_token: str) -> None:
         self._tokenizer = tokenizer
+        self._image = tokenizer.token_id(image_token) if image_token else None
         self._segments: list[Segment] = []
         self._run: list[tuple[str, bool]] = []  # words, trusted
         self._learned = False
         self._pictures = 0
         self._after: int | None = None  # the id that the run continues; None: it begins a text
 
-    def add(self, text: str, *, learned: bool = False, trusted: bool = True) -> None:
-        if learned != self._learned:
+    def add(self, words: Words) -> None:
+        if words.learned != self._learned:
             self._flush()
-            self._learned = learned
-        if text:
-            self._run.append((text, trusted))
+            self._learned = words.learned
+        if words.text:
+            self._run.append((words.text, words.trusted))
 
     def add_token(self, token: str) -> None:
         """A token by itself, so that what follows is encoded as the beginning of a text."""
@@ -287,17 +232,13 @@ class _Builder:
 
     def add_end(self, suffix: str) -> None:
         """The end of the answer before, which is continued but no part of the segments."""
-        self._after = self._tokenizer.encode([(suffix, True)])[-1]
+        self._after = [_WORD, *self._tokenizer.encode([(suffix, True)])][-1]
 
-    def add_message(self, text: str) -> None:
-        before, *rest = text.split(IMAGE)
-        self.add(before, trusted=False)
-        for words in rest:
-            self._flush()
-            self._segments.append(Picture(self._pictures))
-            self._pictures += 1
-            self._after = None  # as LLaVA encodes what stands around pictures
-            self.add(words, trusted=False)
+    def add_picture(self) -> None:
+        self._flush()
+        self._segments.append(Picture(self._pictures))
+        self._pictures += 1
+        self._after = self._image  # None: as LLaVA encodes what stands around pictures
 
     def segments(self) -> list[Segment]:
         self._flush()

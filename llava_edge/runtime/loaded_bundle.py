@@ -9,9 +9,10 @@ from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vi
 from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.machine import release_unused
 from llava_edge.core.prompt import IMAGE, Message, Picture, Segment, picture_first, render
+from llava_edge.core.stop_ids import stop_ids
 from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.errors import BundleError, PromptError
+from llava_edge.errors import PromptError
 from llava_edge.runtime.answer import Answer, Vocabulary
 from llava_edge.runtime.arguments import checked, refusal
 from llava_edge.runtime.constraint import Constraint, Grammars
@@ -51,7 +52,7 @@ class LoadedBundle:
     ) -> "LoadedBundle":
         """Open the graphs of a bundle whose files were checked."""
         tokenizer = Tokenizer.from_file(path / TOKENIZER_JSON)
-        stop, size = _stop_ids(config, tokenizer), config.decoder.vocab_size
+        stop, size = stop_ids(config, tokenizer), config.decoder.vocab_size
         queue = gpu_thread() if device.separate else None
         limit = _limit(config, device, gpu_memory)
         release_unused()
@@ -219,16 +220,6 @@ def _limit(config: BundleConfig, device: Device, wanted: int | None) -> int | No
     if free is None:
         return None
     return max(free - expected_memory(config, device).weights, 0)
-
-
-def _stop_ids(config: BundleConfig, tokenizer: Tokenizer) -> frozenset[int]:
-    ids = {token: tokenizer.token_id(token) for token in config.prompt.stop}
-    if missing := [token for token, id in ids.items() if id is None]:
-        raise BundleError(
-            f"The bundle's tokenizer lacks the stop token {missing[0]!r} of its prompt format "
-            f"{config.prompt.name}; export it again with another --prompt."
-        )
-    return frozenset(id for id in ids.values() if id is not None)
 
 
 def _items(segment: Segment, pictures: tuple[ImageEmbeddings, ...]) -> list[Item]:

@@ -13,6 +13,7 @@ from transformers import LlavaForConditionalGeneration
 from llava_edge.core.files import open_to_others
 from llava_edge.hub.find_model import hub_name
 from llava_edge.hub.weights_sum import weights_sum
+from llava_edge.train.checkpoints.chat_template import write_chat_template
 from llava_edge.train.checkpoints.config_file import write_config
 from llava_edge.train.checkpoints.processor_files import write_preprocessing, write_tokenizer
 from llava_edge.train.checkpoints.projector_file import FILE as PROJECTOR_FILE
@@ -181,3 +182,4 @@ def _write_processor_files(learner: Learner, recipe: Recipe, folder: Path) -> No
         select=recipe.vision_feature_select_strategy,
         token=recipe.image_token,
     )
+    write_chat_template(learner.encoding.prompt, recipe.image_token, learner.tokenizer, folder)
