@@ -93,7 +93,7 @@ def _bundle_config(
         ),
         prompt=checkpoint.prompt,
         decoder=_decoder_config(config.text, decoder.embedding()),
-        quantization=decoder.quantization(checkpoint.method),
+        quantization=decoder.quantization(checkpoint.kept),
         devices=tuple(devices),
         provenance={**checkpoint.provenance, "exported_by": f"llava-edge {__version__}"},
         files={},

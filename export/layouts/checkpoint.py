@@ -36,6 +36,12 @@ class Checkpoint:
     loads_in_transformers: bool  # as it is, with nothing beside its folder
     provenance: dict[str, str]
     unadapted: "Checkpoint | None" = None  # the same without its adapter, where it has one
+    requantized: bool = False  # what was quantized already is quantized anew
+
+    @property
+    def kept(self) -> QuantizedBefore | None:
+        """The method whose quantized weights are kept as they are."""
+        return None if self.requantized else self.method
 
 
 def open_checkpoint(

@@ -16,8 +16,10 @@ from tiny import Tiny, write_llava
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.export import export
+from llava_edge.export.formats.awq import Awq
+from llava_edge.export.formats.gptq import Gptq
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.prequantized import PackedFormat, read_packed_format, unpack
+from llava_edge.export.formats.prequantized import read_packed_format, unpack
 from llava_edge.export.layouts.checkpoint import open_checkpoint
 from llava_edge.export.quantization.blocks import Blocks, dequantize
 from llava_edge.export.quantization.blocks import unpack as unpack_bits
@@ -187,13 +189,13 @@ def test_what_was_quantized_before_is_not_tuned(tmp_path: Path, tuning: dict[str
 def test_the_file_beside_config_json(tmp_path: Path) -> None:
     (tmp_path / "quantize_config.json").write_text('{"bits": 4, "group_size": -1}')
     silent = Section({}, "config.json")
-    assert read_packed_format(tmp_path, silent) == PackedFormat("gptq", 0, 1)
+    assert read_packed_format(tmp_path, silent) == Gptq(0, 1)
     (tmp_path / "quantize_config.json").unlink()
     assert read_packed_format(tmp_path, silent) is None
     (tmp_path / "quant_config.json").write_text(
         '{"w_bit": 4, "q_group_size": 64, "version": "GEMM"}'
     )
-    assert read_packed_format(tmp_path, silent) == PackedFormat("awq", 64, 0)
+    assert read_packed_format(tmp_path, silent) == Awq(64)
 
 
 @pytest.mark.parametrize(
