@@ -23,7 +23,7 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "compressed-tensors": {"run_compressed": False},
     "fp8": {"dequantize": True},
     "gptq": {"backend": "torch"},  # others are compiled on first use
-    "awq": {"backend": "torch"},
+    "awq": {"backend": "torch_awq"},
 }
 
 
@@ -66,6 +66,8 @@ def _opened(kind: Any, checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
         weight = _dequantized(module)
         if weight is not None:
             model.set_submodule(name, _linear(weight.to(dtype), module.bias))
+        elif checkpoint.requantized and hasattr(module, "qweight"):  # no weights to tune
+            raise ValueError(f"{type(module).__name__} does not give its weights")
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     return model

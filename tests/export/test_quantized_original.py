@@ -8,7 +8,7 @@ import pytest
 import torch
 from quantized_checkpoints import write_bitsandbytes, write_compressed, write_fp8, write_gptq
 from tiny import Tiny, write_llava
-from transformers import LlavaForConditionalGeneration
+from transformers import AutoConfig, LlavaForConditionalGeneration
 
 from llava_edge.export.layouts.checkpoint import open_checkpoint
 from llava_edge.export.reference import Reference
@@ -38,11 +38,14 @@ def test_it_is_the_model_that_the_library_opens(
     with caplog.at_level(logging.INFO, "llava_edge"):
         reference = Reference(open_checkpoint(folder))
     assert OWN not in caplog.text
-    theirs = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    if kind == "fp8":  # of which only the dequantized layers are in float32
+    config = AutoConfig.from_pretrained(folder)
+    config.quantization_config["run_compressed"] = False
+    kwargs = {"config": config, "dtype": torch.float32}
+    theirs = LlavaForConditionalGeneration.from_pretrained(folder, **kwargs)
+    if kind != "bitsandbytes":  # of the others only the dequantized layers are in float32
         theirs = theirs.float()
     with torch.no_grad():
-        expected = theirs(input_ids=torch.tensor([IDS])).logits[0].numpy()
+        expected = theirs(input_ids=torch.tensor([IDS])).logits[0].float().numpy()
     found = reference.score(reference.embed(IDS), range(len(IDS)))
     tolerance = 0.1 if kind == "bitsandbytes" else 0.02  # which also rounds activations to 8 bits
     np.testing.assert_allclose(found, expected, atol=tolerance)

@@ -84,6 +84,31 @@ def write_gptq(
     return model
 
 
+def write_awq(folder: Path, tiny: Tiny = LLAMA, group: int = 32) -> None:
+    """A LLaVA whose language model's layers are packed as AutoAWQ does."""
+    write_llava(folder, tiny)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for name in [name for name in tensors if "language_model" in name and "_proj.weight" in name]:
+        blocks = quantize(tensors.pop(name).numpy(), 4, group)
+        integers = unpack_bits(blocks.data, 4).reshape(blocks.rows, -1)[:, : blocks.columns]
+        assert blocks.zero_points is not None
+        zeros = unpack_bits(blocks.zero_points, 4)[:, : blocks.scales.shape[1]]
+        stem = name.removesuffix(".weight")
+        tensors[f"{stem}.qweight"] = _awq_packed(integers.T)
+        tensors[f"{stem}.qzeros"] = _awq_packed(zeros.T)
+        tensors[f"{stem}.scales"] = torch.tensor(np.ascontiguousarray(blocks.scales.T))
+    save_file(tensors, path, {"format": "pt"})
+    kept = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+    config = {"quant_method": "awq", "bits": 4, "group_size": group, "version": "gemm"}
+    describe(folder, {**config, "zero_point": True, "modules_to_not_convert": kept})
+
+
+def _awq_packed(values: np.ndarray[Any, Any]) -> Tensor:
+    mixed = values.reshape(len(values), -1, 8)[..., [0, 2, 4, 6, 1, 3, 5, 7]]
+    return torch.tensor(packed_integers(mixed.reshape(values.shape), 1, 4))
+
+
 def describe(folder: Path, config: dict[str, Any]) -> None:
     """Put a quantization_config into config.json."""
     content = json.loads((folder / "config.json").read_text())
