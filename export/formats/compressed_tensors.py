@@ -86,7 +86,8 @@ def read_compressed_tensors(section: Section) -> CompressedTensors:
         if group.has("input_activations"):
             note_activations(section, group.section("input_activations").integer("num_bits", 8))
         if group.has("weights") and group.section("weights").has("block_structure"):
-            squares.add(group.section("weights").integers("block_structure", 2))
+            rows, columns = group.section("weights").integers("block_structure", 2)
+            squares.add((rows, columns))
     if section.has("kv_cache_scheme"):
         note(
             f"{section.where} asks for a KV cache of fewer bits, which is left out; "
@@ -97,8 +98,7 @@ def read_compressed_tensors(section: Section) -> CompressedTensors:
             f"{section.where} gives squares of {len(squares)} sizes a scale, but one size is what "
             f"export reads; {WAY_OUT}."
         )
-    rows_columns = squares.pop() if squares else None
-    return CompressedTensors(rows_columns and (rows_columns[0], rows_columns[1]))
+    return CompressedTensors(squares.pop() if squares else None)
 
 
 def _groups(section: Section) -> Iterator[Section]:

@@ -125,8 +125,9 @@ class DecoderWeights:
 
     def _fit(self, matrix: Matrix) -> Matrix:
         """Imported blocks, cut to what CUDA's fastest kernel takes where they are meant for it."""
-        cut = self._precision.symmetric and isinstance(matrix, Blocks)
-        return split_blocks(matrix, CUDA_BLOCK) if cut else matrix
+        if self._precision.symmetric and isinstance(matrix, Blocks):
+            return split_blocks(matrix, CUDA_BLOCK)
+        return matrix
 
     def _store_linear(self, name: str, modules: Sequence[str]) -> list[Linear]:
         lazy = [self._tensors[f"language_model.{module}.weight"] for module in modules]

@@ -46,6 +46,7 @@ def rounded(weight, scales, zeros, bits, order):
 def main(folder):
     for name in ("auto_gptq", "awq"):
         without_init(name)
+    from auto_gptq.nn_modules.qlinear.qlinear_cuda import QuantLinear as Scattered
     from auto_gptq.nn_modules.qlinear.qlinear_cuda_old import QuantLinear
     from awq.modules.linear.gemm import WQLinear_GEMM
 
@@ -57,7 +58,7 @@ def main(folder):
             order = torch.arange(INPUTS) // size
             write_gptq(QuantLinear, folder / f"gptq-{bits}-{group}.npz", bits, group, order, rows)
         scattered = (torch.arange(INPUTS) // 32)[torch.randperm(INPUTS)]
-        write_gptq(QuantLinear, folder / f"scattered-{bits}-32.npz", bits, 32, scattered, rows)
+        write_gptq(Scattered, folder / f"scattered-{bits}-32.npz", bits, 32, scattered, rows)
     for group in (32, 128):
         linear = nn.Linear(INPUTS, OUTPUTS, bias=False).half()
         scales, zeros = quantizers(linear.weight.data.float(), 4, group)
