@@ -12,12 +12,12 @@ _OPTION = "--requantize"
 def requantized(checkpoint: Checkpoint) -> Checkpoint:
     """The same, to be quantized anew from the dequantized weights.
 
-    Raises UsageError where nothing in it was quantized before.
+    Raises UsageError where it holds no quantized weights that would be kept.
     """
     if checkpoint.method is None:
         raise UsageError(
-            f"{_OPTION} is given, but nothing in {checkpoint.folder} was quantized before; "
-            "leave it out."
+            f"{_OPTION} is given, but {checkpoint.folder} holds no quantized weights that would be "
+            "kept; leave it out."
         )
     return replace(
         checkpoint,
