@@ -49,6 +49,7 @@ def quantized_original(kind: Any, checkpoint: Checkpoint, dtype: torch.dtype) ->
 
 
 def _opened(kind: Any, checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # which warns of kernels
     config = transformers.AutoConfig.from_pretrained(checkpoint.folder)
     settings = config.quantization_config
     owner = settings.get("quant_method")
@@ -66,8 +67,6 @@ def _opened(kind: Any, checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
         weight = _dequantized(module)
         if weight is not None:
             model.set_submodule(name, _linear(weight.to(dtype), module.bias))
-        elif checkpoint.requantized and hasattr(module, "qweight"):  # no weights to tune
-            raise ValueError(f"{type(module).__name__} does not give its weights")
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     return model

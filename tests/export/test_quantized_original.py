@@ -36,7 +36,7 @@ def test_it_is_the_model_that_the_library_opens(
     else:
         write_compressed(source, folder, "pack-quantized", num_bits=4, strategy="channel")
     with caplog.at_level(logging.INFO, "llava_edge"):
-        reference = Reference(open_checkpoint(folder))
+        reference = Reference(open_checkpoint(folder), judging=True)
     assert OWN not in caplog.text
     config = AutoConfig.from_pretrained(folder)
     config.quantization_config["run_compressed"] = False
@@ -56,7 +56,7 @@ def test_it_is_the_model_that_the_library_opens(
 def test_our_own_reading_is_called_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """GPTQ's library is not among those that the tests run with."""
     model = write_gptq(tmp_path)
-    reference = Reference(open_checkpoint(tmp_path))
+    reference = Reference(open_checkpoint(tmp_path), judging=True)
     assert f"{OWN} gptq weights" in caplog.text and "optimum" in caplog.text
     with torch.no_grad():
         expected = model(input_ids=torch.tensor([IDS])).logits[0].numpy()
