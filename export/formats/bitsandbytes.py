@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import QuantizedBefore
 from llava_edge.core.strict import Section
+from llava_edge.core.weight_formats import BLOCK_SIZES
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.formats.quantized_layers import (
@@ -28,6 +29,7 @@ _STATE = "weight.quant_state.bitsandbytes__"
 _MARKS = (f"{_STATE}nf4", f"{_STATE}fp4", "SCB")
 _NESTED = ("weight.nested_absmax", "weight.nested_quant_map")
 _PARTS = ("weight", "weight.absmax", "weight.quant_map", *_NESTED, "weight_format")
+_BYTES = {"F32": 4, "F16": 2, "BF16": 2}  # of the types that only store places of 4 bits
 _INT8_SCALE = np.float32(1 / 127)  # SCB is a row's largest magnitude
 
 
@@ -71,13 +73,32 @@ def _four_bits(name: str, parts: Mapping[str, LazyTensor], folder: Path) -> Lazy
         float(np.float32(state.values.get("nested_offset") or 0.0)),  # type: ignore[arg-type]
         state.integer("nested_blocksize", 256),
     )
-    count = -(-prod(layer.shape) // layer.block_size)
-    check_shape(f"{name}.weight.absmax", parts["weight.absmax"], [(count,)], folder)
+    _check_sizes(name, layer, folder)
+    unkept = ""
+    if not mark.endswith("nf4") or not np.array_equal(parts["weight.quant_map"].read(), TABLE):
+        unkept = "with bitsandbytes' FP4"
+    elif layer.block_size not in BLOCK_SIZES:
+        unkept = f"in NF4 blocks of {layer.block_size} weights"
+    return LazyTensor(layer.shape, layer.read, None if unkept else layer.nf4, unkept)
+
+
+def _check_sizes(name: str, layer: "_FourBits", folder: Path) -> None:
+    parts, weights = layer.parts, prod(layer.shape)
+    weight = parts["weight"]
+    held = prod(weight.shape) * _BYTES.get(weight.dtype, 1)
+    if held != -(-weights // 2):
+        raise CheckpointError(
+            f"{folder} holds {name}.weight in {held:,} bytes, but {-(-weights // 2):,} were "
+            "expected; fetch the whole checkpoint."
+        )
+    blocks = -(-weights // layer.block_size)
+    check_shape(f"{name}.weight.absmax", parts["weight.absmax"], [(blocks,)], folder)
+    check_shape(f"{name}.weight.quant_map", parts["weight.quant_map"], [(16,)], folder)
     if _NESTED[0] in parts:
         check_whole(name, parts, _NESTED, folder)
-    if mark.endswith("nf4") and np.array_equal(parts["weight.quant_map"].read(), TABLE):
-        return LazyTensor(layer.shape, layer.read, layer.nf4)
-    return LazyTensor(layer.shape, layer.read, unkept="with bitsandbytes' FP4")
+        nested = -(-blocks // layer.nested_block_size)
+        for part, size in zip(_NESTED, (nested, 256), strict=True):
+            check_shape(f"{name}.{part}", parts[part], [(size,)], folder)
 
 
 def _quant_state(name: str, tensor: LazyTensor, folder: Path) -> Section:

@@ -28,6 +28,7 @@ from llava_edge.export.formats.quantized_layers import (
     check_shape,
     check_whole,
     note_activations,
+    scattered_order,
     take_layers,
 )
 from llava_edge.export.formats.scaled_weights import ZERO_POINTS, open_scaled
@@ -147,10 +148,11 @@ def _order(
     """The group of each column, where they do not lie in order."""
     if "weight_g_idx" not in parts:
         return None
-    check_shape(f"{name}.weight_g_idx", parts["weight_g_idx"], [(columns,)], folder)
-    order: NDArray[np.intp] = parts["weight_g_idx"].read()
-    unset = (order == -1).all()
-    return None if unset or np.array_equal(order, np.arange(columns) // group) else order
+    part = parts["weight_g_idx"]
+    check_shape(f"{name}.weight_g_idx", part, [(columns,)], folder)
+    if (part.read() == -1).all():  # never set
+        return None
+    return scattered_order(f"{name}.weight_g_idx", part, group, folder)
 
 
 _BITS: tuple[Bits, ...] = (4, 8)

@@ -30,6 +30,7 @@ from llava_edge.export.formats.quantized_layers import (
     WAY_OUT,
     check_shape,
     check_whole,
+    scattered_order,
     take_layers,
 )
 from llava_edge.export.progress_bars import note
@@ -183,16 +184,7 @@ class _Layer:
                 )
             return None
         check_shape(f"{self.name}.g_idx", part, [(inputs,)], self._folder)
-        order = part.read()
-        if np.array_equal(order, np.arange(inputs) // self._group):
-            return None
-        if order.min() < 0 or order.max() >= groups:
-            raise CheckpointError(
-                f"{self._folder} holds {self.name}.g_idx with the group "
-                f"{order.max() if order.max() >= groups else order.min()}, but there are {groups}; "
-                "fetch the whole checkpoint."
-            )
-        return order
+        return scattered_order(f"{self.name}.g_idx", part, self._group, self._folder)
 
     def _recognise(self) -> int:
         """What the layer's zero points are stored less, as the module's docstring says."""

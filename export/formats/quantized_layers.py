@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llava_edge.core.bundle_config import QuantizedBefore
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
@@ -69,6 +72,25 @@ def check_shape(
             f"{folder} holds {name} in the shape {list(tensor.shape)}, but {shapes} was expected; "
             "fetch the whole checkpoint."
         )
+
+
+def scattered_order(
+    name: str, part: LazyTensor, group: int, folder: Path
+) -> NDArray[np.intp] | None:
+    """The group of each column, or None where groups of this size lie in order.
+
+    Raises CheckpointError for groups that there are not.
+    """
+    order: NDArray[np.intp] = part.read()
+    expected = np.arange(len(order)) // group
+    if np.array_equal(order, expected):
+        return None
+    if order.min() < 0 or order.max() > expected[-1]:
+        raise CheckpointError(
+            f"{folder} holds {name} with groups from {order.min()} to {order.max()}, but there are "
+            f"{expected[-1] + 1}; fetch the whole checkpoint."
+        )
+    return order
 
 
 def note_activations(section: Section, bits: int) -> None:

@@ -112,5 +112,5 @@ def _spread(
     if square is not None:
         return square, (-(-rows // square[0]), -(-columns // square[1]))
     groups = found[-1]
-    size = columns // groups if columns % groups == 0 else columns
+    size = columns // groups if groups and columns % groups == 0 else columns
     return (1, size), (rows, columns // size)

@@ -83,6 +83,20 @@ def test_nf4_is_kept_for_onnxruntimes_own_operator(source: Path, tmp_path: Path)
     assert (config.method, config.bits, config.block_size) == ("bitsandbytes", 4, 64)
 
 
+def test_blocks_that_the_operator_does_not_take(source: Path, tmp_path: Path) -> None:
+    write_bitsandbytes(source, tmp_path, **NF4)
+    path, layer = tmp_path / "model.safetensors", "language_model.model.layers.0.mlp.down_proj"
+    random = torch.Generator().manual_seed(0)
+    matrix = torch.randn(96, 160, generator=random)
+    packed, state = functional.quantize_4bit(matrix, blocksize=512, quant_type="nf4")
+    parts = {f"{layer}.weight.{key}": part for key, part in state.as_dict(packed=True).items()}
+    tensors = {**load_file(path), f"{layer}.weight": packed, **parts}
+    save_file(tensors, path, {"format": "pt"})
+    weight = open_checkpoint(tmp_path).tensors[LAYER]
+    assert weight.blocks is None and weight.unkept == "in NF4 blocks of 512 weights"
+    np.testing.assert_array_equal(weight.read(), theirs(tensors, f"{layer}.weight"))
+
+
 def test_integers_of_8_bits_are_kept_as_blocks(source: Path, tmp_path: Path) -> None:
     write_bitsandbytes(source, tmp_path / "int8", **KINDS["int8"])
     weight = open_checkpoint(tmp_path / "int8").tensors[LAYER]
@@ -103,6 +117,8 @@ def test_integers_of_8_bits_are_kept_as_blocks(source: Path, tmp_path: Path) -> 
     [
         ("nf4", "weight.absmax", None, "without weight.absmax"),
         ("nf4", "weight.absmax", torch.ones(7), r"absmax in the shape \[7\], but \[240\]"),
+        ("nf4", "weight", torch.zeros(9, 1, dtype=torch.uint8), "in 9 bytes, but 7,680"),
+        ("nf4", "weight.quant_map", torch.ones(7), r"quant_map in the shape \[7\], but \[16\]"),
         ("nf4", "weight.quant_state.bitsandbytes__nf4", torch.zeros(9, dtype=torch.uint8), "JSON"),
         ("int8", "SCB", None, "as I8 without what bitsandbytes needs"),
         ("int8", "SCB", torch.ones(7), r"SCB in the shape \[7\], but \[96\]"),

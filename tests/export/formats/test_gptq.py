@@ -136,7 +136,7 @@ def test_groups_that_no_block_fits_are_not_kept() -> None:
 
 @pytest.mark.parametrize(
     ("g_idx", "message"),
-    [(None, "has no g_idx"), (torch.arange(96) // 16, "with the group 5, but there are 3")],
+    [(None, "has no g_idx"), (torch.arange(96) // 16, "with groups from 0 to 5, but there are 3")],
 )
 def test_an_order_that_nothing_tells(g_idx: Tensor | None, message: str) -> None:
     parts = pack(layer())
