@@ -26,8 +26,7 @@ from llava_edge.errors import UsageError
 from llava_edge.export.causal_model import causal_model
 from llava_edge.export.comparison_samples import conversation_samples, text_samples
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.prequantized import read_packed_format, unpack
-from llava_edge.export.formats.weight_files import open_weights
+from llava_edge.export.formats.prequantized import open_model_weights
 from llava_edge.export.graphs.decoder_graph import linear_layers
 from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.layouts.tensor_names import respell
@@ -56,9 +55,8 @@ def calibrated(
     with TemporaryDirectory(dir=scratch) as folder:
         _tune(checkpoint, precision, records, folder)
         found = next(path.parent for path in Path(folder).rglob("config.json"))
-        packed = read_packed_format(found, Section.from_file(found / "config.json"))
-        assert packed is not None
-        tensors = unpack(respell(open_weights(found), found), packed, found)
+        weights, _ = open_model_weights(found, Section.from_file(found / "config.json"))
+        tensors = respell(weights, found)
         tuned = {name: tensor for name, tensor in tensors.items() if tensor.blocks is not None}
         yield {**checkpoint.tensors, **tuned}
 

@@ -13,6 +13,7 @@ from llava_edge.export.new_folder import check_target, new_folder
 from llava_edge.export.precision_tuning import check_tunable, tuned
 from llava_edge.export.progress_bars import note
 from llava_edge.export.quantization.precision import DEFAULT, Precision
+from llava_edge.export.requantization import check_kept, requantized
 from llava_edge.export.write_bundle import check_heads, write_bundle
 
 DEVICES: tuple[DeviceName, ...] = ("cpu", "gpu")
@@ -29,6 +30,7 @@ def export(
     mixed_share: float | None = None,
     devices: Sequence[DeviceName] = DEVICES,
     prompt: str | None = None,
+    requantize: bool = False,
     data: Data | None = None,
     check: Check | None = None,
     force: bool = False,
@@ -50,6 +52,7 @@ def export(
             cost most. None: all have 4.
         devices: What graphs are written for.
         prompt: The name of a prompt format. By default the checkpoint's own.
+        requantize: Quantize anew what the checkpoint holds quantized, instead of keeping it.
         data: Records to measure, calibrate and compare on. By default drawn pictures, about which
             the original is asked.
         check: Whether and how the bundle is compared with the checkpoint. By default it is where
@@ -74,6 +77,9 @@ def export(
     records = None if data is None else load_records(data)
     opened = open_checkpoint(checkpoint, base=base, vision_tower=vision_tower, prompt=prompt)
     check_heads(opened.config.text)
+    if requantize:
+        opened = requantized(opened)
+    check_kept(opened)
     if precision.symmetric is None:
         precision = replace(precision, symmetric="gpu" in devices)
     check_tunable(opened, precision, mixed=mixed_share is not None)

@@ -20,6 +20,7 @@ from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.peft_judge import add_adapter, peft_is_here
 from llava_edge.export.progress_bars import bars_are_drawn, step_bar
+from llava_edge.export.quantized_original import quantized_original
 from llava_edge.export.reference_config import transformers_config
 
 
@@ -117,23 +118,21 @@ def _bars_as_ours() -> Iterator[None]:
 @_bars_as_ours()
 def _judge(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     """The original, each part opened by the library that owns its format."""
-    if checkpoint.unadapted is None or not peft_is_here():
-        return _load(checkpoint, dtype)
-    model = _judge(checkpoint.unadapted, dtype)
-    add_adapter(model, checkpoint)
-    return model
+    if checkpoint.unadapted is not None and peft_is_here():
+        model = _judge(checkpoint.unadapted, dtype)
+        add_adapter(model, checkpoint)
+        return model
+    owned = None
+    if checkpoint.method is not None:
+        owned = quantized_original(_kind(checkpoint), checkpoint, dtype)
+    return _load(checkpoint, dtype) if owned is None else owned
 
 
 @_bars_as_ours()
 def _load(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     transformers.utils.logging.set_verbosity_error()
-    tiles = bool(checkpoint.config.grid_pinpoints)
-    kind = (
-        transformers.LlavaNextForConditionalGeneration
-        if tiles
-        else transformers.LlavaForConditionalGeneration
-    )
-    if checkpoint.loads_in_transformers:
+    kind = _kind(checkpoint)
+    if checkpoint.loads_in_transformers and checkpoint.method is None:
         try:
             return kind.from_pretrained(checkpoint.folder, dtype=dtype)
         except Exception as error:  # many kinds, for a file or a setting that it refuses
@@ -148,6 +147,13 @@ def _load(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     if checkpoint.config.projector_layers != 2:
         model.model.multi_modal_projector = _projector(state, checkpoint.config.projector_layers)
     return model
+
+
+def _kind(checkpoint: Checkpoint) -> Any:
+    """transformers' class for it."""
+    if checkpoint.config.grid_pinpoints:
+        return transformers.LlavaNextForConditionalGeneration
+    return transformers.LlavaForConditionalGeneration
 
 
 def _projector(state: dict[str, Tensor], layers: int) -> nn.Sequential:

@@ -10,8 +10,7 @@ from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.gguf_file import open_gguf
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.prequantized import read_packed_format, unpack
-from llava_edge.export.formats.weight_files import open_weights
+from llava_edge.export.formats.prequantized import open_model_weights
 from llava_edge.export.layouts.tensor_names import respell
 from llava_edge.export.layouts.text_config import TextConfig, read_text_config
 from llava_edge.export.prompts.chat_sources import ChatSources
@@ -53,13 +52,10 @@ def open_language_model(base: Path) -> LanguageModel:
         chat = ChatSources((), opened.metadata, base)
         return LanguageModel(opened.text, opened.tensors, opened.tokenizer, chat, None, base)
     config = Section.from_file(base / "config.json")
-    tensors = respell(open_weights(base), base)
-    packed = read_packed_format(base, config)
-    if packed is not None:
-        tensors = unpack(tensors, packed, base)
+    weights, method = open_model_weights(base, config)
+    tensors = respell(weights, base)
     tokenizer = read_tokenizer_file(base) if has_tokenizer(base) else None
     text = with_head(read_text_config(text_section(config)), tensors)
-    method = packed.method if packed else None
     return LanguageModel(text, tensors, tokenizer, ChatSources((base,)), method, base)
 
 

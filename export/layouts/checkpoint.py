@@ -41,6 +41,12 @@ class Checkpoint:
     provenance: dict[str, str]
     notes: tuple[str, ...]  # what a user should know, a sentence each
     unadapted: "Checkpoint | None" = None  # the same without its adapter, where it has one
+    requantized: bool = False  # what was quantized already is quantized anew
+
+    @property
+    def kept(self) -> QuantizedBefore | None:
+        """The method whose quantized weights are kept as they are."""
+        return None if self.requantized else self.method
 
 
 def open_checkpoint(

@@ -6,8 +6,7 @@ from pathlib import Path
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.prequantized import read_packed_format, unpack
-from llava_edge.export.formats.weight_files import open_weights
+from llava_edge.export.formats.prequantized import open_model_weights
 from llava_edge.export.layouts.base_model import (
     check_same_text,
     check_sum,
@@ -35,15 +34,12 @@ def open_huggingface(
     broken, unsupported or lacks its base, UsageError where one of them is given that is not needed.
     """
     config = read_llava_config(file)
-    tensors = respell(open_weights(folder), folder)
+    weights, method = open_model_weights(folder, file)
+    tensors = respell(weights, folder)
     if vision_tower is not None:
         tensors = _with_tower(tensors, folder, config, vision_tower)
     image = read_preprocessor_config(folder, config.tower.usual, config.tower.image_size)
     config = replace(config, tower=config.tower.shown(image.size))
-    packed = read_packed_format(folder, file)
-    if packed is not None:
-        tensors = unpack(tensors, packed, folder)
-    method = packed.method if packed else None
     named = read_named_base(folder)
     if named is None:
         if base is not None:
@@ -52,7 +48,7 @@ def open_huggingface(
                 "leave the base out."
             )
         config = replace(config, text=with_head(config.text, tensors))
-        own = packed is None and vision_tower is None and _fits_transformers(config)
+        own = vision_tower is None and _fits_transformers(config)
         tokenizer = read_tokenizer_file(folder)
         chat = ChatSources((folder,))
         return OpenedLayout(config, image, tokenizer, folder, tensors, chat, method, own)
@@ -72,7 +68,7 @@ def open_huggingface(
         tokenizer_from,
         language.tensors | tensors,
         language.chat.under(folder),
-        method,
+        language.method or method,
         provenance={"base": named.name, "base_sha256": named.sha256},
     )
 

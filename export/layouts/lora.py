@@ -58,7 +58,9 @@ def merge(
 
 def _check_quantized(base: Mapping[str, LazyTensor], adapter: Adapter, where: Path) -> None:
     """Say what becomes of a quantized base, whose integers an adapter cannot keep."""
-    quantized = [pair for name, pair in adapter.pairs.items() if base[name].blocks]
+    quantized = [
+        pair for name, pair in adapter.pairs.items() if base[name].blocks or base[name].unkept
+    ]
     if any(pair.residual for pair in quantized):
         raise CheckpointError(
             f"The adapter in {where} began with parts of its base's weights, but this base is "

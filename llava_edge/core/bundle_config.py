@@ -13,7 +13,9 @@ FORMAT_VERSION = 4
 Length = Annotated[int, Meta(ge=1, lt=2**31, description="a whole number from 1 to 2,147,483,647")]
 ByteCount = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a number of bytes")]
 DeviceName = Literal["cpu", "gpu"]
-QuantizedBefore = Literal["gptq", "awq"]  # by whoever made the checkpoint
+QuantizedBefore = Literal[  # by whoever made the checkpoint
+    "gptq", "awq", "bitsandbytes", "compressed-tensors", "fp8"
+]
 Role = Literal["system", "user", "assistant"]
 
 
@@ -153,7 +155,7 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class QuantizationConfig:
-    """How the weights were stored; "gptq" and "awq" were quantized before they were exported."""
+    """How the weights were stored; a library's name means as that library had quantized them."""
 
     method: Literal[Method, QuantizedBefore]
     bits: int  # of the decoder's linear layers, but for `eight_bit_layers`
