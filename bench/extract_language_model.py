@@ -13,6 +13,7 @@ import numpy as np
 import typer
 
 from llava_edge.core.exit_on_error import run_command
+from llava_edge.core.files import open_to_others
 from llava_edge.errors import UsageError
 
 
@@ -39,6 +40,7 @@ def write_language_model(checkpoint: str, out: Path, base: str | None = None) ->
     config.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config.model_type]]
     config.save_pretrained(out)
     PreTrainedTokenizerFast(tokenizer_object=opened.tokenizer).save_pretrained(out)
+    open_to_others(out)
 
 
 def main(

@@ -12,7 +12,7 @@ from llava_edge.core.bundle import rewrite_bundle_json
 from llava_edge.core.bundle_config import BundleConfig, DeviceName
 from llava_edge.core.extras import install_command
 from llava_edge.core.machine import available_memory
-from llava_edge.data.records import Record
+from llava_edge.data.record_types import Record
 from llava_edge.errors import OriginalError, UsageError
 from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.progress_bars import note

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from llava_edge.core.strict import Section
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.data.records import Record
+from llava_edge.data.record_types import Record
 from llava_edge.errors import UsageError
+from llava_edge.export.causal_model import causal_model
 from llava_edge.export.comparison_samples import conversation_samples, text_samples
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.prequantized import read_packed_format, unpack
-from llava_edge.export.formats.weight_files import open_weights
+from llava_edge.export.formats.prequantized import open_model_weights
 from llava_edge.export.graphs.decoder_graph import linear_layers
 from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.layouts.tensor_names import respell
@@ -55,9 +55,8 @@ def calibrated(
     with TemporaryDirectory(dir=scratch) as folder:
         _tune(checkpoint, precision, records, folder)
         found = next(path.parent for path in Path(folder).rglob("config.json"))
-        packed = read_packed_format(found, Section.from_file(found / "config.json"))
-        assert packed is not None
-        tensors = unpack(respell(open_weights(found), found), packed, found)
+        weights, _ = open_model_weights(found, Section.from_file(found / "config.json"))
+        tensors = respell(weights, found)
         tuned = {name: tensor for name, tensor in tensors.items() if tensor.blocks is not None}
         yield {**checkpoint.tensors, **tuned}
 
@@ -99,15 +98,13 @@ def _samples(
 ) -> Iterator[Sample]:
     """A text first, so that pictures are not all that is learned from."""
     yield from text_samples(tokenizer)
-    yield from conversation_samples(reference, checkpoint.prompt, tokenizer, records, SAMPLES)
+    prompt, stop = checkpoint.prompt, checkpoint.stop_ids
+    yield from conversation_samples(reference, prompt, stop, tokenizer, records, SAMPLES)
 
 
 def _language_model(reference: Reference) -> Any:
-    """The language model alone, as transformers' class of its kind, over the same weights."""
-    inner = reference.model.model.language_model
-    with torch.device("meta"):  # nothing is allocated twice
-        model = transformers.AutoModelForCausalLM.from_config(inner.config)
-    model.model, model.lm_head = inner, reference.model.lm_head
+    """The language model alone, which takes rows."""
+    model = causal_model(reference.model)
     model.register_forward_pre_hook(_feed_rows, with_kwargs=True)
     return model.eval()
 

@@ -1,6 +1,6 @@
 """What a bundle is compared with its original on: conversations about pictures, and text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from llava_edge.core.bundle_config import PromptConfig
 from llava_edge.core.picture import PictureSource
 from llava_edge.core.prompt import Message, Text, picture_first, render
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.data.records import Record
+from llava_edge.data.record_types import Record
 from llava_edge.errors import RecordError
 from llava_edge.export.progress_bars import step_bar
 from llava_edge.runtime.scoring import Sample
@@ -34,18 +34,20 @@ class Original(Protocol):
 
     def encode(self, source: PictureSource) -> Floats: ...
     def embed(self, ids: list[int]) -> Floats: ...
-    def answer(self, rows: Floats, stop: Sequence[int], tokens: int) -> list[int]: ...
+    def answer(self, rows: Floats, stop: Collection[int], tokens: int) -> list[int]: ...
 
 
 def conversation_samples(
     original: Original,
     prompt: PromptConfig,
+    stop: Collection[int],
     tokenizer: Tokenizer,
     records: Sequence[Record] | None,
     count: int,
 ) -> Iterator[Sample]:
     """The first of the records, or else drawn pictures with what the original says of them.
 
+    What it says ends at an id of `stop`.
     Records about several pictures are left out; raises RecordError where no others are there.
     """
     if records is not None:
@@ -56,7 +58,6 @@ def conversation_samples(
             segments = tuple(render(record.messages, prompt, tokenizer))
             yield Sample(segments, next(iter(record.images), None))
         return
-    stop = [id for id in map(tokenizer.token_id, prompt.stop) if id is not None]
     for number in step_bar("Asking about drawn pictures", range(count)):
         question = QUESTIONS[number % len(QUESTIONS)]
         message = Message("user", picture_first(question, prompt))

@@ -11,7 +11,9 @@ from llava_edge.export.bundle_check import check_bundle, is_checked
 from llava_edge.export.layouts.checkpoint import open_checkpoint
 from llava_edge.export.new_folder import check_target, new_folder
 from llava_edge.export.precision_tuning import check_tunable, tuned
+from llava_edge.export.progress_bars import note
 from llava_edge.export.quantization.precision import DEFAULT, Precision
+from llava_edge.export.requantization import check_kept, requantized
 from llava_edge.export.write_bundle import check_heads, write_bundle
 
 DEVICES: tuple[DeviceName, ...] = ("cpu", "gpu")
@@ -28,6 +30,7 @@ def export(
     mixed_share: float | None = None,
     devices: Sequence[DeviceName] = DEVICES,
     prompt: str | None = None,
+    requantize: bool = False,
     data: Data | None = None,
     check: Check | None = None,
     force: bool = False,
@@ -42,12 +45,14 @@ def export(
         out: The bundle's folder.
         base: The language model that an adapter or a projector builds on: a folder, a GGUF file or
             `org/name`. By default the one that the checkpoint names.
-        vision_tower: The tower of a checkpoint that only names one, given likewise.
+        vision_tower: The tower of a checkpoint that only names one or holds a part of it, given
+            likewise.
         precision: How the weights are stored.
         mixed_share: The most of the decoder's weights, from 0 to 1, that keep 8 bits where 4 bits
             cost most. None: all have 4.
         devices: What graphs are written for.
         prompt: The name of a prompt format. By default the checkpoint's own.
+        requantize: Quantize anew what the checkpoint holds quantized, instead of keeping it.
         data: Records to measure, calibrate and compare on. By default drawn pictures, about which
             the original is asked.
         check: Whether and how the bundle is compared with the checkpoint. By default it is where
@@ -72,11 +77,16 @@ def export(
     records = None if data is None else load_records(data)
     opened = open_checkpoint(checkpoint, base=base, vision_tower=vision_tower, prompt=prompt)
     check_heads(opened.config.text)
+    if requantize:
+        opened = requantized(opened)
+    check_kept(opened)
     if precision.symmetric is None:
         precision = replace(precision, symmetric="gpu" in devices)
     check_tunable(opened, precision, mixed=mixed_share is not None)
     check = check or AUTOMATIC
     checked = is_checked(check, opened, devices)
+    for sentence in opened.notes:
+        note(sentence)
     with new_folder(out) as folder:
         with tuned(opened, precision, mixed_share, records, folder) as (tuned_checkpoint, chosen):
             config = write_bundle(tuned_checkpoint, folder, chosen, devices)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.data.records import Record
+from llava_edge.data.record_types import Record
 from llava_edge.export.comparison_samples import conversation_samples, text_samples
 from llava_edge.export.graphs.decoder_graph import linear_layers
 from llava_edge.export.layouts.checkpoint import Checkpoint
@@ -47,7 +47,9 @@ def measure(
     """
     reference, tokenizer = Reference(checkpoint), Tokenizer(checkpoint.tokenizer)
     samples = [
-        *conversation_samples(reference, checkpoint.prompt, tokenizer, records, RECORDS),
+        *conversation_samples(
+            reference, checkpoint.prompt, checkpoint.stop_ids, tokenizer, records, RECORDS
+        ),
         *text_samples(tokenizer)[:TEXTS],
     ]
     language = reference.model.model.language_model

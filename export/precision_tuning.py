@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llava_edge.core.extras import needed_by
-from llava_edge.data.records import Record
+from llava_edge.data.record_types import Record
 from llava_edge.errors import UsageError
 from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.export.quantization.precision import Precision
@@ -52,10 +52,10 @@ def check_tunable(checkpoint: Checkpoint, precision: Precision, *, mixed: bool) 
             "choose kquant, rtn or calibrated."
         )
     option = "--mixed" if mixed else "--quantize calibrated"
-    if checkpoint.method and (mixed or precision.method == "calibrated"):
+    if checkpoint.kept and (mixed or precision.method == "calibrated"):
         raise UsageError(
             f"{option} chooses how weights are rounded, but {checkpoint.folder} is quantized "
-            f"already ({checkpoint.method}); leave it out, or give the checkpoint in 16 or 32 bits."
+            f"already ({checkpoint.kept}); leave it out, or give --requantize as well."
         )
 
 

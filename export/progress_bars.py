@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.quantization.blocks import Blocks
+from llava_edge.export.quantization.nf4 import Nf4
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -90,10 +92,10 @@ def _counted(tensor: LazyTensor, advance: Callable[[int], None]) -> LazyTensor:
         advance(array.size)
         return array
 
-    def blocks() -> Blocks:
+    def blocks() -> Blocks | Nf4:
         assert tensor.blocks is not None
         made = tensor.blocks()
         advance(prod(tensor.shape))
         return made
 
-    return LazyTensor(tensor.shape, read, blocks if tensor.blocks else None)
+    return replace(tensor, read=read, blocks=blocks if tensor.blocks else None)

@@ -1,6 +1,6 @@
 """The original that a bundle is judged by: transformers' own model, with a checkpoint's weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import Any
@@ -18,17 +18,24 @@ from llava_edge.core.tiles import cut
 from llava_edge.errors import OriginalError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.layouts.checkpoint import Checkpoint
+from llava_edge.export.peft_judge import add_adapter, peft_is_here
 from llava_edge.export.progress_bars import bars_are_drawn, step_bar
+from llava_edge.export.quantized_original import quantized_original
 from llava_edge.export.reference_config import transformers_config
 
 
 class Reference:
-    """A LLaVA in torch, on a GPU where there is one."""
+    """A LLaVA in torch, on a GPU where there is one.
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    With `judging`, the libraries that own its formats read its files, so that our own reading is
+    judged as well; their layers may then stand in the place of plain ones.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, judging: bool = False) -> None:
         self._checkpoint = checkpoint
         self._device, dtype = _placed(checkpoint)
-        self.model = _load(checkpoint, dtype).eval().to(self._device)
+        model = (_judge if judging else _load)(checkpoint, dtype)
+        self.model = model.eval().to(self._device)
 
     @torch.no_grad()
     def encode(self, source: PictureSource) -> Floats:
@@ -67,7 +74,7 @@ class Reference:
         return logits
 
     @torch.no_grad()
-    def answer(self, rows: Floats, stop: Sequence[int], tokens: int) -> list[int]:
+    def answer(self, rows: Floats, stop: Collection[int], tokens: int) -> list[int]:
         """The likeliest ids after the rows [S, D], up to a stop token, which is kept."""
         language = self.model.model.language_model
         embeds, cache, ids = self._tensor(rows)[None], None, list[int]()
@@ -109,15 +116,23 @@ def _bars_as_ours() -> Iterator[None]:
 
 
 @_bars_as_ours()
+def _judge(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
+    """The original, each part opened by the library that owns its format."""
+    if checkpoint.unadapted is not None and peft_is_here():
+        model = _judge(checkpoint.unadapted, dtype)
+        add_adapter(model, checkpoint)
+        return model
+    owned = None
+    if checkpoint.method is not None:
+        owned = quantized_original(_kind(checkpoint), checkpoint, dtype)
+    return _load(checkpoint, dtype) if owned is None else owned
+
+
+@_bars_as_ours()
 def _load(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     transformers.utils.logging.set_verbosity_error()
-    tiles = bool(checkpoint.config.grid_pinpoints)
-    kind = (
-        transformers.LlavaNextForConditionalGeneration
-        if tiles
-        else transformers.LlavaForConditionalGeneration
-    )
-    if checkpoint.loads_in_transformers:
+    kind = _kind(checkpoint)
+    if checkpoint.loads_in_transformers and checkpoint.method is None:
         try:
             return kind.from_pretrained(checkpoint.folder, dtype=dtype)
         except Exception as error:  # many kinds, for a file or a setting that it refuses
@@ -132,6 +147,13 @@ def _load(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     if checkpoint.config.projector_layers != 2:
         model.model.multi_modal_projector = _projector(state, checkpoint.config.projector_layers)
     return model
+
+
+def _kind(checkpoint: Checkpoint) -> Any:
+    """transformers' class for it."""
+    if checkpoint.config.grid_pinpoints:
+        return transformers.LlavaNextForConditionalGeneration
+    return transformers.LlavaForConditionalGeneration
 
 
 def _projector(state: dict[str, Tensor], layers: int) -> nn.Sequential:

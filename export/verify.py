@@ -15,8 +15,10 @@ from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle import find_bundle, read_bundle, rewrite_bundle_json, verify_once
 from llava_edge.core.bundle_config import BundleConfig, Quality
 from llava_edge.core.picture import PictureSource
+from llava_edge.core.stop_ids import stop_ids
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.data.records import Data, Record, load_records
+from llava_edge.data.record_types import Record
+from llava_edge.data.records import Data, load_records
 from llava_edge.errors import BundleError, UsageError
 from llava_edge.export.comparison_samples import conversation_samples, text_samples
 from llava_edge.export.layouts.checkpoint import Checkpoint, open_checkpoint
@@ -66,9 +68,7 @@ def verify(
             "export it with --devices cpu,gpu."
         )
     verify_once(folder, config)
-    opened = open_checkpoint(
-        against, base=base, vision_tower=vision_tower, prompt=config.prompt.name
-    )
+    opened = open_checkpoint(against, base=base, vision_tower=vision_tower, prompt=config.prompt)
     quality = compare(folder, config, opened, records, limits or {})
     config = replace(config, quality=replace(quality, accepted=accept))
     try:
@@ -105,9 +105,10 @@ def _differences(
 ) -> list[Difference]:
     tokenizer = Tokenizer(checkpoint.tokenizer)
     context = min(config.decoder.context_length, DEFAULT_CONTEXT)
-    reference = Reference(checkpoint)
+    reference = Reference(checkpoint, judging=True)
     count = QUESTIONS if records is None else RECORDS
-    conversations = conversation_samples(reference, config.prompt, tokenizer, records, count)
+    stop = stop_ids(config, tokenizer)
+    conversations = conversation_samples(reference, config.prompt, stop, tokenizer, records, count)
     samples = [*conversations, *text_samples(tokenizer)]
     expected = _on_disk(_outcomes(reference, samples, "Asking the original", context), scratch)
     del reference

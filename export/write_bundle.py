@@ -69,6 +69,11 @@ def write_bundle(
             scales = measure_scales(folder, bundle)
             write_decoder(config.text, decoder, folder / decoder_onnx("gpu"), "gpu", scales)
             bundle = replace(bundle, decoder=replace(bundle.decoder, gpu_cache_bits=8))
+    if bundle.quantization.method == "bitsandbytes" and bundle.quantization.bits == 4:
+        note(
+            "onnxruntime unpacks NF4 anew for every token, which makes answers slow; a bundle made "
+            "with --requantize answers faster."
+        )
     if "gpu" in devices:
         _note_slow_kernels(folder / decoder_onnx("gpu"))
     return write_bundle_json(folder, bundle)
@@ -92,15 +97,17 @@ def _bundle_config(
             tiles=tiles,
         ),
         prompt=checkpoint.prompt,
-        decoder=_decoder_config(config.text, decoder.embedding()),
-        quantization=decoder.quantization(checkpoint.method),
+        decoder=_decoder_config(config.text, decoder.embedding(), checkpoint.stop_ids),
+        quantization=decoder.quantization(checkpoint.kept),
         devices=tuple(devices),
         provenance={**checkpoint.provenance, "exported_by": f"llava-edge {__version__}"},
         files={},
     )
 
 
-def _decoder_config(text: TextConfig, embedding: EmbeddingConfig) -> DecoderConfig:
+def _decoder_config(
+    text: TextConfig, embedding: EmbeddingConfig, stop_ids: tuple[int, ...]
+) -> DecoderConfig:
     return DecoderConfig(
         hidden_size=text.hidden_size,
         num_layers=text.num_layers,
@@ -110,6 +117,7 @@ def _decoder_config(text: TextConfig, embedding: EmbeddingConfig) -> DecoderConf
         vocab_size=text.vocab_size,
         context_length=text.context_length,
         embedding=embedding,
+        stop_ids=stop_ids,
     )
 
 

@@ -5,11 +5,17 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from places import ROOT
 
+from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.core.picture import load_picture, preprocess
 from llava_edge.export.export import export
+from llava_edge.train.models.preprocessing import image_processor
 
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/emoji/**/*.md")]
 PROGRAMS = ("README.md", "docs/answers.md", "docs/desktop.md", "docs/getting-started.md")
@@ -65,3 +71,23 @@ def test_programs_run(
     assert programs
     for number, program in enumerate(programs):
         exec(compile(program, f"{name}, program {number}", "exec"), names)
+
+
+def test_transformers_gets_the_same_pixels_by_the_documented_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what training writes, of a picture of 16 bits, which Pillow itself makes white."""
+    text = (ROOT / "docs" / "pictures.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    image = ImageConfig(30, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), "pad", resample="lanczos")
+    Path("run/stage2").mkdir(parents=True)
+    Path("run/stage2/preprocessor_config.json").write_text(json.dumps(image_processor(image)))
+    values = np.linspace(0, 65535, 60 * 41).astype(np.uint16).reshape(41, 60)
+    Image.fromarray(values).save("photo.jpg", "PNG")
+    variables: dict[str, Any] = {}
+    exec(program, variables)
+    ours = preprocess(load_picture("photo.jpg"), image)
+    theirs = variables["pixels"][0].numpy()
+    assert np.abs(ours - theirs).max() <= 1 / 255 / min(image.std) + 1e-5
+    assert np.ptp(ours) > 0.8 / max(image.std)

@@ -33,7 +33,14 @@ LIBRARIES = {
     "data": {*RUNTIME_LIBRARIES, "pyarrow"},
     "cli": {*RUNTIME_LIBRARIES, "rich", "typer"},
 }
-JUDGES = {"calibrate", "layer_divergence", "reference", "reference_config"}
+JUDGES = {
+    "calibrate",
+    "causal_model",
+    "layer_divergence",
+    "quantized_original",
+    "reference",
+    "reference_config",
+}
 NEVER_AT_RUN_TIME = (
     "torch",
     "transformers",

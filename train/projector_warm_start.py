@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llava_edge.data.records import LabelledBox, Record
+from llava_edge.data.record_types import LabelledBox, Record
 from llava_edge.errors import TrainingError
 from llava_edge.train.inputs.picture_features import Features, pixels_of
 from llava_edge.train.models.learner import Learner, tower_rows

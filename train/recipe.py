@@ -168,6 +168,7 @@ class Recipe:
     feature_cache: float = 8.0  # GB of disk for what the frozen tower yields; 0 = none
     seed: int = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the device computes it
+    report_to: tuple[str, ...] = ()  # as transformers has it: "wandb", "trackio" and others
 
     def __post_init__(self) -> None:
         if not self.stages:

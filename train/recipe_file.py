@@ -106,6 +106,6 @@ def _resolve(value: Any, folder: Path, key: str = "") -> Any:
 
 def _locate(value: str, folder: Path, key: str) -> str:
     path = folder / Path(value).expanduser()
-    if key in MODEL_KEYS and is_hub_name(value) and not path.exists():
+    if key in MODEL_KEYS and is_hub_name(value) and not path.parent.is_dir():
         return value
     return str(path)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_candidate(settings: PeerSettings) -> "TransformersCandidate":
-    """Load the checkpoint as `llava-edge verify` does."""
+    """Load the weights that a bundle is exported from into transformers' own model."""
     import torch
 
     from llava_edge.export.layouts.checkpoint import open_checkpoint

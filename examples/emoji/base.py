@@ -14,6 +14,7 @@ from pathlib import Path
 import ml_dtypes
 from safetensors.numpy import save_file
 
+from llava_edge.core.files import open_to_others
 from llava_edge.errors import CheckpointError, LlavaEdgeError
 from llava_edge.export.formats.gguf_file import GgufBase, open_gguf
 from llava_edge.export.layouts.text_config import TextConfig
@@ -46,6 +47,7 @@ def write_base(path: Path, folder: Path) -> None:
         for name, tensor in base.tensors.items()
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    open_to_others(folder / "model.safetensors")
     base.tokenizer.save(str(folder / "tokenizer.json"))
     ids = {
         f"{name}_token_id": base.metadata[f"tokenizer.ggml.{key}_token_id"]

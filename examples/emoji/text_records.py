@@ -19,7 +19,7 @@ from llava_edge.core.tokenizer import Tokenizer
 
 PROMPT = replace(
     CHATML,
-    system="<|im_start|>system\n"
+    opening="<|im_start|>system\n"
     "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n",
 )
 MAX_TOKENS = 64

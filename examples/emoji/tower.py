@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from llava_edge.core.files import open_to_others
 from llava_edge.train.models.efficientnet_lite_model import (
     EfficientNetLiteModel,
     EfficientNetLiteModelConfig,
@@ -64,6 +65,7 @@ def main() -> None:
     tower = EfficientNetLiteModel(EfficientNetLiteModelConfig(image_size=args.image_size))
     tower.load_state_dict({rename(k): v for k, v in weights.items() if not k.startswith("_fc.")})
     tower.save_pretrained(args.out)
+    open_to_others(args.out)
     side = {"height": args.image_size, "width": args.image_size}
     processor = {**PREPROCESSING, "size": side, "crop_size": side}
     (args.out / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")

@@ -1,5 +1,6 @@
 """NaN and infinite weights are found as they are read, and named."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,9 @@ import numpy as np
 
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.quantization.blocks import Blocks, dequantize
+from llava_edge.export.quantization.blocks import Blocks
+from llava_edge.export.quantization.nf4 import Nf4
+from llava_edge.export.quantization.precision import dequantized
 
 # The bits of a 16-bit float's exponent, which are all set in infinities and NaN alone.
 _EXPONENT = {np.dtype(np.float16): 0x7C00, np.dtype(ml_dtypes.bfloat16): 0x7F80}
@@ -18,7 +21,7 @@ _CHUNK = 1 << 24  # weights looked at at once
 def only_finite(name: str, tensor: LazyTensor) -> LazyTensor:
     """The same tensor, which raises CheckpointError when NaN or infinite weights are read."""
     blocks = None if tensor.blocks is None else partial(_blocks, name, tensor)
-    return LazyTensor(tensor.shape, partial(_read, name, tensor), blocks)
+    return replace(tensor, read=partial(_read, name, tensor), blocks=blocks)
 
 
 def is_finite(array: np.ndarray[Any, Any]) -> bool:
@@ -33,16 +36,16 @@ def is_finite(array: np.ndarray[Any, Any]) -> bool:
 
 def _read(name: str, tensor: LazyTensor) -> np.ndarray[Any, Any]:
     if tensor.blocks is not None:
-        return dequantize(_blocks(name, tensor))
+        return dequantized(_blocks(name, tensor))
     array = tensor.read()
     _check(name, array)
     return array
 
 
-def _blocks(name: str, tensor: LazyTensor) -> Blocks:
+def _blocks(name: str, tensor: LazyTensor) -> Blocks | Nf4:
     assert tensor.blocks is not None
     blocks = tensor.blocks()
-    _check(name, blocks.scales)
+    _check(name, blocks.scales if isinstance(blocks, Blocks) else blocks.largest)
     return blocks
 
 

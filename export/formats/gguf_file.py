@@ -37,6 +37,7 @@ _LAYER_TENSORS = {
 }
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "smollm3")
 _INTERLEAVED = ("llama", "smollm3")  # whose rotary halves llama.cpp's converter interleaves
+_UNKNOWN_TYPE = "GGMLQuantizationType"  # what the package says of a number that it has no name for
 _NO_ROPE_INTERVAL = 4  # SmolLM3's, which the file does not say
 
 
@@ -58,6 +59,11 @@ def open_gguf(path: Path) -> GgufBase:
     except FileNotFoundError:
         raise CheckpointError(f"There is no file {path}; give the path of a GGUF file.") from None
     except (OSError, ValueError, IndexError, KeyError, OverflowError) as error:
+        if _UNKNOWN_TYPE in str(error):  # a newer file than the package
+            raise CheckpointError(
+                f"{path} holds tensors of a type that the gguf package does not know ({error}); "
+                "install a newer gguf, or give the language model in another quantization."
+            ) from None
         raise CheckpointError(
             f"{path} is damaged, or no GGUF file ({error}); fetch the file again."
         ) from None

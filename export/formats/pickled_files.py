@@ -13,10 +13,23 @@ from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.formats.safetensors_files import DTYPES
 
-_NAMES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "int64": "I64", "int32": "I32"}
+_NAMES = {
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "int64": "I64",
+    "int32": "I32",
+    "uint8": "U8",
+    "int8": "I8",
+    "float8_e4m3fn": "F8_E4M3",
+}
+_UNKNOWN_TO_NUMPY: dict[str, tuple[str, Any]] = {  # torch's integers of the same bits
+    "BF16": ("int16", ml_dtypes.bfloat16),
+    "F8_E4M3": ("uint8", ml_dtypes.float8_e4m3fn),
+}
 
 
-def open_pickled_file(path: Path) -> dict[str, LazyTensor]:
+def open_pickled_file(path: Path, dtypes: tuple[str, ...] = DTYPES) -> dict[str, LazyTensor]:
     """Open a .bin file that holds a dictionary of tensors; no code in it is run.
 
     Raises CheckpointError where torch is not installed, or the file is missing, broken or holds
@@ -26,24 +39,30 @@ def open_pickled_file(path: Path) -> dict[str, LazyTensor]:
     wrong = [
         f"{name} ({getattr(tensor, 'dtype', type(tensor).__name__)})"
         for name, tensor in tensors.items()
-        if _NAMES.get(str(getattr(tensor, "dtype", "")).removeprefix("torch.")) not in DTYPES
+        if _dtype(tensor) not in dtypes
     ]
     if wrong:
         raise CheckpointError(
-            f"{path} holds {', '.join(wrong[:10])}, but tensors of {', '.join(DTYPES)} are what "
+            f"{path} holds {', '.join(wrong[:10])}, but tensors of {', '.join(dtypes)} are what "
             "export supports; save the checkpoint again."
         )
     return {
-        name: LazyTensor(tuple(tensor.shape), partial(_read, path, name))
+        name: LazyTensor(tuple(tensor.shape), partial(_read, path, name), dtype=_dtype(tensor))
         for name, tensor in tensors.items()
     }
 
 
+def _dtype(tensor: object) -> str:
+    """safetensors' name of a tensor's numbers, or nothing."""
+    return _NAMES.get(str(getattr(tensor, "dtype", "")).removeprefix("torch."), "")
+
+
 def _read(path: Path, name: str) -> np.ndarray[Any, Any]:
     tensor = _load(path)[name].detach().contiguous()
-    if str(tensor.dtype) == "torch.bfloat16":  # which numpy does not know by itself
-        integers = tensor.view(import_module("torch").int16).numpy()
-        return np.array(integers).view(ml_dtypes.bfloat16)
+    unknown = _UNKNOWN_TO_NUMPY.get(_dtype(tensor))
+    if unknown is not None:
+        integers = tensor.view(getattr(import_module("torch"), unknown[0])).numpy()
+        return np.array(integers).view(unknown[1])
     return np.array(tensor.numpy())
 
 

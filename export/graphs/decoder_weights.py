@@ -113,18 +113,21 @@ class DecoderWeights:
     def _store_table(self, tensor: str, bits: TableBits | None) -> StoredMatrix:
         lazy = self._tensors[tensor]
         read = self._precision.table
-        table = lazy.blocks() if lazy.blocks else read(tensor, lazy.read(), bits)
+        table: Matrix = lazy.blocks() if lazy.blocks else read(tensor, lazy.read(), bits)
+        table = self._fit(table)
         if isinstance(table, Blocks):
-            table = pad_rows(self._fit(table), TABLE_ROWS)
+            table = pad_rows(table, TABLE_ROWS)
         return replace(store(self.file, table), rows=lazy.shape[0])
 
     def _words(self, table: TensorRef) -> TensorRef:
         """The table without the rows that only fill it up."""
         return replace(table, shape=(self._config.vocab_size, *table.shape[1:]))
 
-    def _fit(self, blocks: Blocks) -> Blocks:
+    def _fit(self, matrix: Matrix) -> Matrix:
         """Imported blocks, cut to what CUDA's fastest kernel takes where they are meant for it."""
-        return split_blocks(blocks, CUDA_BLOCK) if self._precision.symmetric else blocks
+        if self._precision.symmetric and isinstance(matrix, Blocks):
+            return split_blocks(matrix, CUDA_BLOCK)
+        return matrix
 
     def _store_linear(self, name: str, modules: Sequence[str]) -> list[Linear]:
         lazy = [self._tensors[f"language_model.{module}.weight"] for module in modules]

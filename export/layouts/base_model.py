@@ -10,10 +10,10 @@ from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.gguf_file import open_gguf
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.prequantized import read_packed_format, unpack
-from llava_edge.export.formats.weight_files import open_weights
+from llava_edge.export.formats.prequantized import open_model_weights
 from llava_edge.export.layouts.tensor_names import respell
 from llava_edge.export.layouts.text_config import TextConfig, read_text_config
+from llava_edge.export.prompts.chat_sources import ChatSources
 from llava_edge.hub.tokenizer_file import has_tokenizer, read_tokenizer_file
 from llava_edge.hub.weights_sum import weights_sum
 
@@ -28,7 +28,9 @@ class LanguageModel:
     text: TextConfig
     tensors: dict[str, LazyTensor]
     tokenizer: Tokenizer | None
+    chat: ChatSources
     method: QuantizedBefore | None  # where it is quantized already
+    path: Path  # the folder or the GGUF file
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,24 @@ def open_language_model(base: Path) -> LanguageModel:
     """
     if not base.is_dir():
         opened = open_gguf(base)
-        return LanguageModel(opened.text, opened.tensors, opened.tokenizer, None)
+        chat = ChatSources((), opened.metadata, base)
+        return LanguageModel(opened.text, opened.tensors, opened.tokenizer, chat, None, base)
     config = Section.from_file(base / "config.json")
-    tensors = respell(open_weights(base), base)
-    packed = read_packed_format(base, config)
-    if packed is not None:
-        tensors = unpack(tensors, packed, base)
+    weights, method = open_model_weights(base, config)
+    tensors = respell(weights, base)
     tokenizer = read_tokenizer_file(base) if has_tokenizer(base) else None
     text = with_head(read_text_config(text_section(config)), tensors)
-    return LanguageModel(text, tensors, tokenizer, packed.method if packed else None)
+    return LanguageModel(text, tensors, tokenizer, ChatSources((base,)), method, base)
+
+
+def nearest_tokenizer(folder: Path, language: LanguageModel) -> tuple[Tokenizer, Path]:
+    """A checkpoint's own tokenizer, else its language model's, and where it lies.
+
+    Raises CheckpointError where neither has one.
+    """
+    if has_tokenizer(folder) or language.tokenizer is None:
+        return read_tokenizer_file(folder), folder
+    return language.tokenizer, language.path
 
 
 def text_section(config: Section) -> Section:

@@ -5,36 +5,41 @@ from pathlib import Path
 
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export.formats.prequantized import read_packed_format, unpack
-from llava_edge.export.formats.weight_files import open_weights
+from llava_edge.export.formats.lazy_tensor import LazyTensor
+from llava_edge.export.formats.prequantized import open_model_weights
 from llava_edge.export.layouts.base_model import (
     check_same_text,
     check_sum,
+    nearest_tokenizer,
     open_language_model,
     read_named_base,
     with_head,
 )
 from llava_edge.export.layouts.llava_config import LlavaConfig, read_llava_config
+from llava_edge.export.layouts.named_tower import is_whole, laid_over_tower
 from llava_edge.export.layouts.opened_layout import OpenedLayout
-from llava_edge.export.layouts.preprocessor_config import read_preprocessor_config
 from llava_edge.export.layouts.tensor_names import respell
+from llava_edge.export.prompts.chat_sources import ChatSources
+from llava_edge.export.towers.known_towers import read_own_tower
+from llava_edge.hub.preprocessor_config import read_preprocessor_config
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 
 
-def open_huggingface(folder: Path, file: Section, base: Path | None) -> OpenedLayout:
+def open_huggingface(
+    folder: Path, file: Section, base: Path | None, vision_tower: Path | None
+) -> OpenedLayout:
     """Open the folder whose config.json is `file`; `base` is the language model of base.json.
 
-    Raises CheckpointError where it is broken, unsupported or lacks its base, UsageError where one
-    is given that is not needed.
+    `vision_tower` has what the folder lacks of its tower. Raises CheckpointError where it is
+    broken, unsupported or lacks its base, UsageError where one of them is given that is not needed.
     """
     config = read_llava_config(file)
-    image = read_preprocessor_config(folder, config.tower)
+    weights, method = open_model_weights(folder, file)
+    tensors = respell(weights, folder)
+    if vision_tower is not None:
+        tensors = _with_tower(tensors, folder, config, vision_tower)
+    image = read_preprocessor_config(folder, config.tower.usual, config.tower.image_size)
     config = replace(config, tower=config.tower.shown(image.size))
-    tensors = respell(open_weights(folder), folder)
-    packed = read_packed_format(folder, file)
-    if packed is not None:
-        tensors = unpack(tensors, packed, folder)
-    method = packed.method if packed else None
     named = read_named_base(folder)
     if named is None:
         if base is not None:
@@ -42,10 +47,11 @@ def open_huggingface(folder: Path, file: Section, base: Path | None) -> OpenedLa
                 f"A base is given ({base}), but {folder} holds a language model of its own; "
                 "leave the base out."
             )
-        tokenizer = read_tokenizer_file(folder)
         config = replace(config, text=with_head(config.text, tensors))
-        own = packed is None and _fits_transformers(config)
-        return OpenedLayout(config, image, tokenizer, tensors, method, own)
+        own = vision_tower is None and _fits_transformers(config)
+        tokenizer = read_tokenizer_file(folder)
+        chat = ChatSources((folder,))
+        return OpenedLayout(config, image, tokenizer, folder, tensors, chat, method, own)
     if base is None:
         raise CheckpointError(
             f"{folder} needs the language model {named.name} as its base; give the path of "
@@ -54,11 +60,33 @@ def open_huggingface(folder: Path, file: Section, base: Path | None) -> OpenedLa
     check_sum(base, named)
     language = open_language_model(base)
     check_same_text(config.text, language.text, folder)
-    tokenizer = language.tokenizer or read_tokenizer_file(folder)
-    config = replace(config, text=with_head(config.text, language.tensors))
-    provenance = {"base": named.name, "base_sha256": named.sha256}
-    tensors = language.tensors | tensors
-    return OpenedLayout(config, image, tokenizer, tensors, method, provenance=provenance)
+    tokenizer, tokenizer_from = nearest_tokenizer(folder, language)
+    return OpenedLayout(
+        replace(config, text=with_head(config.text, language.tensors)),
+        image,
+        tokenizer,
+        tokenizer_from,
+        language.tensors | tensors,
+        language.chat.under(folder),
+        language.method or method,
+        provenance={"base": named.name, "base_sha256": named.sha256},
+    )
+
+
+def _with_tower(
+    tensors: dict[str, LazyTensor], folder: Path, config: LlavaConfig, vision_tower: Path
+) -> dict[str, LazyTensor]:
+    if is_whole(tensors, config.tower, config.feature_layers):
+        raise UsageError(
+            f"A vision tower is given ({vision_tower}), but {folder} holds one of its own; "
+            "leave it out."
+        )
+    if read_own_tower(Section.from_file(vision_tower / "config.json")) != config.tower:
+        raise CheckpointError(
+            f"{vision_tower} is not the vision tower that vision_config in "
+            f"{folder / 'config.json'} describes; give the one that the checkpoint was trained on."
+        )
+    return laid_over_tower(tensors, vision_tower, config.tower, config.feature_layers)
 
 
 def _fits_transformers(config: LlavaConfig) -> bool:

@@ -1,83 +1,44 @@
 """A peft LoRA adapter, merged into the tensors it adapts while they are read."""
 
-import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.weight_files import open_file
-from llava_edge.export.layouts.tensor_names import canonical
+from llava_edge.export.layouts.adapter_config import FILE, read_adapter_config
+from llava_edge.export.layouts.adapter_tensors import Adapter, read_adapter
+from llava_edge.export.layouts.lora_pair import adapted
+from llava_edge.export.layouts.tensor_names import EMBEDDING_TABLE, HEAD
+from llava_edge.export.layouts.trained_rows import with_rows
+from llava_edge.export.progress_bars import note
 
 FILES = ("adapter_model.safetensors", "adapter_model.bin")
-_PREFIX = "base_model.model."
-_SUFFIX = {".lora_A.weight": "A", ".lora_B.weight": "B"}
-_UNSUPPORTED = (  # settings by which an adapter is more than W + scale * B @ A
-    "use_dora",
-    "fan_in_fan_out",
-    "layer_replication",
-    "trainable_token_indices",
-    "target_parameters",
-    "lora_bias",
-)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """W becomes W + scale * B @ A, with A [rank, inputs] and B [outputs, rank]."""
-
-    a: LazyTensor
-    b: LazyTensor
-    scale: float
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """The pairs by the canonical name of the weight they change, and tensors trained in full."""
-
-    pairs: Mapping[str, Pair]
-    replaced: Mapping[str, LazyTensor]
 
 
 def open_adapter(folder: Path) -> Adapter | None:
     """The folder's adapter, or None where it holds none.
 
-    Raises CheckpointError where the adapter is broken or does more than plain LoRA.
+    Raises CheckpointError where the adapter is broken or does more than is supported.
     """
-    if not (folder / "adapter_config.json").exists():
+    if not (folder / FILE).exists():
         return None
-    config = Section.from_file(folder / "adapter_config.json")
-    config.choice("peft_type", ("LORA",), "LORA")
-    config.choice("bias", ("none",), "none")
-    for setting in _UNSUPPORTED:
-        if config.values.get(setting):
-            raise CheckpointError(
-                f"{config.where} uses {setting}, which export does not support; merge the adapter "
-                "into its base with peft first."
-            )
-    path = next((folder / name for name in FILES if (folder / name).exists()), folder / FILES[0])
-    return _read(config, path)
+    return read_adapter(read_adapter_config(folder), adapter_file(folder))
+
+
+def adapter_file(folder: Path) -> Path:
+    """Where an adapter's tensors are."""
+    return next((folder / name for name in FILES if (folder / name).exists()), folder / FILES[0])
 
 
 def merge(
     tensors: Mapping[str, LazyTensor], adapter: Adapter, where: Path
 ) -> dict[str, LazyTensor]:
     """Raises CheckpointError where the adapter's weights do not fit the tensors."""
-    wanted: dict[str, tuple[int, ...]] = {
-        name: (pair.b.shape[0], pair.a.shape[1]) for name, pair in adapter.pairs.items()
-    }
-    wanted |= {name: tensor.shape for name, tensor in adapter.replaced.items()}
+    merged = {**tensors, **adapter.base}
     misfits = [
         f"{name} {list(shape)} ({_found(tensors, name)} in the base)"
-        for name, shape in wanted.items()
-        if name not in tensors or tensors[name].shape != shape
+        for name, shape in _misfits(tensors, merged, adapter)
     ]
     if misfits:
         listed = ", ".join(misfits[:10]) + (
@@ -87,70 +48,47 @@ def merge(
             f"The adapter in {where} does not fit its base at {listed}; give the base that it was "
             "trained on."
         )
-    merged = {**tensors, **adapter.replaced}
+    _check_quantized(merged, adapter, where)
+    merged |= {name: adapted(merged[name], pair) for name, pair in adapter.pairs.items()}
+    merged |= adapter.saved
+    return merged | {
+        name: with_rows(merged[name], rows, where) for name, rows in adapter.rows.items()
+    }
+
+
+def _check_quantized(base: Mapping[str, LazyTensor], adapter: Adapter, where: Path) -> None:
+    """Say what becomes of a quantized base, whose integers an adapter cannot keep."""
+    quantized = [
+        pair for name, pair in adapter.pairs.items() if base[name].blocks or base[name].unkept
+    ]
+    if any(pair.residual for pair in quantized):
+        raise CheckpointError(
+            f"The adapter in {where} began with parts of its base's weights, but this base is "
+            "quantized; give the one in 16 or 32 bits that it was trained on."
+        )
+    if quantized:
+        note(
+            f"The adapter in {where} changes matrices of a quantized base ({len(quantized)}), "
+            "which are quantized anew; with its base in 16 or 32 bits less is lost.",
+            logging.WARNING,
+        )
+
+
+def _misfits(
+    tensors: Mapping[str, LazyTensor], merged: Mapping[str, LazyTensor], adapter: Adapter
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes; only a vocabulary's tables may have another number of rows."""
+    for name, tensor in [*adapter.base.items(), *adapter.saved.items()]:
+        first = 1 if name in (EMBEDDING_TABLE, HEAD) else 0
+        if name not in tensors or tensors[name].shape[first:] != tensor.shape[first:]:
+            yield name, tensor.shape
     for name, pair in adapter.pairs.items():
-        weight = tensors[name]
-        merged[name] = LazyTensor(weight.shape, partial(_merged, weight, pair))
-    return merged
+        if name not in tensors or merged[name].shape != pair.shape:
+            yield name, pair.shape
+    for name, rows in adapter.rows.items():
+        if name not in tensors:
+            yield name, rows.rows.shape
 
 
 def _found(tensors: Mapping[str, LazyTensor], name: str) -> str:
     return str(list(tensors[name].shape)) if name in tensors else "none"
-
-
-def _read(config: Section, path: Path) -> Adapter:
-    sides: dict[str, dict[str, LazyTensor]] = {"A": {}, "B": {}}
-    replaced, wrong = {}, []
-    for key, tensor in open_file(path).items():
-        suffix = next((suffix for suffix in _SUFFIX if key.endswith(suffix)), None)
-        name = key.removeprefix(_PREFIX)
-        if not key.startswith(_PREFIX):
-            wrong.append(key)
-        elif suffix is None:
-            replaced[canonical(name)] = tensor
-        else:
-            sides[_SUFFIX[suffix]][name.removesuffix(suffix)] = tensor
-    pairs = {}
-    for module in sides["A"].keys() | sides["B"].keys():
-        a, b = sides["A"].get(module), sides["B"].get(module)
-        rank, alpha = _rank(config, module), _alpha(config, module)
-        if a is None or b is None or a.shape[:1] != (rank,) or b.shape[1:] != (rank,):
-            shapes = " and ".join(str(list(side.shape)) if side else "nothing" for side in (a, b))
-            wrong.append(f"{module} {shapes}")
-            continue
-        divisor = math.sqrt(rank) if config.flag("use_rslora", False) else rank
-        pairs[canonical(module + ".weight")] = Pair(a, b, alpha / divisor)
-    if wrong:
-        raise CheckpointError(
-            f"{path} holds tensors that are no pair of LoRA matrices of the rank in "
-            f"{config.where}: {', '.join(sorted(wrong)[:10])}; save the adapter with peft."
-        )
-    return Adapter(dict(sorted(pairs.items())), replaced)
-
-
-def _rank(config: Section, module: str) -> int:
-    pattern = _pattern(config, "rank_pattern", module)
-    return config.integer("r") if pattern is None else pattern.integer("value")
-
-
-def _alpha(config: Section, module: str) -> float:
-    pattern = _pattern(config, "alpha_pattern", module)
-    return config.number("lora_alpha") if pattern is None else pattern.number("value")
-
-
-def _pattern(config: Section, key: str, module: str) -> Section | None:
-    """The entry of a peft pattern that the module's name ends with."""
-    if not config.has(key):
-        return None
-    patterns = config.section(key).values
-    for pattern, value in patterns.items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", module):
-            return Section({"value": value}, f"{key} in {config.where}")
-    return None
-
-
-def _merged(weight: LazyTensor, pair: Pair) -> np.ndarray[Any, Any]:
-    update = pair.b.read().astype(np.float32) @ pair.a.read().astype(np.float32)
-    result: np.ndarray[Any, Any] = weight.read().astype(np.float32)
-    result += np.float32(pair.scale) * update
-    return result

@@ -14,6 +14,7 @@ from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.layouts.llava_config import LlavaConfig
 from llava_edge.export.layouts.tensor_names import unused
 from llava_edge.export.layouts.tensor_shapes import expected_shapes
+from llava_edge.export.prompts.chat_sources import ChatSources
 
 LISTED = 10  # how many names an error lists of each kind
 
@@ -25,7 +26,9 @@ class OpenedLayout:
     config: LlavaConfig
     image: ImageConfig
     tokenizer: Tokenizer
+    tokenizer_from: Path  # its folder, or the GGUF file that holds it
     tensors: dict[str, LazyTensor]
+    chat: ChatSources
     method: QuantizedBefore | None = None  # where the language model is quantized already
     loads_in_transformers: bool = False  # as it is, with nothing beside its folder
     provenance: dict[str, str] = field(default_factory=dict)

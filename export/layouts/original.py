@@ -8,26 +8,28 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from llava_edge.core.bundle_config import ImageConfig
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.weight_files import has_weights, open_file, open_weights
-from llava_edge.export.layouts.base_model import LanguageModel, open_language_model
+from llava_edge.export.formats.weight_files import has_weights, open_file
+from llava_edge.export.layouts.base_model import (
+    LanguageModel,
+    nearest_tokenizer,
+    open_language_model,
+)
 from llava_edge.export.layouts.llava_config import (
     LlavaConfig,
     check_square,
     read_grid_pinpoints,
 )
+from llava_edge.export.layouts.named_tower import is_whole, laid_over_tower
 from llava_edge.export.layouts.opened_layout import OpenedLayout
-from llava_edge.export.layouts.preprocessor_config import read_preprocessor_config
 from llava_edge.export.layouts.tensor_names import respell
 from llava_edge.export.towers.known_towers import read_own_tower
-from llava_edge.export.towers.vision_tower import TOWER, VisionTower
+from llava_edge.export.towers.vision_tower import VisionTower
 from llava_edge.hub.find_model import find_model
-from llava_edge.hub.tokenizer_file import has_tokenizer, read_tokenizer_file
+from llava_edge.hub.preprocessor_config import read_preprocessor_config
 
 TRAINED = ("mm_projector.bin", "non_lora_trainables.bin")  # beside a language model or an adapter
 _PROJECTOR = re.compile(r"mlp(\d+)x_gelu")
@@ -43,17 +45,17 @@ def open_original(
     _refuse_wrapped_pictures(file)
     language = _language_model(folder, file, base)
     own = {} if has_weights(folder) else _trained(folder)
-    inside = any(name.startswith("vision_tower.") for name in language.tensors | own)
-    tower_folder = vision_tower or find_model(
-        file.text("mm_vision_tower"), "--vision-tower", weights=not inside
-    )
+    tensors = language.tensors | own
+    inside = any(name.startswith("vision_tower.") for name in tensors)
+    tower_folder = vision_tower or _named_tower(file, weights=not inside)
     tower = read_own_tower(Section.from_file(tower_folder / "config.json"))
     image, tiles = _image(tower_folder, tower, file)
     tower = tower.shown(image.size)
     drop = _drops_first_row(file, tower)
     layers = _feature_layers(file, tower, drop_first_row=drop)
-    tensors = {} if inside else _tower_tensors(tower_folder, tower, layers)
-    tensors = tensors | language.tensors | own
+    if not is_whole(tensors, tower, layers):
+        tower_folder = vision_tower or _named_tower(file, weights=True)
+        tensors = laid_over_tower(tensors, tower_folder, tower, layers)
     config = LlavaConfig(
         tower=tower,
         text=language.text,
@@ -63,18 +65,21 @@ def open_original(
         projector_bias=True,
         grid_pinpoints=_grid_pinpoints(file, tower, drop_first_row=drop) if tiles else (),
     )
-    tokenizer = _tokenizer(folder, language)
-    provenance = {"vision_tower": file.text("mm_vision_tower")}
-    return OpenedLayout(config, image, tokenizer, tensors, language.method, provenance=provenance)
+    tokenizer, tokenizer_from = nearest_tokenizer(folder, language)
+    return OpenedLayout(
+        config,
+        image,
+        tokenizer,
+        tokenizer_from,
+        tensors,
+        language.chat.under(folder),
+        language.method,
+        provenance={"vision_tower": file.text("mm_vision_tower")},
+    )
 
 
-def _tower_tensors(
-    folder: Path, tower: VisionTower, feature_layers: tuple[int, ...]
-) -> dict[str, LazyTensor]:
-    """What the tower's own folder holds of it; a text model beside it is left out."""
-    tensors = respell({f"{TOWER}.{name}": t for name, t in open_weights(folder).items()}, folder)
-    parts = {name.split(".")[1] for name, _ in tower.shapes(feature_layers)}
-    return {name: tensor for name, tensor in tensors.items() if name.split(".")[1] in parts}
+def _named_tower(file: Section, *, weights: bool) -> Path:
+    return find_model(file.text("mm_vision_tower"), "--vision-tower", weights=weights)
 
 
 def _language_model(folder: Path, file: Section, base: Path | None) -> LanguageModel:
@@ -116,10 +121,10 @@ def _trained(folder: Path) -> dict[str, LazyTensor]:
 
 def _image(folder: Path, tower: VisionTower, file: Section) -> tuple[ImageConfig, bool]:
     """Preprocessing by the tower's file and image_aspect_ratio, and whether pictures are tiled."""
-    image = read_preprocessor_config(folder, tower)
+    image = read_preprocessor_config(folder, tower.usual, tower.image_size)
     aspect = file.text("image_aspect_ratio", "square")
     if aspect == "pad":
-        return replace(image, mode="pad", shortest_edge=None), False
+        return replace(image, mode="pad"), False
     if aspect == "square":
         return image, False
     if aspect == "anyres":
@@ -172,9 +177,3 @@ def _refuse_wrapped_pictures(file: Section) -> None:
             f"{file.where} says mm_use_im_start_end = true (pictures stand between special "
             "tokens), which export does not support; choose a later LLaVA."
         )
-
-
-def _tokenizer(folder: Path, language: LanguageModel) -> Tokenizer:
-    if has_tokenizer(folder) or language.tokenizer is None:
-        return read_tokenizer_file(folder)
-    return language.tokenizer

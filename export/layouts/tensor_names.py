@@ -8,7 +8,9 @@ from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.layouts.llava_config import LlavaConfig
 from llava_edge.export.towers.known_towers import respell_tower
+from llava_edge.export.towers.vision_tower import TOWER
 
+EMBEDDING_TABLE, HEAD = "language_model.embed_tokens.weight", "lm_head.weight"
 _PREFIXES = (  # the first that fits is replaced
     ("model.mm_projector.", "multi_modal_projector."),  # the original LLaVA's
     ("mm_projector.", "multi_modal_projector."),
@@ -21,6 +23,9 @@ _PREFIXES = (  # the first that fits is replaced
     ("language_model.lm_head.", "lm_head."),
     ("model.", "language_model."),  # a language model that stands alone
 )
+_BUFFERS = (".inv_freq", ".cos_cached", ".sin_cached", ".position_ids")  # what older code stored
+_TEXT_MODEL = ("text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias")
+_BESIDE_A_TOWER = tuple(f"{TOWER}.{part}" for part in _TEXT_MODEL)  # where all of a CLIP was saved
 _SEQUENTIAL = re.compile(r"multi_modal_projector\.(?:(\d+)\.)?(weight|bias)")
 
 
@@ -57,5 +62,7 @@ def respell(tensors: Mapping[str, LazyTensor], folder: Path) -> dict[str, LazyTe
 
 def unused(name: str, config: LlavaConfig) -> bool:
     """Whether real checkpoints hold this tensor although nothing is computed from it."""
-    rotary = name.endswith(".inv_freq")  # of old language models
-    return rotary or config.tower.is_unused(name, config.feature_layers)
+    if name == "image_newline":  # LLaVA-NeXT's, which stays in what is trained on without tiles
+        return not config.grid_pinpoints
+    left_over = name.endswith(_BUFFERS) or name.startswith(_BESIDE_A_TOWER)
+    return left_over or config.tower.is_unused(name, config.feature_layers)

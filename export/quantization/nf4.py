@@ -63,11 +63,14 @@ def quantize_nf4(matrix: NDArray[np.floating], block_size: int = NF4_BLOCK_SIZE)
     return Nf4(rows, columns, block_size, data, np.concatenate([largest for _, largest in parts]))
 
 
-def dequantize_nf4(matrix: Nf4) -> NDArray[np.float32]:
-    """The [N, K] float32 matrix that MatMulBnb4 multiplies with."""
+def dequantize_nf4(matrix: Nf4, table: NDArray[np.float32] = TABLE) -> NDArray[np.float32]:
+    """The [N, K] float32 matrix that MatMulBnb4 multiplies with.
+
+    With the `table` of another format of 16 numbers, such as FP4's, it is that format's matrix.
+    """
     size = matrix.rows * matrix.columns
     places = np.stack((matrix.data >> 4, matrix.data & 15), axis=-1).reshape(-1)[:size]
-    values: NDArray[np.float32] = TABLE[places]
+    values: NDArray[np.float32] = table[places]
     values *= np.repeat(matrix.largest, matrix.block_size)[:size]
     return values.reshape(matrix.rows, matrix.columns)
 

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from llava_edge.core.strict import Section
 from llava_edge.export.graphs.weights_bin import Array
-from llava_edge.export.towers.vision_tower import TOWER, Shapes, UsualPreprocessing, norm_shapes
+from llava_edge.export.towers.vision_tower import TOWER, Shapes, norm_shapes
 from llava_edge.export.towers.vision_writer import VisionWriter
 from llava_edge.export.towers.vit import EMBEDDINGS, Vit
 from llava_edge.export.towers.vit_parts import (
@@ -16,6 +16,7 @@ from llava_edge.export.towers.vit_parts import (
     patches,
     with_class_token,
 )
+from llava_edge.hub.preprocessor_config import UsualPreprocessing
 
 _FIRST_NORM = f"{TOWER}.pre_layrnorm"  # transformers' spelling
 _PATCHES = f"{EMBEDDINGS}.patch_embedding"

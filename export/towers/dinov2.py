@@ -13,13 +13,13 @@ from llava_edge.export.graphs.weights_bin import Array
 from llava_edge.export.towers.vision_tower import (
     TOWER,
     Shapes,
-    UsualPreprocessing,
     linear_shapes,
     norm_shapes,
 )
 from llava_edge.export.towers.vision_writer import VisionWriter
 from llava_edge.export.towers.vit import EMBEDDINGS, Vit
 from llava_edge.export.towers.vit_parts import activation, attention, patches, with_class_token
+from llava_edge.hub.preprocessor_config import UsualPreprocessing
 
 _PATCHES = f"{EMBEDDINGS}.patch_embeddings.projection"
 _POSITIONS = f"{EMBEDDINGS}.position_embeddings"

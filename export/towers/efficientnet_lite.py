@@ -13,8 +13,9 @@ import onnx_ir as ir
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
 from llava_edge.export.graphs.weights_bin import Array
-from llava_edge.export.towers.vision_tower import TOWER, Shapes, UsualPreprocessing
+from llava_edge.export.towers.vision_tower import TOWER, Shapes
 from llava_edge.export.towers.vision_writer import VisionWriter
+from llava_edge.hub.preprocessor_config import UsualPreprocessing
 
 _NORM_EPSILON = 1e-3  # TensorFlow's
 

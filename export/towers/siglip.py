@@ -6,10 +6,11 @@ from typing import ClassVar, Self
 import onnx_ir as ir
 
 from llava_edge.core.strict import Section
-from llava_edge.export.towers.vision_tower import TOWER, Shapes, UsualPreprocessing
+from llava_edge.export.towers.vision_tower import TOWER, Shapes
 from llava_edge.export.towers.vision_writer import VisionWriter
 from llava_edge.export.towers.vit import EMBEDDINGS, Vit
 from llava_edge.export.towers.vit_parts import clip_layer, clip_layer_shapes, patches
+from llava_edge.hub.preprocessor_config import UsualPreprocessing
 
 _HALF = (0.5, 0.5, 0.5)
 _PATCHES = f"{EMBEDDINGS}.patch_embedding"

@@ -1,29 +1,16 @@
 """What a kind of vision tower says of itself: how it is read, its tensors, and its graph."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import onnx_ir as ir
 
 from llava_edge.core.strict import Section
 from llava_edge.export.towers.vision_writer import VisionWriter
+from llava_edge.hub.preprocessor_config import UsualPreprocessing
 
 TOWER = "vision_tower"  # what the names of its tensors begin with
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-@dataclass(frozen=True)
-class UsualPreprocessing:
-    """What a kind's own image processor does where no file says otherwise."""
-
-    mean: tuple[float, float, float] = CLIP_MEAN
-    std: tuple[float, float, float] = CLIP_STD
-    mode: Literal["square", "stretch"] = "square"
-    any_size: bool = False  # pictures may have any size, not just the tower's image_size
 
 
 class VisionTower(Protocol):

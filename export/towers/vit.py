@@ -10,9 +10,10 @@ import onnx_ir as ir
 
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError
-from llava_edge.export.towers.vision_tower import TOWER, Shapes, UsualPreprocessing
+from llava_edge.export.towers.vision_tower import TOWER, Shapes
 from llava_edge.export.towers.vision_writer import VisionWriter
 from llava_edge.export.towers.vit_parts import hidden_states
+from llava_edge.hub.preprocessor_config import UsualPreprocessing
 
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
 EMBEDDINGS = f"{TOWER}.embeddings"

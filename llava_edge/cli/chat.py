@@ -31,6 +31,12 @@ def chat(
         str | None,
         typer.Option(help="Ask this, print the answer and end, instead of a conversation."),
     ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            help="Words that say how to answer.", show_default="those of the prompt format"
+        ),
+    ] = None,
     json: Annotated[
         bool,
         typer.Option("--json", help="With --prompt: print answer and timings as one line of JSON."),
@@ -183,9 +189,9 @@ def chat(
     most = None if gpu_memory is None else int(gpu_memory * 1e9)
     model = load(bundle, device, context=context, gpu_memory=most)
     if prompt is None:
-        terminal.converse(model, image or [], options)
+        terminal.converse(model, image or [], options, system)
     else:
-        terminal.answer_once(model, prompt, image or [], options, as_json=json)
+        terminal.answer_once(model, prompt, image or [], options, system, as_json=json)
 
 
 def _biases(given: list[str] | None) -> dict[int, float]:

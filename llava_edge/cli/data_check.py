@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from llava_edge.cli.option_types import JsonOption
 from llava_edge.core.extras import needed_by
@@ -55,29 +54,38 @@ def check(
 
 
 def _print(checked: "CheckedData") -> None:
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     found = checked.found
-    if not found.problems:
-        console.print(f"{found.records:,} records: nothing is wrong.")
-        return
-    grid = Table(box=None, pad_edge=False)
-    grid.add_column("problem")
-    grid.add_column("records", justify="right")
-    grid.add_column("the first of them", overflow="fold")
     for problem, rows in found.problems.items():
-        places = "\n".join(map(checked.table.where, rows[:FIRST]))
-        grid.add_row(problem, f"{len(rows):,}", places)
-    console.print(grid)
+        console.print(f"{len(rows):,} {problem}", style="bold")
+        for row in rows[:FIRST]:
+            console.print(f"  {checked.why(row, problem)}")
+        if len(rows) > FIRST:
+            console.print(f"  and {len(rows) - FIRST:,} more, which --json lists")
+    if unread := checked.table.unread:
+        listed = ", ".join(f"{key} ({count:,})" for key, count in unread.items())
+        console.print(f"Not read: {listed}.")
     wrong = sum(map(len, found.problems.values()))
-    console.print(f"{wrong:,} of {found.records:,} records have a problem.")
+    if wrong:
+        console.print(f"{wrong:,} of {found.records:,} records have a problem.")
+    else:
+        console.print(f"{found.records:,} records: nothing is wrong.")
 
 
 def _as_json(checked: "CheckedData") -> str:
     problems = {}
     for problem, rows in checked.found.problems.items():
-        entries = map(checked.table.entry, rows)
-        problems[problem] = [
-            {"file": str(entry.file), "record": entry.number, "line": entry.line}
-            for entry in entries
-        ]
-    return dumps({"records": checked.found.records, "problems": problems})
+        problems[problem] = [_place(checked, row, problem) for row in rows]
+    return dumps(
+        {
+            "records": checked.found.records,
+            "problems": problems,
+            "unread": checked.table.unread,
+        }
+    )
+
+
+def _place(checked: "CheckedData", row: int, problem: str) -> dict[str, object]:
+    entry = checked.table.entry(row)
+    place = {"file": str(entry.file), "record": entry.number, "line": entry.line}
+    return place | {"why": checked.why(row, problem)}

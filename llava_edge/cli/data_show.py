@@ -25,7 +25,10 @@ def show(
         int, typer.Option(help="Position of the record among them, counted from 0.")
     ] = 0,
 ) -> None:
-    """Print one record as the model sees it; the loss counts what is in colour or in brackets."""
+    """Print one record as the model sees it; the loss counts what is in colour or in brackets.
+
+    A bad record is marked, and said why it is.
+    """
     with needed_by("`llava-edge data`", "train"):
         from llava_edge.train.inputs.show import show
     print_record(show(recipe, stage, index), Console(highlight=False, markup=False, soft_wrap=True))
@@ -33,9 +36,14 @@ def show(
 
 def print_record(shown: "ShownRecord", console: Console) -> None:
     """Print a record as it is shown."""
+    if shown.bad is not None:
+        console.print(f"Bad: {shown.bad}", style="bold red")
+    if shown.record is None:
+        return
     console.print(f"{shown.where}: {shown.record.id}")
     for picture in shown.record.images:
-        console.print(f"Picture: {picture}")
+        name = f"{len(picture):,} bytes" if isinstance(picture, bytes) else picture
+        console.print(f"Picture: {name}")
     console.print(_marked(shown.spans, colour=console.is_terminal))
     console.print(
         f"{shown.tokens:,} tokens: {shown.image_tokens:,} image tokens, "

@@ -110,6 +110,14 @@ def export(
             help="Name of the prompt format, such as vicuna_v1.", show_default="the checkpoint's"
         ),
     ] = None,
+    requantize: Annotated[
+        bool,
+        typer.Option(
+            "--requantize",
+            help="Quantize anew what the checkpoint holds quantized (GPTQ, AWQ, bitsandbytes, "
+            "compressed-tensors, FP8), instead of keeping it as it is.",
+        ),
+    ] = False,
     verify: Annotated[
         bool | None,
         typer.Option(
@@ -153,6 +161,7 @@ def export(
                 mixed_share=mixed_share if mixed else None,
                 devices=graphs_for(devices),
                 prompt=prompt,
+                requantize=requantize,
                 data=records_of(records, images),
                 check=Check(verify, limits(limit), accept),
                 force=force,

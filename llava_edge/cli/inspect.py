@@ -28,4 +28,5 @@ def inspect(bundle: BundleArgument = None, json: JsonOption = False) -> None:
 
 def _as_json(found: Inspection) -> str:
     memory = asdict(found.memory)
-    return dumps({"path": str(found.path), **asdict(found.config), "memory": memory})
+    prompt = {"example": found.example, "ends": found.ends}
+    return dumps({"path": str(found.path), **asdict(found.config), "memory": memory, **prompt})

@@ -38,6 +38,8 @@ def _rows(found: Inspection) -> Iterator[tuple[str, str]]:
     context = min(decoder.context_length, DEFAULT_CONTEXT)
     yield "bundle", f"{config.name} ({found.path})"
     yield "format", f"version {config.format_version}, prompts as {config.prompt.name}"
+    yield "a conversation", found.example.replace("\n", "\\n")
+    yield "an answer ends at", " or ".join(found.ends).replace("\n", "\\n") or "nothing"
     yield (
         "vision tower",
         f"{config.vision.model_type}, {image.size} x {image.size} pixels "

@@ -46,8 +46,8 @@ BaseOption: TypeAlias = Annotated[
 VisionTowerOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Vision tower to use where the checkpoint only names one: a folder, or a name on the "
-        "Hub (org/name)."
+        help="Vision tower to use where the checkpoint only names one or holds a part of it: a "
+        "folder, or a name on the Hub (org/name)."
     ),
 ]
 RecordsOption: TypeAlias = Annotated[

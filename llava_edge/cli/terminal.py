@@ -1,6 +1,7 @@
 """Answers at a terminal: one, or a conversation with a few commands."""
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
@@ -32,24 +33,32 @@ _ENDS = {
 
 
 def answer_once(
-    model: Llava, prompt: str, images: Sequence[Path], options: Options, *, as_json: bool
+    model: Llava,
+    prompt: str,
+    images: Sequence[Path],
+    options: Options,
+    system: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Print one answer as it comes, its timings on stderr, or both as one JSON line."""
+    _show_warnings()
     _print_notes(model)
-    pieces = model.stream(prompt, list(images) or None, options)
+    pieces = model.stream(prompt, list(images) or None, options, system=system)
     if as_json:
         print(json.dumps({"device": model.device.name, **_as_json(list(pieces), options)}))
     else:
         _print_answer(pieces)
 
 
-def converse(model: Llava, images: Sequence[Path], options: Options) -> None:
+def converse(model: Llava, images: Sequence[Path], options: Options, system: str | None) -> None:
     """Talk until the user ends it; errors are printed and the conversation goes on."""
     try:
         import readline  # noqa: F401  (gives input() its history; Windows has its own)
     except ImportError:
         pass
-    conversation = _Conversation(model, options)
+    conversation = _Conversation(model, options, system)
+    _show_warnings()
     for path in images:
         conversation.show(path)
     _print_notes(model)
@@ -61,10 +70,10 @@ def converse(model: Llava, images: Sequence[Path], options: Options) -> None:
 class _Conversation:
     """A chat, and the pictures that wait for the user's next words."""
 
-    def __init__(self, model: Llava, options: Options) -> None:
+    def __init__(self, model: Llava, options: Options, system: str | None) -> None:
         self._model = model
         self._options = options
-        self._chat = model.chat()
+        self._chat = model.chat(system)
         self._pictures: list[Image] = []
 
     def take(self, line: str) -> bool:
@@ -172,6 +181,17 @@ def _summary(last: Piece) -> str:
         f"{timings.generated_tokens} tokens, first after {timings.ttft_seconds:.2f} s, "
         f"then {timings.tokens_per_second:.0f} tokens/s{_ENDS.get(last.finish or '', '')}"
     )
+
+
+class _Warnings(logging.Handler):
+    """Prints what the package warns of, such as a picture that is nearly black."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _note(record.getMessage())
+
+
+def _show_warnings() -> None:
+    logging.getLogger("llava_edge").addHandler(_Warnings(logging.WARNING))
 
 
 def _print_notes(model: Llava) -> None:

@@ -100,9 +100,11 @@ def _print_plan(recipe: str, overrides: list[str], devices: int, *, fits: bool) 
         from llava_edge.train.planning.plan import make_plan
         from llava_edge.train.planning.plan_table import print_plan
         from llava_edge.train.planning.records_per_card import print_fits
+        from llava_edge.train.planning.refusals import require_runnable
         from llava_edge.train.recipe import load_recipe
     plan = make_plan(load_recipe(recipe, overrides), devices)
     if fits:
         print_fits(plan)
     else:
         print_plan(plan)
+        require_runnable(plan.recipe, plan.tables)

@@ -8,21 +8,25 @@ from msgspec import Meta
 from llava_edge.core.strict import PositiveFloat
 from llava_edge.core.weight_formats import Method, TowerFormat
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 Length = Annotated[int, Meta(ge=1, lt=2**31, description="a whole number from 1 to 2,147,483,647")]
 ByteCount = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a number of bytes")]
 DeviceName = Literal["cpu", "gpu"]
-QuantizedBefore = Literal["gptq", "awq"]  # by whoever made the checkpoint
+QuantizedBefore = Literal[  # by whoever made the checkpoint
+    "gptq", "awq", "bitsandbytes", "compressed-tensors", "fp8"
+]
+Role = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """How a picture becomes pixels: resized (bicubic) to `size` x `size`, (x / 255 - mean) / std.
+    """How a picture becomes pixels: resized to `size` x `size`, then (x / 255 - mean) / std.
 
     `mode` is LLaVA's `image_aspect_ratio`: "square" resizes the shortest edge to `shortest_edge`
     and crops the centre (CLIP's own preprocessing), "pad" first pastes the picture on a square of
-    the mean colour. "stretch" resizes whatever shape it has (SigLIP's own).
+    the mean colour. "stretch" resizes whatever shape it has (SigLIP's own). `resample` is Pillow's
+    filter.
     """
 
     size: Length
@@ -30,6 +34,7 @@ class ImageConfig:
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     mode: Literal["square", "pad", "stretch"]
     shortest_edge: Length | None = None  # None: `size`
+    resample: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
 
 
 @dataclass(frozen=True)
@@ -63,26 +68,44 @@ class VisionConfig:
 class PromptConfig:
     """A prompt format as plain text pieces; `prompt.py` is the only code that joins them.
 
-        bos system (user_prefix USER user_suffix assistant_prefix
-                    answer_prefix ANSWER assistant_suffix)*    with turn_separator between
+        bos (opening | system_prefix SYSTEM system_suffix)
+            (user_prefix USER user_suffix assistant_prefix
+             answer_prefix ANSWER assistant_suffix)*    with turn_separator between
 
-    Only `answer_prefix ANSWER assistant_suffix` counts in the training loss. An answer ends at a
-    token of `stop`, or before a string of `stop_strings`.
+    `opening` is what stands first where a conversation brings no system words of its own. Only
+    `answer_prefix ANSWER assistant_suffix` counts in the training loss. An answer ends at a token
+    of `stop`, or before a string of `stop_strings`.
+
+    What USER is, `pictures` says:
+
+        as_written    the words, with a picture at each `<image>`, as LLaVA's own formats have it
+        in_place      the same, but (image_prefix PICTURE image_suffix) at each `<image>`, and
+                      `words_prefix` before words that begin the turn
+        first         (image_prefix PICTURE image_suffix)* words_prefix WORDS, where `words_gap`
+                      joins words that a picture stood between
     """
 
     name: str
     bos: str
-    system: str
+    opening: str
+    system_prefix: str | None  # None: the format has no place for system words
+    system_suffix: str
     user_prefix: str
     user_suffix: str
     assistant_prefix: str
     answer_prefix: str
     assistant_suffix: str
     turn_separator: str
-    image_suffix: str  # stands between a picture that is put first and the words after it
+    image_suffix: str  # stands between a picture and the words after it
     stop: tuple[str, ...]  # special tokens that end an answer
     stop_strings: tuple[str, ...] = ()  # plain words that do
     user_words: bool = True  # False: of what the user says, the pictures alone are kept
+    pictures: Literal["as_written", "in_place", "first"] = "as_written"
+    image_prefix: str = ""
+    words_prefix: str = ""
+    words_gap: str = ""
+    image_token: str = ""  # the words around a picture are encoded as around it; "": each by itself
+    trimmed: tuple[Role, ...] = ()  # whose words lose the white space around them
 
 
 @dataclass(frozen=True)
@@ -116,6 +139,12 @@ class DecoderConfig:
     context_length: Length
     embedding: EmbeddingConfig
     gpu_cache_bits: Literal[8, 16] = 16  # of each number in the KV cache of a GPU's graph
+    stop_ids: tuple[int, ...] = ()  # that end an answer, beside the prompt format's stop tokens
+
+    def __post_init__(self) -> None:
+        beyond = [id for id in self.stop_ids if not 0 <= id < self.vocab_size]
+        if beyond:
+            raise ValueError(f"stop_ids has {beyond[0]}, but vocab_size is {self.vocab_size}")
 
     def cache_type(self, graph: DeviceName) -> str:
         """numpy's name for the numbers in the KV cache of a graph."""
@@ -126,7 +155,7 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class QuantizationConfig:
-    """How the weights were stored; "gptq" and "awq" were quantized before they were exported."""
+    """How the weights were stored; a library's name means as that library had quantized them."""
 
     method: Literal[Method, QuantizedBefore]
     bits: int  # of the decoder's linear layers, but for `eight_bit_layers`

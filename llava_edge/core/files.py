@@ -15,6 +15,25 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def open_to_others(path: Path) -> None:
+    """Give a file, or a folder and all in it, the modes that the umask gives to new ones.
+
+    safetensors and tempfile write for the owner alone, and a checkpoint is often read by others.
+    Raises OSError where the folder that it lies in cannot be written to.
+    """
+    probe = path.with_name(f".{path.name}.{os.getpid()}.mode")
+    probe.mkdir()
+    try:
+        folder_mode = probe.stat().st_mode
+        (probe / "file").touch()
+        file_mode = (probe / "file").stat().st_mode
+    finally:
+        (probe / "file").unlink(missing_ok=True)
+        probe.rmdir()
+    for found in (path, *path.rglob("*")):
+        found.chmod(folder_mode if found.is_dir() else file_mode)
+
+
 def sha256_of(path: Path) -> str:
     """The sha256 of a file; raises OSError where it cannot be read."""
     with path.open("rb") as file:

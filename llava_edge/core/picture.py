@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.core.grey_depth import declared_depth, is_deep, to_8_bits
 from llava_edge.errors import LargePictureError, PictureError
 
 
@@ -46,8 +48,9 @@ _FORMATS_SENTENCE = "give a PNG, JPEG, WebP, GIF, BMP or TIFF file"
 def load_picture(source: PictureSource) -> Image.Image:
     """Decode a picture (a path, bytes, a tar member or a Pillow picture) to upright 8-bit RGB.
 
-    EXIF rotation is applied, alpha is laid on white, 16 bits are scaled to 8, and of an animation
-    the first frame is taken. Raises PictureError where it is missing, broken or too large.
+    EXIF rotation is applied, alpha is laid on white, deeper greys are scaled to 8 bits, and of an
+    animation the first frame is taken; docs/pictures.md has the whole rule. Raises PictureError
+    where it is missing, broken or too large.
     """
     name = _name(source)
     with _open(source, name) as picture:
@@ -55,8 +58,7 @@ def load_picture(source: PictureSource) -> Image.Image:
         if width * height > MAX_PIXELS:
             raise _too_large(f"{name} has {width:,} x {height:,} pixels")
         try:
-            picture.load()
-            return _to_rgb(ImageOps.exif_transpose(picture))
+            return _decode(picture, name)
         except Exception as error:  # Pillow's decoders raise many kinds on broken bytes
             raise PictureError(
                 f"{name} cannot be decoded ({_reason(error)}); it may be truncated or damaged, "
@@ -102,7 +104,12 @@ def normalize(picture: Image.Image, config: ImageConfig) -> npt.NDArray[np.float
 
 def stretch(picture: Image.Image, config: ImageConfig) -> Image.Image:
     """Resize to a square, whatever shape the picture has."""
-    return picture.resize((config.size, config.size), Image.Resampling.BICUBIC)
+    return picture.resize((config.size, config.size), filter_of(config))
+
+
+def filter_of(config: ImageConfig) -> Image.Resampling:
+    """Pillow's filter that pictures are resized with."""
+    return Image.Resampling[config.resample.upper()]
 
 
 def _name(source: PictureSource) -> str:
@@ -146,23 +153,26 @@ def _reason(error: Exception) -> str:
     return " ".join(str(text).split()).rstrip(".")
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        picture = _to_8_bits(picture)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    return picture.convert("RGB")
+def _decode(picture: Image.Image, name: str) -> Image.Image:
+    _scale_transparency(picture)
+    picture.load()
+    upright = ImageOps.exif_transpose(picture)
+    if is_deep(upright):
+        upright = to_8_bits(upright, declared_depth(picture), name)
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        white = Image.new("RGBA", upright.size, "white")
+        upright = Image.alpha_composite(white, upright)
+    return upright.convert("RGB")
 
 
-def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Scale grey values of 16 or 32 bits or floats to 0..255; Pillow's convert would clip them."""
-    grey = np.asarray(picture, dtype=np.float64)
-    limits = (1, 255, 65535) if picture.mode == "F" else (65535,)
-    peak = float(grey.max())
-    top = next((limit for limit in limits if peak <= limit), peak)
-    return Image.fromarray(np.rint(grey.clip(0, top) * (255 / top)).astype(np.uint8))
+def _scale_transparency(picture: Image.Image) -> None:
+    """Scale a PNG's transparent grey as Pillow scales its greys of 2 and 4 bits."""
+    transparent = picture.info.get("transparency")
+    if isinstance(picture, PngImageFile) and isinstance(transparent, int):
+        stored = {tile[3] for tile in picture.tile}
+        scale = 85 if "L;2" in stored else 17 if "L;4" in stored else 1
+        picture.info["transparency"] = transparent * scale
 
 
 def _crop(picture: Image.Image, config: ImageConfig) -> Image.Image:
@@ -173,7 +183,7 @@ def _crop(picture: Image.Image, config: ImageConfig) -> Image.Image:
     shortest = min(width, height)
     width, height = edge * width // shortest, edge * height // shortest
     left, top = (width - size) // 2, (height - size) // 2
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    resized = picture.resize((width, height), filter_of(config))
     return resized.crop((left, top, left + size, top + size))
 
 
@@ -186,14 +196,14 @@ def _trim(picture: Image.Image) -> Image.Image:
 
 
 def _pad(picture: Image.Image, config: ImageConfig) -> Image.Image:
-    """Put the picture in the middle of a square of the mean colour, then resize that."""
+    """Put the picture in the middle of a square of the mean colour, then resize and crop that."""
     if max(picture.size) > MAX_CANVAS_SIDE:
         ratio = MAX_CANVAS_SIDE / max(picture.size)
         width, height = (max(1, round(side * ratio)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+        picture = picture.resize((width, height), filter_of(config))
     width, height = picture.size
     side = max(width, height)
     red, green, blue = (int(channel * 255) for channel in config.mean)
     canvas = Image.new("RGB", (side, side), (red, green, blue))
     canvas.paste(picture, ((side - width) // 2, (side - height) // 2))
-    return canvas.resize((config.size, config.size), Image.Resampling.BICUBIC)
+    return _crop(canvas, config)

@@ -5,21 +5,12 @@ Training, export and runtime all render prompts here, so the mask cannot drift f
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from llava_edge.core.bundle_config import PromptConfig
+from llava_edge.core.prompt_pieces import IMAGE as IMAGE
+from llava_edge.core.prompt_pieces import Message as Message
+from llava_edge.core.prompt_pieces import Words, pieces
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.errors import PromptError
-
-IMAGE = "<image>"  # where a message says that a picture stands
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn: who speaks and the words, with `<image>` at each place where a picture stands."""
-
-    role: Literal["user", "assistant"]
-    text: str
 
 
 @dataclass(frozen=True)
@@ -38,12 +29,15 @@ class Picture:
 
 
 Segment = Text | Picture
+_WORD = -1  # stands for the id of any word
 
 V0 = PromptConfig(
     name="v0",
     bos="<s>",
-    system="A chat between a curious human and an artificial intelligence assistant. "
+    opening="A chat between a curious human and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the human's questions.###",
+    system_prefix="",
+    system_suffix="###",
     user_prefix="Human: ",
     user_suffix="###",
     assistant_prefix="Assistant:",
@@ -57,8 +51,10 @@ V0 = PromptConfig(
 VICUNA_V1 = PromptConfig(
     name="vicuna_v1",
     bos="<s>",
-    system="A chat between a curious user and an artificial intelligence assistant. "
+    opening="A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions. ",
+    system_prefix="",
+    system_suffix=" ",
     user_prefix="USER: ",
     user_suffix=" ",
     assistant_prefix="ASSISTANT:",
@@ -71,7 +67,9 @@ VICUNA_V1 = PromptConfig(
 CHATML = PromptConfig(
     name="chatml",
     bos="",
-    system="",
+    opening="",
+    system_prefix="<|im_start|>system\n",
+    system_suffix="<|im_end|>\n",
     user_prefix="<|im_start|>user\n",
     user_suffix="<|im_end|>\n",
     assistant_prefix="<|im_start|>assistant\n",
@@ -84,7 +82,7 @@ CHATML = PromptConfig(
 QWEN = replace(
     CHATML,
     name="qwen",
-    system="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
+    opening="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
 )
 _HELPFUL = (
     "You are a helpful language and vision assistant. You are able to understand the visual "
@@ -94,7 +92,9 @@ _HELPFUL = (
 LLAMA_2 = PromptConfig(
     name="llama_2",
     bos="<s>",
-    system=f"[INST] <<SYS>>\n{_HELPFUL}\n<</SYS>>\n\n",
+    opening=f"[INST] <<SYS>>\n{_HELPFUL}\n<</SYS>>\n\n",
+    system_prefix="[INST] <<SYS>>\n",
+    system_suffix="\n<</SYS>>\n\n",
     user_prefix="",
     user_suffix=" [/INST]",
     assistant_prefix="",
@@ -107,20 +107,24 @@ LLAMA_2 = PromptConfig(
 MISTRAL = PromptConfig(
     name="mistral",
     bos="<s>",
-    system="",
-    user_prefix="[INST] ",
+    opening="[INST] ",
+    system_prefix="[INST] <<SYS>>\n",
+    system_suffix="\n<</SYS>>\n\n",
+    user_prefix="",
     user_suffix=" [/INST]",
     assistant_prefix="",
     answer_prefix=" ",
     assistant_suffix=" </s>",
-    turn_separator="",
+    turn_separator="[INST] ",
     image_suffix="\n",
     stop=("</s>",),
 )
 LLAMA_3 = PromptConfig(
     name="llama_3",
     bos="<|begin_of_text|>",
-    system=f"<|start_header_id|>system<|end_header_id|>\n\n{_HELPFUL}<|eot_id|>",
+    opening=f"<|start_header_id|>system<|end_header_id|>\n\n{_HELPFUL}<|eot_id|>",
+    system_prefix="<|start_header_id|>system<|end_header_id|>\n\n",
+    system_suffix="<|eot_id|>",
     user_prefix="<|start_header_id|>user<|end_header_id|>\n\n",
     user_suffix="<|eot_id|>",
     assistant_prefix="<|start_header_id|>assistant<|end_header_id|>\n\n",
@@ -133,7 +137,9 @@ LLAMA_3 = PromptConfig(
 PHI = PromptConfig(
     name="phi",
     bos="",
-    system="",
+    opening="",
+    system_prefix="<|system|>\n",
+    system_suffix="<|end|>\n",
     user_prefix="<|user|>\n",
     user_suffix="<|end|>\n",
     assistant_prefix="<|assistant|>\n",
@@ -153,7 +159,9 @@ def plain(prompt: PromptConfig) -> PromptConfig:
     return PromptConfig(
         name="plain",
         bos=prompt.bos,
-        system="",
+        opening="",
+        system_prefix=None,
+        system_suffix="",
         user_prefix="",
         user_suffix="",
         assistant_prefix="",
@@ -175,56 +183,45 @@ def picture_first(text: str, prompt: PromptConfig) -> str:
 def render(
     messages: Sequence[Message], prompt: PromptConfig, tokenizer: Tokenizer, *, first: bool = True
 ) -> list[Segment]:
-    """Render user and assistant turns; a last user turn is left open for the assistant's answer.
+    """Render turns; a last user turn is left open for the assistant's answer.
 
-    `first=False` begins with the turn separator instead of `bos` and the system words: the turns
-    continue a conversation after an answer.
+    System words, if any, come first and take the place of the format's own. `first=False` begins
+    with the turn separator instead: the turns continue a conversation after an answer.
     Special tokens count as such only where the prompt format writes them, never in a message.
-    Raises PromptError where the roles do not alternate, beginning with the user.
+    Raises PromptError where the roles do not alternate, beginning with the user, and for system
+    words that come later or that the format has no place for.
     """
-    builder = _Builder(tokenizer)
+    builder = _Builder(tokenizer, prompt.image_token)
     if first:
         builder.add_token(prompt.bos)
-        builder.add(prompt.system)
     else:
         builder.add_end(prompt.assistant_suffix)
-        builder.add(prompt.turn_separator)
-    for position, message in enumerate(messages):
-        expected = ("user", "assistant")[position % 2]
-        if message.role != expected:
-            raise PromptError(
-                f"Turn {position + 1} is the {message.role}'s, but the {expected}'s was expected; "
-                "let user and assistant take turns, beginning with the user."
-            )
-        if message.role == "user":
-            builder.add(prompt.turn_separator * (position > 0) + prompt.user_prefix)
-            pictures = IMAGE * message.text.count(IMAGE)
-            builder.add_message(message.text if prompt.user_words else pictures)
-            builder.add(prompt.user_suffix + prompt.assistant_prefix)
+    for piece in pieces(messages, prompt, first=first):
+        if piece is None:
+            builder.add_picture()
         else:
-            builder.add(prompt.answer_prefix, learned=True)
-            builder.add(message.text, learned=True, trusted=False)
-            builder.add(prompt.assistant_suffix, learned=True)
+            builder.add(piece)
     return builder.segments()
 
 
 class _Builder:
     """Collects words until a picture or a change of the loss mask ends the run."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, image_token: str) -> None:
         self._tokenizer = tokenizer
+        self._image = tokenizer.token_id(image_token) if image_token else None
         self._segments: list[Segment] = []
         self._run: list[tuple[str, bool]] = []  # words, trusted
         self._learned = False
         self._pictures = 0
         self._after: int | None = None  # the id that the run continues; None: it begins a text
 
-    def add(self, text: str, *, learned: bool = False, trusted: bool = True) -> None:
-        if learned != self._learned:
+    def add(self, words: Words) -> None:
+        if words.learned != self._learned:
             self._flush()
-            self._learned = learned
-        if text:
-            self._run.append((text, trusted))
+            self._learned = words.learned
+        if words.text:
+            self._run.append((words.text, words.trusted))
 
     def add_token(self, token: str) -> None:
         """A token by itself, so that what follows is encoded as the beginning of a text."""
@@ -235,17 +232,13 @@ class _Builder:
 
     def add_end(self, suffix: str) -> None:
         """The end of the answer before, which is continued but no part of the segments."""
-        self._after = self._tokenizer.encode([(suffix, True)])[-1]
+        self._after = [_WORD, *self._tokenizer.encode([(suffix, True)])][-1]
 
-    def add_message(self, text: str) -> None:
-        before, *rest = text.split(IMAGE)
-        self.add(before, trusted=False)
-        for words in rest:
-            self._flush()
-            self._segments.append(Picture(self._pictures))
-            self._pictures += 1
-            self._after = None  # as LLaVA encodes what stands around pictures
-            self.add(words, trusted=False)
+    def add_picture(self) -> None:
+        self._flush()
+        self._segments.append(Picture(self._pictures))
+        self._pictures += 1
+        self._after = self._image  # None: as LLaVA encodes what stands around pictures
 
     def segments(self) -> list[Segment]:
         self._flush()

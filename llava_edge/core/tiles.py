@@ -10,7 +10,7 @@ from PIL import Image
 
 from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import ImageConfig, TilesConfig
-from llava_edge.core.picture import normalize, stretch
+from llava_edge.core.picture import filter_of, normalize, stretch
 
 Size = tuple[int, int]  # (height, width)
 
@@ -18,7 +18,7 @@ Size = tuple[int, int]  # (height, width)
 def cut(picture: Image.Image, image: ImageConfig, tiles: TilesConfig) -> Floats:
     """Pixels [1 + tiles, 3, size, size]: the whole picture, then its tiles row by row."""
     width, height = picture.size
-    canvas = _fit(picture, best_size((height, width), tiles))
+    canvas = _fit(picture, best_size((height, width), tiles), image)
     views = [stretch(picture, image)]
     for top in range(0, canvas.height, image.size):
         for left in range(0, canvas.width, image.size):
@@ -75,7 +75,7 @@ def best_size(picture: Size, tiles: TilesConfig) -> Size:
     return max(tiles.grid_pinpoints, key=merit)
 
 
-def _fit(picture: Image.Image, size: Size) -> Image.Image:
+def _fit(picture: Image.Image, size: Size, image: ImageConfig) -> Image.Image:
     """Resize to as large as fits, in the middle of a black canvas."""
     height, width = size
     across, down = width / picture.width, height / picture.height
@@ -84,7 +84,7 @@ def _fit(picture: Image.Image, size: Size) -> Image.Image:
     else:
         width, height = min(math.ceil(picture.width * down), width), height
     canvas = Image.new("RGB", (size[1], size[0]))
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    resized = picture.resize((width, height), filter_of(image))
     canvas.paste(resized, ((size[1] - width) // 2, (size[0] - height) // 2))
     return canvas
 

@@ -28,7 +28,7 @@ class Tokenizer:
         self._tokenizer.no_padding()
         added = tokenizer.get_added_tokens_decoder().items()
         self._special = {token.content: id for id, token in added if token.special}
-        self._added = {id: token for id, token in added if token.special}
+        self._added = dict(added)
         longest_first = sorted(self._special, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._literal: dict[_Place, _Tokenizer] = {}
@@ -69,6 +69,11 @@ class Tokenizer:
         """The id of a token of the vocabulary, or None."""
         id = self._tokenizer.token_to_id(token)
         return None if id is None else int(id)
+
+    def token(self, id: int) -> str | None:
+        """The token that an id stands for, or None for an id that the tokenizer does not know."""
+        token = self._tokenizer.id_to_token(id)
+        return None if token is None else str(token)
 
     def to_json(self) -> str:
         """What a `tokenizer.json` of it holds."""

@@ -1,6 +1,9 @@
 """JSON samples, one at a time, out of a file of any size: a list of them, or one on each line."""
 
+import gzip
 import json
+import zlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,7 @@ from llava_edge.errors import RecordError
 CHUNK = 1 << 20  # characters read at once
 LONGEST = 1 << 26  # characters of one sample
 CUT = 16  # an error that near to a chunk's end may be the chunk's own
+GZIP = b"\x1f\x8b"
 _SPACE = " \t\r\n"
 _EXPECTED = "a JSON list of samples, or one sample on each line, is expected"
 
@@ -45,12 +49,23 @@ def read_json_texts(path: Path) -> Iterator[JsonText]:
     Raises RecordError for a file that cannot be read, or for a list at the line where it breaks.
     """
     try:
-        with path.open(encoding="utf-8-sig") as stream:
+        with _opened(path) as stream:
             is_list = _first_character(stream) == "["
             stream.seek(0)
             yield from _List(path, stream).texts() if is_list else _lines(stream)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise RecordError(f"The records {path} cannot be read ({error}); {_EXPECTED}.") from error
+
+
+def _opened(path: Path) -> TextIO:
+    """The text of a file, or of what gzip has packed in it."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head.startswith(GZIP):
+        return gzip.open(path, "rt", encoding="utf-8-sig")
+    if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0" in head:
+        raise RecordError(f"The records {path} are UTF-16 or UTF-32; save the file as UTF-8.")
+    return path.open(encoding="utf-8-sig")
 
 
 def _first_character(stream: TextIO) -> str:

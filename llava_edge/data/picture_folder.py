@@ -7,7 +7,7 @@ from pathlib import Path
 from llava_edge.core.picture import TarMember
 from llava_edge.data.shards import expand, read_members
 
-PictureFile = Path | TarMember
+PictureFile = Path | TarMember | bytes  # a file, a member of a shard, or what a file holds
 
 
 class PictureFolder:

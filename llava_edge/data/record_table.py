@@ -12,12 +12,16 @@ from tempfile import mkdtemp
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llava_edge.core.files import open_to_others
 from llava_edge.core.user_folders import cache_folder
 from llava_edge.data.picture_folder import PictureFile, picture_shards
-from llava_edge.data.records import Entry, Record, RecordSource, read_entries
+from llava_edge.data.record_types import Record
+from llava_edge.data.records import Entry, RecordSource, read_entries
 from llava_edge.data.table_file import (
+    PACKED,
     VERSION,
     map_rows,
     read_entry,
@@ -99,9 +103,23 @@ class RecordTable:
         fields = (pictures.field(name).to_pylist() for name in ("path", "name", "offset", "size"))
         return [read_picture(*picture) for picture in dict.fromkeys(zip(*fields, strict=True))]
 
+    @property
+    def unread(self) -> dict[str, int]:
+        """Keys of the samples that nothing is done with, and how many distinct records have each.
+
+        The most frequent come first.
+        """
+        names = pc.list_flatten(self._data.column("unread"))
+        counts = sorted((pair.as_py() for pair in names.value_counts()), key=lambda p: -p["counts"])
+        return {pair["values"]: pair["counts"] for pair in counts}
+
     def distinct(self) -> "RecordTable":
         """The same records, each once."""
-        return RecordTable(self._data, self.parts, np.arange(len(self._data)), self.fingerprint)
+        return self.of(np.arange(len(self._data)))
+
+    def of(self, rows: NDArray[np.int64]) -> "RecordTable":
+        """A table of some of the distinct records."""
+        return RecordTable(self._data, self.parts, rows, self.fingerprint)
 
 
 def default_cache() -> Path:
@@ -169,8 +187,9 @@ def _build(source: RecordSource, folder: Path) -> None:
     partial = _partial(folder.parent)
     content = hashlib.sha256()
     try:
-        write_entries(partial / ROWS, _hashed(source, content))
+        write_entries(partial / ROWS, _hashed(source, content), folder / PACKED)
         (partial / ABOUT).write_text(json.dumps({"content": content.hexdigest()}), encoding="utf-8")
+        open_to_others(partial)
         if not (folder / ABOUT).exists():
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)

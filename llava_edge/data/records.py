@@ -1,26 +1,20 @@
-"""Records: LLaVA's JSON samples, each a conversation about pictures or about none."""
+"""Records: samples, each a conversation about pictures or about none, out of files and shards."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
 
-from llava_edge.core.picture import TarMember
-from llava_edge.core.prompt import IMAGE, Message
-from llava_edge.data.json_stream import NotJson, decode, read_json_texts
 from llava_edge.data.picture_folder import PictureFile, PictureFolder
-from llava_edge.data.shards import expand, read_shard_samples
+from llava_edge.data.record_types import BadRecord, Record
+from llava_edge.data.sample import counted, read_sample, unread_keys
+from llava_edge.data.sample_files import files_of, read_samples
 from llava_edge.errors import RecordError
-
-ROLES: dict[str, Literal["user", "assistant"]] = {"human": "user", "gpt": "assistant"}
-# What a JSON value of another form than a LLaVA sample raises where it is read as one.
-_NO_SAMPLE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
 class Data:
-    """Records (LLaVA JSON, JSONL, .tar shards or globs) and where their pictures are.
+    """Records (JSON, JSONL, parquet, .tar shards, folders or globs) and where their pictures are.
 
     `images` is a folder, or a folder or glob of .tar shards that hold the pictures by name.
     """
@@ -35,8 +29,11 @@ class Data:
 
     @property
     def files(self) -> list[Path]:
-        """The files that the records name; a pattern that no file matches is returned as it is."""
-        return [file for pattern in self.records for file in expand(pattern)]
+        """The files that the records name; a pattern that no file matches is returned as it is.
+
+        Raises RecordError for a folder that holds no records.
+        """
+        return [file for pattern in self.records for file in files_of(pattern)]
 
 
 @dataclass(frozen=True)
@@ -52,32 +49,6 @@ class RecordSource(Data):
 
 
 @dataclass(frozen=True)
-class LabelledBox:
-    """An object's name and its box (left, top, right, bottom) in 0..1 of the picture."""
-
-    name: str
-    box: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Record:
-    """One sample: turns that begin with the user and end with the assistant, and its pictures."""
-
-    id: str
-    images: tuple[PictureFile, ...]  # in the order of their places in the turns
-    messages: tuple[Message, ...]
-    objects: tuple[LabelledBox, ...] = ()  # for the warm start of the projector
-
-
-@dataclass(frozen=True)
-class BadRecord:
-    """Stands for a record that cannot be used: the kind of problem, and what to say of it."""
-
-    problem: str
-    sentence: str  # goes on after where the record stands: "is not JSON; ..."
-
-
-@dataclass(frozen=True)
 class Entry:
     """What a file holds at one place: a record, good or bad.
 
@@ -90,6 +61,7 @@ class Entry:
     content: Record | BadRecord
     pictures: tuple[PictureFile, ...]
     characters: int  # of all turns
+    unread: tuple[str, ...] = ()  # keys of the sample that nothing is done with
 
     @property
     def where(self) -> str:
@@ -141,96 +113,12 @@ def require_pictures(record: Record, where: str) -> None:
 def _all_entries(data: Data) -> Iterator[tuple[Entry, str]]:
     folder = PictureFolder(data.images)
     for file in data.files:
-        for number, (text, line, sample, own) in enumerate(_samples(file), 1):
-            content = _content(sample, folder, own)
+        for number, sample in enumerate(read_samples(file), 1):
+            value, own = sample.value, sample.pictures
+            content = read_sample(value, folder, own, number)
             if isinstance(content, BadRecord):
-                counted = _counted(sample, folder, own)
+                seen = counted(value, folder, own)
             else:
-                counted = content.images, sum(len(message.text) for message in content.messages)
-            yield Entry(file, number, line, content, *counted), text
-
-
-def _samples(file: Path) -> Iterator[tuple[str, int | None, Any, Sequence[TarMember]]]:
-    """Each sample's text, line and decoded value, and the pictures that a shard holds for it."""
-    if file.suffix == ".tar":
-        for sample in read_shard_samples(file):
-            yield sample.text, None, decode(sample.text), sample.pictures
-    else:
-        for found in read_json_texts(file):
-            yield found.text, found.line, found.value, ()
-
-
-def _content(sample: Any, folder: PictureFolder, own: Sequence[TarMember]) -> Record | BadRecord:
-    """A sample's record, with the pictures that are its own or those that it names."""
-    if isinstance(sample, NotJson):
-        return BadRecord("not JSON", f"is not JSON ({sample.reason}); mend it or drop it.")
-    try:
-        names = _names(sample)
-        messages = tuple(_message(turn) for turn in sample["conversations"])
-        boxes = tuple(_labelled_box(item) for item in sample.get("objects", ()))
-        id = _words(str(sample["id"]))
-    except _NO_SAMPLE as error:
-        return BadRecord(
-            "not a LLaVA sample",
-            f"is not a LLaVA sample ({error!r}); it needs an id and conversations of human and gpt "
-            "turns with a value each.",
-        )
-    record = Record(id, tuple(own or map(folder.find, names)), messages, boxes)
-    return _problem_of_turns(record) or record
-
-
-def _counted(
-    sample: Any, folder: PictureFolder, own: Sequence[TarMember]
-) -> tuple[tuple[PictureFile, ...], int]:
-    """A bad sample's pictures and characters, or none where they cannot be read."""
-    try:
-        characters = sum(len(turn["value"]) for turn in sample["conversations"])
-        names = _names(sample)
-    except _NO_SAMPLE:
-        return (), 0
-    return tuple(own or map(folder.find, names)), characters
-
-
-def _names(sample: dict[str, Any]) -> list[str]:
-    """The names of a sample's pictures, of which it may have none, one or several."""
-    named = sample.get("image") or []
-    names = named if isinstance(named, list) else [named]
-    if not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"image is {named!r}, not a name or a list of names")
-    return [_words(name) for name in names]
-
-
-def _message(turn: dict[str, str]) -> Message:
-    role, text = ROLES[turn["from"]], turn["value"]
-    if role == "assistant" and IMAGE in text:
-        raise ValueError(f"gpt says {IMAGE}, which only human may")
-    return Message(role, _words(text))
-
-
-def _labelled_box(item: dict[str, Any]) -> LabelledBox:
-    left, top, right, bottom = map(float, item["box"])
-    return LabelledBox(_words(str(item["name"])), (left, top, right, bottom))
-
-
-def _words(text: str) -> str:
-    """The text; raises ValueError for half a surrogate pair, which UTF-8 cannot hold."""
-    if not text.isascii():
-        text.encode()
-    return text
-
-
-def _problem_of_turns(record: Record) -> BadRecord | None:
-    roles = [message.role for message in record.messages]
-    if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
-        return BadRecord(
-            "turns out of order",
-            "does not alternate between human and gpt, ending with gpt; mend its turns or drop it.",
-        )
-    places = sum(message.text.count(IMAGE) for message in record.messages)
-    if places != len(record.images):
-        return BadRecord(
-            f"{IMAGE} count",
-            f"names {len(record.images)} pictures and says {IMAGE} {places} times; every picture "
-            "needs it once.",
-        )
-    return None
+                seen = content.images, sum(len(message.text) for message in content.messages)
+            unread = tuple(unread_keys(value))
+            yield Entry(file, number, sample.line, content, *seen, unread), sample.text

@@ -1,6 +1,7 @@
 """Pictures and samples in uncompressed .tar shards, as WebDataset lays them out."""
 
 import glob
+import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from llava_edge.data.captions import caption_sample
 from llava_edge.errors import RecordError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
+_TURNS = ('"conversations"', '"messages"')  # what a sample of more than a caption has
 
 
 @dataclass
@@ -45,6 +47,36 @@ def read_members(shard: Path) -> Iterator[TarMember]:
         ) from error
 
 
+class ShardWriter:
+    """Writes a shard whose members are found under another path, once it is moved there.
+
+    Without any member there is no shard.
+    """
+
+    def __init__(self, path: Path, found: Path) -> None:
+        self._path = path
+        self._found = found
+        self._archive: tarfile.TarFile | None = None
+
+    def add(self, content: bytes) -> TarMember:
+        """Append a member, and say where it will be found."""
+        if self._archive is None:
+            self._archive = tarfile.open(self._path, "w:", format=tarfile.USTAR_FORMAT)
+        offset = self._archive.offset
+        member = tarfile.TarInfo(str(offset))
+        member.size = len(content)
+        self._archive.addfile(member, io.BytesIO(content))
+        self._archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
+        return TarMember(self._found, member.name, offset + tarfile.BLOCKSIZE, len(content))
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._archive is not None:
+            self._archive.close()
+
+
 def read_shard_samples(shard: Path) -> Iterator[ShardSample]:
     """The samples of a shard; one without any words is left out."""
     for key, members in groupby(read_members(shard), _key):
@@ -69,7 +101,7 @@ def _key(member: TarMember) -> str:
 def _text(key: str, parts: dict[str, TarMember]) -> str | None:
     """The sample's own JSON; its caption's if that has no conversations, as img2dataset's."""
     sample = _read(parts[".json"]) if ".json" in parts else None
-    if ".txt" in parts and (sample is None or '"conversations"' not in sample):
+    if ".txt" in parts and (sample is None or not any(name in sample for name in _TURNS)):
         return caption_sample(key, _read(parts[".txt"]))
     return sample
 

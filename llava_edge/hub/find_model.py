@@ -14,8 +14,8 @@ _NO_NETWORK = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUN
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether it has the form of the hub's `org/name`."""
-    return _NAME.fullmatch(name) is not None
+    """Whether it has the form of the hub's `org/name`, and `org` is no folder on this machine."""
+    return _NAME.fullmatch(name) is not None and not Path(name).parent.is_dir()
 
 
 def hub_name(folder: Path) -> str | None:

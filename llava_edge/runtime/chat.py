@@ -10,7 +10,7 @@ from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.loaded_bundle import LoadedBundle
 from llava_edge.runtime.options import DEFAULTS, Options
 from llava_edge.runtime.prefix_cache import Item, PrefixCache
-from llava_edge.runtime.saved_chat import read_chat, write_chat
+from llava_edge.runtime.saved_chat import SavedChat, read_chat, write_chat
 from llava_edge.runtime.stream import Stream
 from llava_edge.runtime.turn import Images, Turn
 
@@ -23,12 +23,15 @@ class Chat:
         chat.answer("And what colour is it?")
 
     Each conversation has a KV cache of its own, so several may go on beside each other; the turns
-    of one are answered one after another. `forgotten` counts the oldest turns that were left out
+    of one are answered one after another. `system` are the words before the first turn, None where
+    the prompt format's own stand there. `forgotten` counts the oldest turns that were left out
     because the context was full, where the options say `when_full="shift"`.
     """
 
-    def __init__(self, bundle: LoadedBundle) -> None:
+    def __init__(self, bundle: LoadedBundle, system: str | None = None) -> None:
+        bundle.check_system(system)
         self._bundle = bundle
+        self.system = system
         self._turns: list[Turn] = []
         self._cache: PrefixCache | None = None
         self.forgotten = 0
@@ -42,10 +45,10 @@ class Chat:
         """
         start = time.perf_counter()
         turns = [*self._turns, self._bundle.turn(prompt, image, options)]
-        items = self._bundle.items(turns)
+        items = self._bundle.items(turns, self.system)
         while len(turns) > 1 and options.when_full == "shift" and self._is_tight(items, options):
             turns = turns[1:]
-            items = self._bundle.items(turns)
+            items = self._bundle.items(turns, self.system)
         seconds = time.perf_counter() - start if turns[-1].pictures else 0.0
         answer = self._bundle.begin(items, options, encode_seconds=seconds)
         interrupt = Interrupt(options.timeout, since=start)
@@ -56,7 +59,7 @@ class Chat:
         return self.stream(prompt, image, options).text()
 
     def reset(self) -> None:
-        """Begin anew, without the turns so far."""
+        """Begin anew, with the same system words and without the turns so far."""
         self._turns = []
 
     def save(self, path: Path | str) -> None:
@@ -65,7 +68,8 @@ class Chat:
         Raises StateError where the file cannot be written.
         """
         numbers = self._bundle.decoder.numbers(self._own_cache().kv_cache)
-        write_chat(checked_path("path", path), self._bundle.fingerprint, self._turns, numbers)
+        saved = SavedChat(self.system, self._turns, numbers)
+        write_chat(checked_path("path", path), self._bundle.fingerprint, saved)
 
     def restore(self, path: Path | str) -> None:
         """Go on with the conversation that `save` wrote, in place of this one.
@@ -73,11 +77,10 @@ class Chat:
         Raises StateError where the file is damaged, of another bundle, or longer than the context.
         """
         cache = self._own_cache()
-        turns, numbers = read_chat(
-            checked_path("path", path), self._bundle.fingerprint, cache.kv_cache.shape
-        )
-        self._turns = turns
-        cache.restore(self._bundle.items(turns), numbers)
+        path = checked_path("path", path)
+        saved = read_chat(path, self._bundle.fingerprint, cache.kv_cache.shape)
+        self.system, self._turns = saved.system, saved.turns
+        cache.restore(self._bundle.items(saved.turns, saved.system), saved.cache)
 
     def _pieces(
         self, turns: list[Turn], answer: Answer, options: Options, interrupt: Interrupt
@@ -89,7 +92,8 @@ class Chat:
                 return None
             del turns[0]
             self.forgotten += 1
-            return self._bundle.items([*turns[:-1], Turn(turns[-1].prompt, turns[-1].pictures)])
+            asked = Turn(turns[-1].prompt, turns[-1].pictures)
+            return self._bundle.items([*turns[:-1], asked], self.system)
 
         for piece in answer.pieces(self._own_cache(), interrupt, forget):
             if self._turns is not turns and (answer.ids or piece.finish == "stop"):

@@ -27,7 +27,8 @@ class Grammars:
 
     def __init__(self, tokenizer: Tokenizer, *, vocab_size: int, stop: Collection[int]) -> None:
         self._tokenizer = tokenizer
-        self._stop = sorted(stop)
+        # llguidance refuses ids that only the model knows, which pads its vocabulary.
+        self._stop = sorted(id for id in stop if tokenizer.token(id) is not None)
         self.vocab_size = vocab_size
 
     @cached_property

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from llava_edge.core.bundle import find_bundle, read_bundle, verify_checksums
-from llava_edge.core.bundle_config import BundleConfig
+from llava_edge.core.bundle import TOKENIZER_JSON, find_bundle, read_bundle, verify_checksums
+from llava_edge.core.bundle_config import BundleConfig, PromptConfig
+from llava_edge.core.prompt import Message, picture_first
+from llava_edge.core.prompt_pieces import as_text
+from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.runtime.arguments import checked_path
 from llava_edge.runtime.devices.device import CUDA
 from llava_edge.runtime.expected_memory import ExpectedMemory, expected_memory
@@ -18,6 +21,8 @@ class Inspection:
     config: BundleConfig  # what bundle.json says
     memory: ExpectedMemory  # on a CPU
     gpu_memory: ExpectedMemory | None  # on an NVIDIA GPU; None for a bundle without graphs for one
+    example: str  # a conversation as the bundle's prompt format writes it
+    ends: tuple[str, ...]  # the tokens and words that end an answer
 
 
 def inspect(bundle: Path | str | None = None) -> Inspection:
@@ -36,4 +41,24 @@ def inspect(bundle: Path | str | None = None) -> Inspection:
         config=config,
         memory=expected_memory(config),
         gpu_memory=expected_memory(config, CUDA) if "gpu" in config.devices else None,
+        example=_example(config.prompt),
+        ends=_ends(config, Tokenizer.from_file(path / TOKENIZER_JSON)),
     )
+
+
+def _example(prompt: PromptConfig) -> str:
+    """System words where they have a place, a picture, and two questions."""
+    turns = [
+        Message("user", picture_first("What is it?", prompt)),
+        Message("assistant", "A cat."),
+        Message("user", "Which colour?"),
+    ]
+    if prompt.system_prefix is not None:
+        turns.insert(0, Message("system", "Be brief."))
+    return as_text(turns, prompt)
+
+
+def _ends(config: BundleConfig, tokenizer: Tokenizer) -> tuple[str, ...]:
+    prompt = config.prompt
+    ids = (tokenizer.token(id) or f"the id {id}" for id in config.decoder.stop_ids)
+    return tuple(dict.fromkeys((*prompt.stop, *ids, *prompt.stop_strings)))

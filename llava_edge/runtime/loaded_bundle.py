@@ -9,9 +9,10 @@ from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vi
 from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.machine import release_unused
 from llava_edge.core.prompt import IMAGE, Message, Picture, Segment, picture_first, render
+from llava_edge.core.stop_ids import stop_ids
 from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.errors import BundleError, PromptError
+from llava_edge.errors import PromptError
 from llava_edge.runtime.answer import Answer, Vocabulary
 from llava_edge.runtime.arguments import checked, refusal
 from llava_edge.runtime.constraint import Constraint, Grammars
@@ -51,7 +52,7 @@ class LoadedBundle:
     ) -> "LoadedBundle":
         """Open the graphs of a bundle whose files were checked."""
         tokenizer = Tokenizer.from_file(path / TOKENIZER_JSON)
-        stop, size = _stop_ids(config, tokenizer), config.decoder.vocab_size
+        stop, size = stop_ids(config, tokenizer), config.decoder.vocab_size
         queue = gpu_thread() if device.separate else None
         limit = _limit(config, device, gpu_memory)
         release_unused()
@@ -94,10 +95,10 @@ class LoadedBundle:
 
     @property
     def fingerprint(self) -> str:
-        """What tells this bundle's weights and tokenizer from another's."""
+        """What tells this bundle's weights, tokenizer and prompt format from another's."""
         listed = [self.config.files[name].sha256 for name in (TOKENIZER_JSON, WEIGHTS_BIN)]
         cache = self.config.decoder.cache_type(self.device.graph)
-        return sha256(repr((*listed, cache)).encode()).hexdigest()
+        return sha256(repr((*listed, self.config.prompt, cache)).encode()).hexdigest()
 
     def encode_image(self, image: Image, image_tokens: int | None = None) -> ImageEmbeddings:
         """Encode a picture, where it is not yet, and keep `image_tokens` of its rows."""
@@ -113,7 +114,7 @@ class LoadedBundle:
         Raises UsageError for arguments of other types, PictureError, and PromptError where places
         and pictures differ or there are more pictures than could ever fit.
         """
-        _check_prompt(prompt)
+        _check_words("prompt", prompt)
         if not isinstance(options, Options):
             raise refusal("options", options, "llava_edge.Options(...)")
         images = images_of(image)
@@ -128,11 +129,20 @@ class LoadedBundle:
         pictures = (self.encode_image(image, options.image_tokens) for image in images)
         return Turn(prompt, tuple(pictures))
 
-    def items(self, turns: Sequence[Turn]) -> list[Item]:
+    def check_system(self, system: str | None) -> None:
+        """Raise UsageError or PromptError for system words that no conversation can begin with."""
+        if system is None:
+            return
+        _check_words("system", system)
+        render([Message("system", system)], self.config.prompt, self.tokenizer)
+
+    def items(self, turns: Sequence[Turn], system: str | None = None) -> list[Item]:
         """A conversation as the model reads it, whose last answer may still grow."""
         items: list[Item] = []
         for turn in turns:
             messages = [Message("user", turn.prompt)]
+            if system is not None and not items:
+                messages.insert(0, Message("system", system))
             segments = render(messages, self.config.prompt, self.tokenizer, first=not items)
             items += [item for segment in segments for item in _items(segment, turn.pictures)]
             items += turn.answer if turn is turns[-1] else self.ended(turn.answer)
@@ -192,15 +202,15 @@ class LoadedBundle:
         )
 
 
-def _check_prompt(prompt: str) -> None:
-    if not isinstance(prompt, str):
-        raise refusal("prompt", prompt, "a string")
+def _check_words(name: str, words: str) -> None:
+    if not isinstance(words, str):
+        raise refusal(name, words, "a string")
     try:
-        prompt.encode()
+        words.encode()
     except UnicodeEncodeError as error:  # half of a surrogate pair
         raise PromptError(
-            f"The prompt has half a character at place {error.start} "
-            f"({prompt[error.start]!r}); leave it out."
+            f"The {name} has half a character at place {error.start} "
+            f"({words[error.start]!r}); leave it out."
         ) from error
 
 
@@ -210,16 +220,6 @@ def _limit(config: BundleConfig, device: Device, wanted: int | None) -> int | No
     if free is None:
         return None
     return max(free - expected_memory(config, device).weights, 0)
-
-
-def _stop_ids(config: BundleConfig, tokenizer: Tokenizer) -> frozenset[int]:
-    ids = {token: tokenizer.token_id(token) for token in config.prompt.stop}
-    if missing := [token for token, id in ids.items() if id is None]:
-        raise BundleError(
-            f"The bundle's tokenizer lacks the stop token {missing[0]!r} of its prompt format "
-            f"{config.prompt.name}; export it again with another --prompt."
-        )
-    return frozenset(id for id in ids.values() if id is not None)
 
 
 def _items(segment: Segment, pictures: tuple[ImageEmbeddings, ...]) -> list[Item]:

@@ -144,7 +144,14 @@ class Llava:
         """The language model; `decoder.context` is the most tokens of a conversation."""
         return self.bundle.decoder
 
-    def stream(self, prompt: str, image: Images = None, options: Options = DEFAULTS) -> Stream:
+    def stream(
+        self,
+        prompt: str,
+        image: Images = None,
+        options: Options = DEFAULTS,
+        *,
+        system: str | None = None,
+    ) -> Stream:
         """Answer a prompt piece by piece.
 
             for piece in model.stream("What is this?", "photo.jpg", Options(max_tokens=40)):
@@ -155,27 +162,40 @@ class Llava:
         - image: a picture, or a list or tuple of them: paths, the bytes of files, Pillow pictures,
           or what `encode_image` returned.
         - options: how the answer is drawn and ended.
+        - system: words that say how to answer, in the place of the prompt format's own.
 
         What a prompt before began with is not read again. Raises PictureError for a picture that
-        cannot be read, PromptError for a prompt that does not fit the context or its pictures,
-        UsageError for arguments of other types and options that the model cannot follow; while
-        the answer comes, DeviceError where the device fails.
+        cannot be read, PromptError for a prompt that does not fit the context or its pictures and
+        for system words that the prompt format has no place for, UsageError for arguments of other
+        types and options that the model cannot follow; while the answer comes, DeviceError where
+        the device fails.
         """
         start = time.perf_counter()
+        self.bundle.check_system(system)
         turn = self.bundle.turn(prompt, image, options)
         seconds = time.perf_counter() - start if turn.pictures else 0.0
-        items = self.bundle.items([turn])
+        items = self.bundle.items([turn], system)
         answer = self.bundle.begin(items, options, encode_seconds=seconds)
         interrupt = Interrupt(options.timeout, since=start)
         return Stream(self._pieces(answer, interrupt), interrupt)
 
-    def answer(self, prompt: str, image: Images = None, options: Options = DEFAULTS) -> str:
+    def answer(
+        self,
+        prompt: str,
+        image: Images = None,
+        options: Options = DEFAULTS,
+        *,
+        system: str | None = None,
+    ) -> str:
         """Answer a prompt as a whole: the joined pieces of `stream`, which takes the same."""
-        return self.stream(prompt, image, options).text()
+        return self.stream(prompt, image, options, system=system).text()
 
-    def chat(self) -> Chat:
-        """Begin a conversation."""
-        return Chat(self.bundle)
+    def chat(self, system: str | None = None) -> Chat:
+        """Begin a conversation, with system words in the place of the prompt format's own.
+
+        Raises PromptError where the prompt format has no place for them.
+        """
+        return Chat(self.bundle, system)
 
     def load_chat(self, path: Path | str) -> Chat:
         """Go on with a conversation that Chat.save wrote to a file.

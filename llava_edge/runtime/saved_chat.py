@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +14,36 @@ from llava_edge.runtime.kv_cache import CacheNumbers
 from llava_edge.runtime.turn import Turn
 from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
-VERSION = 1
+VERSION = 2
 
 
-def write_chat(path: Path, fingerprint: str, turns: Sequence[Turn], numbers: CacheNumbers) -> None:
+@dataclass(frozen=True)
+class SavedChat:
+    """A conversation: its system words, its turns, and what its KV cache held."""
+
+    system: str | None
+    turns: list[Turn]
+    cache: CacheNumbers
+
+
+def write_chat(path: Path, fingerprint: str, chat: SavedChat) -> None:
     """Write a conversation, whole or not at all; raises StateError where that fails."""
-    pictures = {picture.key.hex(): picture.rows for turn in turns for picture in turn.pictures}
+    pictures = {picture.key.hex(): picture.rows for turn in chat.turns for picture in turn.pictures}
     about = {
         "version": VERSION,
         "bundle": fingerprint,
+        "system": chat.system,
         "turns": [
             {
                 "prompt": turn.prompt,
                 "pictures": [picture.key.hex() for picture in turn.pictures],
                 "answer": turn.answer,
             }
-            for turn in turns
+            for turn in chat.turns
         ],
     }
     file = io.BytesIO()
-    np.savez(file, about=np.array(json.dumps(about)), cache=numbers, **pictures)  # type: ignore[arg-type]
+    np.savez(file, about=np.array(json.dumps(about)), cache=chat.cache, **pictures)  # type: ignore[arg-type]
     try:
         write_atomically(path, file.getvalue())
     except OSError as error:
@@ -42,14 +52,13 @@ def write_chat(path: Path, fingerprint: str, turns: Sequence[Turn], numbers: Cac
         ) from error
 
 
-def read_chat(
-    path: Path, fingerprint: str, shape: tuple[int, ...]
-) -> tuple[list[Turn], CacheNumbers]:
-    """The turns and what the KV cache of this shape held; raises StateError."""
+def read_chat(path: Path, fingerprint: str, shape: tuple[int, ...]) -> SavedChat:
+    """A conversation whose KV cache has this shape; raises StateError."""
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
             _check(path, about, fingerprint)
+            system = None if about["system"] is None else str(about["system"])
             turns = [_turn(turn, file) for turn in about["turns"]]
             cache: CacheNumbers = file["cache"]
     except OSError as error:
@@ -64,7 +73,7 @@ def read_chat(
             f"The conversation in {path} holds {cache.shape[3]:,} tokens, and the context of this "
             f"model {shape[3]:,}; load the bundle with a larger context."
         )
-    return turns, cache
+    return SavedChat(system, turns, cache)
 
 
 def _check(path: Path, about: dict[str, object], fingerprint: str) -> None:

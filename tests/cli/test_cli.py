@@ -10,8 +10,10 @@ from dataclasses import fields
 from inspect import signature
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import refusal, run, run_warm
+from PIL import Image
 
 from llava_edge import Options, __version__, load
 from llava_edge.cli import terminal
@@ -37,6 +39,15 @@ def test_one_answer(tiny_bundle: Path, photo_file: Path) -> None:
     assert answer["timings"]["image_tokens"] == 36
 
 
+def test_a_picture_that_is_nearly_black_is_told(tiny_bundle: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 9), 4095, np.uint16)).save(tmp_path / "dark.png")
+    arguments = ["chat", "--image", tmp_path / "dark.png", "--max-tokens", 2]
+    result = run(*arguments, "--prompt", QUESTION, "--bundle", tiny_bundle)
+    assert "dark.png has 16 bits, but its largest value is 4095" in result.stderr
+    talk = run(*arguments, "--bundle", tiny_bundle, stdin=QUESTION)
+    assert talk.stderr.count("dark.png has 16 bits") == 1
+
+
 def test_a_conversation(tiny_bundle: Path, photo_file: Path) -> None:
     lines = [
         "Hello",
@@ -58,6 +69,15 @@ def test_a_conversation(tiny_bundle: Path, photo_file: Path) -> None:
     assert "a new conversation" in result.stderr
     assert "/image PATH" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_system_words(tiny_bundle: Path) -> None:
+    ask = ("chat", "--bundle", tiny_bundle, "--prompt", QUESTION, "--json")
+    before, after = (
+        json.loads(run(*ask, *more).stdout)["timings"]["prompt_tokens"]
+        for more in ((), ("--system", "Be brief."))
+    )
+    assert after > before
 
 
 def test_options_of_an_answer(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -101,7 +121,7 @@ def test_a_conversation_is_saved_and_gone_on_with(
     tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, options = load(tiny_bundle), Options(max_tokens=5, when_full="shift")
-    conversation, path = terminal._Conversation(model, options), tmp_path / "talk.npz"
+    conversation, path = terminal._Conversation(model, options, None), tmp_path / "talk.npz"
     for line in ("Hello", f"/save {path}", "/reset", f"/load {path}", "/load gone", "word " * 10):
         assert conversation.take(line)
     said = capsys.readouterr().err
@@ -116,7 +136,7 @@ def test_a_long_prompt_is_answered_like_a_short_one(
     tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, prompt, options = load(tiny_bundle), "word " * 30, Options(max_tokens=5)
-    terminal.answer_once(model, prompt, [], options, as_json=False)
+    terminal.answer_once(model, prompt, [], options, None, as_json=False)
     expected = terminal._printable(model.answer(prompt, options=options))
     assert capsys.readouterr().out == expected + "\n"
 
@@ -125,7 +145,9 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = load(tiny_bundle)
-    conversation = terminal._Conversation(model, Options(max_tokens=50, temperature=2.0, seed=1))
+    conversation = terminal._Conversation(
+        model, Options(max_tokens=50, temperature=2.0, seed=1), None
+    )
     printable = terminal._printable
     seen: list[str] = []
 

@@ -42,13 +42,15 @@ def test_what_is_wrong_is_counted_and_named(tmp_path: Path) -> None:
     arguments = ("check", tmp_path / "records.json", "--images", tmp_path / "pictures")
     result = run(*arguments)
     assert result.exit_code == 1
-    _, first, second, third, total = result.output.splitlines()
-    assert first.split()[:3] == ["missing", "picture", "2"]
-    assert "Record 4, line 1 of" in first and "Record 5" in second
-    assert third.split()[:3] == ["corrupt", "picture", "1"]
+    missing, first, second, corrupt, third, total = result.output.splitlines()
+    assert (missing, corrupt) == ("2 missing picture", "1 corrupt picture")
+    assert first.startswith("  Record 4, line 1 of ") and "add it or drop" in first
+    assert second.startswith("  Record 5") and "1.png is not a picture" in third
     assert total == "3 of 7 records have a problem."
     found = json.loads(run(*arguments, "--json").output)
-    assert [place["record"] for place in found["problems"]["missing picture"]] == [4, 5]
+    places = found["problems"]["missing picture"]
+    assert [place["record"] for place in places] == [4, 5]
+    assert all("which is missing" in place["why"] for place in places)
 
 
 def test_a_truncated_list(tmp_path: Path) -> None:
@@ -93,3 +95,28 @@ def test_what_is_not_there_to_be_shown(recipe: Path) -> None:
 
 def test_a_shipped_recipe_is_checked_by_name() -> None:
     assert "data/LLaVA-Pretrain" in error(run("check", Path("v1.5")), TrainingError)
+
+
+def test_bad_records_are_marked(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    path = tmp_path / "records.json"
+    records = json.loads(path.read_text())
+    records[0]["video"] = "v.mp4"
+    records[1] |= {"image": "gone.png", "source": "x"}
+    path.write_text(json.dumps(records))
+    shown = run("show", recipe, "--index", 0).output.splitlines()
+    assert len(shown) == 1 and shown[0].startswith("Bad: Record 1, line 1 of ")
+    shown = run("show", recipe, "--index", 1).output.splitlines()
+    assert "gone.png, which is missing" in shown[0]
+    assert shown[1].endswith("picture-1") and "[[" in "".join(shown)
+    checked = run("check", recipe, "--workers", 1).output.splitlines()
+    assert "Not read: source (1)." in checked
+    assert json.loads(run("check", recipe, "--json").output)["unread"] == {"source": 1}
+
+
+def test_a_dry_run_refuses_what_the_run_would(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    (tmp_path / "pictures" / "2.png").unlink()
+    result = CliRunner().invoke(app, ["train", str(recipe), "--dry-run"])
+    assert "2.png, which is missing" in error(result, RecordError)
+    assert not (tmp_path / "run").exists()

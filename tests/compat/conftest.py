@@ -24,6 +24,24 @@ def original_llava() -> Overlay:
 
 
 @pytest.fixture(scope="session")
+def gptqmodel() -> Overlay:
+    """What reads GPTQ and AWQ checkpoints for transformers 5, and what it needs itself."""
+    return Overlay(
+        "gptqmodel==7.7.0",
+        "optimum==2.3.0",
+        "datasets==5.1.0",
+        "defuser==0.0.28",
+        "device-smi==0.5.7",
+        "dill==0.4.1",
+        "logbar==0.4.15",
+        "pypcre==0.6.4",
+        "threadpoolctl==3.7.0",
+        "tokenicer==0.0.14",
+        "torchao==0.18.0",
+    )
+
+
+@pytest.fixture(scope="session")
 def packers() -> Overlay:
     """The packages whose formats GPTQ and AWQ checkpoints have; both are no longer developed."""
     return Overlay(

@@ -36,9 +36,9 @@ def quantizers(weight, bits, group):
     return scales, torch.round(-low / scales).clamp(1, top)  # AutoGPTQ's format cannot hold a 0
 
 
-def rounded(weight, scales, zeros, bits, group):
-    """The weights that the integers stand for."""
-    s, z = scales.repeat_interleave(group, 1), zeros.repeat_interleave(group, 1)
+def rounded(weight, scales, zeros, bits, order):
+    """The weights that the integers stand for; column k is of the group order[k]."""
+    s, z = scales[:, order], zeros[:, order]
     integers = torch.clamp(torch.round(weight / s) + z, 0, 2**bits - 1)
     return (integers - z) * s
 
@@ -46,6 +46,7 @@ def rounded(weight, scales, zeros, bits, group):
 def main(folder):
     for name in ("auto_gptq", "awq"):
         without_init(name)
+    from auto_gptq.nn_modules.qlinear.qlinear_cuda import QuantLinear as Scattered
     from auto_gptq.nn_modules.qlinear.qlinear_cuda_old import QuantLinear
     from awq.modules.linear.gemm import WQLinear_GEMM
 
@@ -54,23 +55,32 @@ def main(folder):
     for bits in (4, 8):
         for group in (16, 32, 128, -1):
             size = INPUTS if group == -1 else group
-            linear = nn.Linear(INPUTS, OUTPUTS, bias=False)
-            scales, zeros = quantizers(linear.weight.data, bits, size)
-            linear.weight.data = rounded(linear.weight.data, scales, zeros, bits, size)
-            packed = QuantLinear(bits, group, INPUTS, OUTPUTS, False, weight_dtype=torch.float32)
-            packed.pack(linear, scales, zeros.clone(), None)
-            with torch.no_grad():
-                expected = linear(rows)
-            save(folder / f"gptq-{bits}-{group}.npz", packed, rows, expected)
+            order = torch.arange(INPUTS) // size
+            write_gptq(QuantLinear, folder / f"gptq-{bits}-{group}.npz", bits, group, order, rows)
+        scattered = (torch.arange(INPUTS) // 32)[torch.randperm(INPUTS)]
+        write_gptq(Scattered, folder / f"scattered-{bits}-32.npz", bits, 32, scattered, rows)
     for group in (32, 128):
         linear = nn.Linear(INPUTS, OUTPUTS, bias=False).half()
         scales, zeros = quantizers(linear.weight.data.float(), 4, group)
-        linear.weight.data = rounded(linear.weight.data.float(), scales, zeros, 4, group).half()
+        order = torch.arange(INPUTS) // group
+        linear.weight.data = rounded(linear.weight.data.float(), scales, zeros, 4, order).half()
         packed = WQLinear_GEMM.from_linear(
             linear, 4, group, scales=scales.T.contiguous(), zeros=zeros.T.contiguous()
         )
         expected = rows @ linear.weight.data.float().T
         save(folder / f"awq-4-{group}.npz", packed, rows, expected)
+
+
+def write_gptq(kind, path, bits, group, order, rows):
+    linear = nn.Linear(INPUTS, OUTPUTS, bias=False)
+    size = INPUTS if group == -1 else group
+    scales, zeros = quantizers(linear.weight.data, bits, size)
+    linear.weight.data = rounded(linear.weight.data, scales, zeros, bits, order)
+    packed = kind(bits, group, INPUTS, OUTPUTS, False, weight_dtype=torch.float32)
+    packed.pack(linear, scales, zeros.clone(), order.int())
+    with torch.no_grad():
+        expected = linear(rows)
+    save(path, packed, rows, expected)
 
 
 def save(path, packed, rows, expected):

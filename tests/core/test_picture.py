@@ -2,11 +2,13 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from skimage import data
 
@@ -148,6 +150,151 @@ def test_16_bits_are_scaled_not_clipped() -> None:
     assert np.asarray(picture)[0, :, 0].tolist() == [0, 1, 128, 255]
     dark = load_picture(encoded(Image.fromarray(grey // 256), "TIFF"))
     assert np.asarray(dark).max() <= 1
+
+
+def png(depth: int, colour: int, rows: list[bytes], *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG by its specification (ISO/IEC 15948), of colour type 0 (grey), 2 or 6."""
+    samples = {0: 1, 2: 3, 6: 4}[colour]
+    width = len(rows[0]) * 8 // depth // samples
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    file = b"\x89PNG\r\n\x1a\n"
+    for name, content in [(b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b"")]:
+        crc = struct.pack(">I", zlib.crc32(name + content))
+        file += struct.pack(">I", len(content)) + name + content + crc
+    return file
+
+
+def tiff(values: np.ndarray, bits: int, sample_format: int, white_is_zero: bool = False) -> bytes:
+    """A grey TIFF by its specification (revision 6.0), little-endian; 12 bits are packed."""
+    height, width = values.shape
+    data = values.tobytes()
+    if bits == 12:
+        digits = "".join(f"{value:012b}" for value in values.ravel())
+        data = int(digits, 2).to_bytes(len(digits) // 8, "big")
+    tags = {
+        256: width,
+        257: height,
+        258: bits,
+        259: 1,
+        262: 0 if white_is_zero else 1,
+        273: 8 + 2 + 12 * 10 + 4,  # where the data begin
+        277: 1,
+        278: height,
+        279: len(data),
+        339: sample_format,
+    }
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+def greys(source: object) -> list[int]:
+    picture = np.asarray(load_picture(source))  # type: ignore[arg-type]
+    assert (picture == picture[:, :, :1]).all()
+    return list(map(int, picture[:, :, 0].ravel()))
+
+
+UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+
+
+@pytest.mark.parametrize(
+    ("values", "bits", "sample_format", "expected"),
+    [
+        ([0, 257, 32896, 65535], ("<u2", 16), UNSIGNED, [0, 1, 128, 255]),
+        ([0, 16, 2056, 4095], ("<u2", 16), UNSIGNED, [0, 0, 8, 16]),  # as dark as it says
+        ([0, 16, 2056, 4095], ("<u2", 12), UNSIGNED, [0, 1, 128, 255]),
+        ([-5, 0, 16448, 32767], ("<i2", 16), SIGNED, [0, 0, 128, 255]),
+        ([0, 7, 128, 255], ("<i4", 32), SIGNED, [0, 7, 128, 255]),
+        ([-9, 0, 3, 100], ("<i4", 32), SIGNED, [0, 0, 3, 100]),
+        ([0, 257, 32896, 65535], ("<i4", 32), SIGNED, [0, 1, 128, 255]),
+        ([0, 2, 500_000, 1_000_000], ("<i4", 32), SIGNED, [0, 0, 128, 255]),
+        ([0, 1, 2**31, 2**32 - 1], ("<u4", 32), UNSIGNED, [0, 0, 128, 255]),
+        ([0, 0.5, 0.25, 1], ("<f4", 32), FLOAT, [0, 128, 64, 255]),
+        ([-1, 0.5, 0.25, 0.75], ("<f4", 32), FLOAT, [0, 128, 64, 191]),
+        ([0, 7, 128, 255], ("<f4", 32), FLOAT, [0, 7, 128, 255]),
+        ([np.nan, np.inf, 0.5, 1], ("<f4", 32), FLOAT, [0, 255, 128, 255]),
+    ],
+)
+def test_deep_greys_have_the_depth_that_their_tiff_declares(
+    values: list[float], bits: tuple[str, int], sample_format: int, expected: list[int]
+) -> None:
+    stored = np.array([values]).astype(bits[0])
+    assert greys(tiff(stored, bits[1], sample_format)) == expected
+    if bits[0] in ("<u2", "<f4") and bits[1] != 12:  # Pillow opens no others whose 0 is white
+        inverted = greys(tiff(stored, bits[1], sample_format, white_is_zero=True))
+        assert inverted == [255 - value for value in expected]
+
+
+def test_what_pillow_and_tifffile_write_is_read_alike() -> None:
+    for kind, expected in (("uint16", [0, 0, 1, 1]), ("int32", [0, 1, 200, 255])):
+        stored = np.array([[0, 1, 200, 255]], kind)
+        file = io.BytesIO()
+        tifffile.imwrite(file, stored, photometric="minisblack")
+        assert greys(file.getvalue()) == greys(encoded(Image.fromarray(stored), "TIFF")) == expected
+        assert greys(Image.fromarray(stored)) == expected
+
+
+def test_a_pngs_white_is_the_largest_value_of_its_depth(caplog: pytest.LogCaptureFixture) -> None:
+    """sBIT says how exact the samples were before they were scaled, not how bright they are."""
+    dark, exact = struct.pack(">HHH", 0, 2056, 4095), (b"sBIT", b"\x0c")
+    with caplog.at_level("WARNING", "llava_edge"):
+        assert greys(png(16, 0, [dark])) == greys(png(16, 0, [dark], exact)) == [0, 8, 16]
+        assert "largest value is 4095, so it is nearly black" in caplog.text
+        caplog.clear()
+        assert greys(png(16, 0, [struct.pack(">HHH", 0, 2056, 65520)], exact)) == [
+            0,
+            8,
+            255,
+        ]
+        assert greys(png(16, 0, [bytes(6)])) == [0, 0, 0]
+        assert greys(b"P5 1 1 4095\n" + struct.pack(">H", 160)) == [10]
+        assert not caplog.text
+    assert greys(b"P5 3 1 4095\n" + struct.pack(">HHH", 0, 255, 4095)) == [0, 16, 255]
+    assert greys(b"P5 3 1 65535\n" + struct.pack(">HHH", 0, 255, 200)) == [0, 1, 1]
+
+
+def test_a_png_of_16_bit_colours_keeps_their_upper_8_bits() -> None:
+    colours = load_picture(png(16, 2, [struct.pack(">HHH", 0x1234, 65535, 255)]))
+    assert colours.getpixel((0, 0)) == (0x12, 255, 0)
+    half = load_picture(png(16, 6, [struct.pack(">HHHH", 0, 0, 0, 0x8000)]))
+    assert half.getpixel((0, 0)) == (127, 127, 127)
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "transparent", "expected"),
+    [
+        (1, b"\xa0", 1, [255, 0, 255, 0, 0, 0, 0, 0]),
+        (1, b"\xa0", 0, [255] * 8),
+        (2, b"\x1b", 1, [0, 255, 170, 255]),
+        (4, b"\xf1", 1, [255, 255]),
+        (8, b"\xf1\x02", 2, [0xF1, 255]),
+        (16, struct.pack(">HH", 32896, 512), 512, [128, 255]),
+    ],
+)
+def test_a_transparent_grey_is_white(
+    depth: int, row: bytes, transparent: int, expected: list[int]
+) -> None:
+    chunk = (b"tRNS", struct.pack(">H", transparent))
+    assert greys(png(depth, 0, [row], chunk)) == expected
+
+
+def test_a_deep_grey_is_turned_upright_too() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    stored = Image.fromarray(np.array([[0, 32896, 65535]], np.uint16))
+    picture = load_picture(encoded(stored, "PNG", exif=exif))
+    assert picture.size == (1, 3)
+    assert [picture.getpixel((0, row))[0] for row in range(3)] == [0, 128, 255]  # type: ignore[index]
+
+
+def test_a_large_deep_grey_is_converted_in_bands() -> None:
+    """Not as one array of float64, which would take 8 bytes a pixel several times."""
+    stored = Image.fromarray(np.full((3000, 2000), 32896, np.uint16))
+    tracemalloc.start()
+    load_picture(stored)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * 3000 * 2000
 
 
 def test_cmyk_jpeg_keeps_its_colour() -> None:

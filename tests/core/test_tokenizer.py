@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizer_kinds import byte_level, llama
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as Plain
 
 from llava_edge.core.tokenizer import TextStream, Tokenizer
@@ -28,69 +29,12 @@ TEXTS = [
 ]
 
 
-def byte_level() -> Plain:
-    plain = Plain(models.BPE())
-    plain.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
-    )
-    plain.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    plain.train_from_iterator(CORPUS, trainer)
-    return plain
-
-
-def llama(style: str) -> Plain:
-    """Both spellings of Llama's tokenizer: a normalizer that prepends, or Metaspace."""
-    plain = Plain(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    if style == "prepend":
-        plain.normalizer = normalizers.Sequence(
-            [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-        )
-    else:
-        plain.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=style, split=False)
-    plain.decoder = decoders.Sequence(
-        [
-            decoders.Replace("▁", " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(" ", 1, 0),
-        ]
-    )
-    trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=["<unk>", *SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))],
-        show_progress=False,
-        max_token_length=6,
-    )
-    plain.train_from_iterator(CORPUS, trainer)
-    added = plain.get_added_tokens_decoder()
-    bytes_are_plain = {f"<0x{byte:02X}>" for byte in range(256)}
-    assert bytes_are_plain <= {token.content for token in added.values()}
-    return _without_added(plain, bytes_are_plain)
-
-
-def _without_added(plain: Plain, names: set[str]) -> Plain:
-    """The trainer adds byte tokens as special ones; in a real file they are vocabulary only."""
-    import json
-
-    data = json.loads(plain.to_str())
-    data["added_tokens"] = [
-        token for token in data["added_tokens"] if token["content"] not in names
-    ]
-    return Plain.from_str(json.dumps(data))
-
-
 MAKERS = {
-    "byte-level": byte_level,
-    "prepend": lambda: llama("prepend"),
-    "metaspace-first": lambda: llama("first"),
-    "metaspace-always": lambda: llama("always"),
-    "metaspace-never": lambda: llama("never"),
+    "byte-level": lambda: byte_level(SPECIAL, CORPUS),
+    "prepend": lambda: llama("prepend", SPECIAL, CORPUS),
+    "metaspace-first": lambda: llama("first", SPECIAL, CORPUS),
+    "metaspace-always": lambda: llama("always", SPECIAL, CORPUS),
+    "metaspace-never": lambda: llama("never", SPECIAL, CORPUS),
 }
 
 
@@ -165,7 +109,7 @@ def test_special_tokens_in_untrusted_words_are_plain_text(plain: Plain) -> None:
 
 
 def test_no_token_is_added_by_itself() -> None:
-    plain = llama("prepend")
+    plain = llama("prepend", SPECIAL, CORPUS)
     plain.post_processor = tokenizers.processors.TemplateProcessing(
         "<s> $A", special_tokens=[("<s>", plain.token_to_id("<s>"))]
     )
@@ -196,7 +140,7 @@ def test_stream_never_cuts_inside_a_character(plain: Plain) -> None:
 
 
 def test_stream_keeps_the_spaces_between_words() -> None:
-    tokenizer = Tokenizer(llama("prepend"))
+    tokenizer = Tokenizer(llama("prepend", SPECIAL, CORPUS))
     ids = tokenizer.encode([("a red bird", False)])
     stream = TextStream(tokenizer)
     assert "".join(stream.push(id) for id in ids) == "a red bird"

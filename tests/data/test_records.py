@@ -58,10 +58,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"conversations": [*turns("<image>"), *turns("And?", "Yes.")]},
         "does not alternate",
     ),
-    "a picture in the answer": ({"conversations": turns("Hi", "<image>")}, "not a LLaVA sample"),
+    "a picture in the answer": ({"conversations": turns("Hi", "<image>")}, "in an answer"),
     "no words": ({"conversations": turns("<image>", None)}, "not a LLaVA sample"),
     "half a box": ({"objects": [{"name": "cat", "box": [0, 1]}]}, "not a LLaVA sample"),
-    "another role": ({"conversations": [{"from": "system", "value": ""}]}, "not a LLaVA sample"),
+    "system words alone": (
+        {"conversations": [{"from": "system", "value": ""}]},
+        "does not alternate",
+    ),
     "no turns": ({"conversations": None}, "not a LLaVA sample"),
 }
 

@@ -41,7 +41,7 @@ def test_records_keep_their_answers(tmp_path: Path) -> None:
     write_records(tmp_path)
     data = Data((tmp_path / "records.json",), tmp_path / "pictures")
     records = load_records(data)
-    samples = list(conversation_samples(Silent(), CHATML, Tokenizer(tokenizer()), records, 3))
+    samples = list(conversation_samples(Silent(), CHATML, [2], Tokenizer(tokenizer()), records, 3))
     assert len(samples) == 3
     assert all(sample.targets(5).learned.any() for sample in samples)
 
@@ -51,10 +51,10 @@ def test_records_about_several_pictures_are_left_out(tmp_path: Path) -> None:
     first, second, *_ = load_records(Data((tmp_path / "records.json",), tmp_path / "pictures"))
     both = replace(first, images=first.images + second.images)
     tok = Tokenizer(tokenizer())
-    (sample,) = conversation_samples(Silent(), CHATML, tok, [both, second], 3)
+    (sample,) = conversation_samples(Silent(), CHATML, [2], tok, [both, second], 3)
     assert sample.picture == second.images[0]
     with pytest.raises(RecordError, match="several pictures"):
-        list(conversation_samples(Silent(), CHATML, tok, [both], 3))
+        list(conversation_samples(Silent(), CHATML, [2], tok, [both], 3))
 
 
 class Silent:
@@ -74,7 +74,7 @@ class Silent:
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_questions_are_answered_by_the_original(prompt: str) -> None:
     tok = Tokenizer(tokenizer(prompt))
-    samples = list(conversation_samples(Silent(), PROMPTS[prompt], tok, None, 6))
+    samples = list(conversation_samples(Silent(), PROMPTS[prompt], [2], tok, None, 6))
     assert len(samples) == 6
     for sample in samples:
         targets = sample.targets(len(PICTURE))

@@ -8,61 +8,17 @@ import pytest
 import tiny
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-from llava_edge.core.strict import Section
-from llava_edge.errors import CheckpointError, UsageError
-from llava_edge.export.layouts.tokenizer_fit import check_vocabulary, choose_prompt
+from llava_edge.errors import CheckpointError
+from llava_edge.export.layouts.tokenizer_fit import within_vocabulary
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
-
-SILENT = Section({}, "config.json")
-
-
-@pytest.mark.parametrize(
-    ("name", "model_type"),
-    [
-        ("chatml", "llama"),
-        ("vicuna_v1", "llama"),
-        ("qwen", "qwen2"),
-        ("mistral", "mistral"),
-        ("llama_3", "llama"),
-    ],
-)
-def test_tokenizer_and_kind_suggest_the_prompt_format(name: str, model_type: str) -> None:
-    assert choose_prompt(None, SILENT, tiny.tokenizer(name), model_type).name == name
-
-
-def test_config_and_caller_decide() -> None:
-    tokenizer = tiny.tokenizer("vicuna_v1")
-    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
-    says = Section({"llava_edge": {"prompt": "vicuna_v1"}}, "config.json")
-    assert choose_prompt(None, SILENT, tokenizer, "llama").name == "chatml"
-    assert choose_prompt(None, says, tokenizer, "llama").name == "vicuna_v1"
-    assert choose_prompt("chatml", says, tokenizer, "llama").name == "chatml"
-
-
-@pytest.mark.parametrize(("asked", "name"), [("v0", "v0"), ("v1", "vicuna_v1"), ("phi", "phi")])
-def test_formats_that_nothing_suggests_may_be_named(asked: str, name: str) -> None:
-    tokenizer = tiny.tokenizer(asked)
-    says = Section({"llava_edge": {"prompt": asked}}, "config.json")
-    assert choose_prompt(asked, SILENT, tokenizer, "llama").name == name
-    assert choose_prompt(None, says, tokenizer, "llama").name == name
-
-
-def test_what_does_not_fit_is_refused() -> None:
-    tokenizer = tiny.tokenizer("vicuna_v1")
-    with pytest.raises(UsageError, match="choose chatml or "):
-        choose_prompt("alpaca", SILENT, tokenizer, "llama")
-    with pytest.raises(CheckpointError, match="alpaca"):
-        choose_prompt(None, Section({"llava_edge": {"prompt": "alpaca"}}, "c"), tokenizer, "llama")
-    with pytest.raises(CheckpointError, match=r"<\|im_end\|>"):
-        choose_prompt("chatml", SILENT, tokenizer, "llama")
 
 
 def test_every_token_has_a_row() -> None:
     tokenizer = tiny.tokenizer()
     size = tokenizer.get_vocab_size()
-    check_vocabulary(tokenizer, size, Path("here"))
+    within_vocabulary(tokenizer, size, Path("here"))
     with pytest.raises(CheckpointError, match=f"only {size - 1} rows"):
-        check_vocabulary(tokenizer, size - 1, Path("here"))
+        within_vocabulary(tokenizer, size - 1, Path("here"))
 
 
 @pytest.mark.parametrize("prefix", [True, False])

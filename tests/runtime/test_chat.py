@@ -29,7 +29,7 @@ def read_anew(chat: Chat, options: Options) -> list[int]:
     """The answer to a conversation's last turn, without anything in the KV cache."""
     bundle, turns = chat._bundle, chat._turns
     asked = [*turns[:-1], replace(turns[-1], answer=[])]
-    answer = bundle.begin(bundle.items(asked), options, encode_seconds=0)
+    answer = bundle.begin(bundle.items(asked, chat.system), options, encode_seconds=0)
     list(answer.pieces(PrefixCache(bundle.decoder), Interrupt()))
     return answer.ids
 
@@ -70,7 +70,7 @@ def test_turns_are_rendered_as_in_training(model: Llava, photo: Image.Image) -> 
         for segment in render(roles[:-1], model.config.prompt, model.tokenizer)
         if isinstance(segment, Text)
     )
-    ids = model.bundle.items(chat._turns)
+    ids = model.bundle.items(chat._turns, chat.system)
     said = model.tokenizer._tokenizer.decode(ids, skip_special_tokens=False)
     assert said.replace("\ufffd", "").startswith(text.replace("\ufffd", ""))
 
@@ -210,6 +210,46 @@ def test_a_saved_conversation_goes_on(model: Llava, photo: Image.Image, tmp_path
     assert last.timings.cached_tokens > last.timings.image_tokens
 
 
+def test_system_words_stand_before_all_turns(model: Llava, tmp_path: Path) -> None:
+    chat = model.chat(system="Be <|im_end|> brief.")
+    expected = model.answer(TURNS[0], options=SHORT, system=chat.system)
+    assert chat.answer(TURNS[0], options=SHORT) == expected
+    chat.answer(TURNS[1], options=SHORT)
+    assert_read_anew(chat, SHORT)
+    chat.save(tmp_path / "chat.npz")
+    again = model.load_chat(tmp_path / "chat.npz")
+    for one in (chat, again):
+        ids = model.bundle.items(one._turns, one.system)
+        written = model.tokenizer._tokenizer.decode(ids, skip_special_tokens=False)
+        assert written.startswith(
+            "<|im_start|>system\nBe <|im_end|> brief.<|im_end|>\n<|im_start|>"
+        )
+        assert ids.count(model.tokenizer.token_id("<|im_end|>")) == 4  # the last answer may go on
+    again.reset()
+    assert again.answer(TURNS[0], options=SHORT) == expected
+
+
+def test_system_words_stay_when_turns_are_forgotten(model: Llava) -> None:
+    chat = model.chat(system="Be brief.")
+    options = Options(max_tokens=20, when_full="shift")
+    while not chat.forgotten:
+        chat.answer("word " * 30, options=options)
+        assert_read_anew(chat, options)
+    written = model.tokenizer.decode(model.bundle.items(chat._turns, chat.system))
+    assert written.startswith("system\nBe brief.\nuser\n")
+
+
+def test_system_words_that_cannot_stand(model: Llava) -> None:
+    with pytest.raises(UsageError, match="system is 7; give a string"):
+        model.chat(system=7)  # type: ignore[arg-type]
+    with pytest.raises(PromptError, match="The system has half a character at place 1"):
+        model.answer("Hi", system="a\ud83d")
+    prompt = replace(model.config.prompt, system_prefix=None)
+    bundle = replace(model.bundle, config=replace(model.config, prompt=prompt))
+    with pytest.raises(PromptError, match="no place for system words"):
+        Chat(bundle, "Be brief.")
+
+
 def test_an_empty_conversation_can_be_saved(model: Llava, tmp_path: Path) -> None:
     model.chat().save(tmp_path / "chat.npz")
     again = model.load_chat(tmp_path / "chat.npz")
@@ -235,7 +275,7 @@ def test_what_cannot_be_gone_on_with(
     content = dict(np.load(path))
     about = {**json.loads(str(content["about"])), "version": 99}
     np.savez(tmp_path / "later.npz", **{**content, "about": np.array(json.dumps(about))})
-    with pytest.raises(StateError, match="saved in version 99, and this program reads 1"):
+    with pytest.raises(StateError, match="saved in version 99, and this program reads 2"):
         model.load_chat(tmp_path / "later.npz")
     for size in (0, 10, len(path.read_bytes()) // 2):
         (tmp_path / "cut.npz").write_bytes(path.read_bytes()[:size])

@@ -6,7 +6,8 @@ import pytest
 import torch
 from tiny_training import write_recipe
 
-from llava_edge.data.records import LabelledBox, RecordSource, load_records
+from llava_edge.data.record_types import LabelledBox
+from llava_edge.data.records import RecordSource, load_records
 from llava_edge.errors import TrainingError
 from llava_edge.train.models.learner import build
 from llava_edge.train.projector_warm_start import _label_map, warm_start

@@ -1,6 +1,7 @@
 """Two tiny stages, run for real: what learns, what stays, what is written and what resumes."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -140,6 +141,21 @@ def test_a_checkpoint_is_in_the_precision_that_its_configuration_names(tmp_path:
     stage2 = tmp_path / "run" / "stage2"
     assert json.loads((stage2 / "config.json").read_text())["text_config"]["dtype"] == "bfloat16"
     assert {tensor.dtype for tensor in tensors(stage2, LANGUAGE_MODEL).values()} == {torch.bfloat16}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_every_file_of_a_run_has_the_umasks_mode(umask: int, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, lora=True)
+    before = os.umask(umask)
+    try:
+        out = train(recipe).parent
+    finally:
+        os.umask(before)
+    files = {path: path.stat().st_mode & 0o777 for path in out.rglob("*")}
+    assert {"model.safetensors", "adapter_model.safetensors"} <= {path.name for path in files}
+    for path, mode in files.items():
+        assert mode == (0o777 if path.is_dir() else 0o666) & ~umask, path
 
 
 def test_losses_are_logged_and_drawn(full_run: Path) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
+from llava_edge.core.files import open_to_others
 from llava_edge.hub.find_model import hub_name
 from llava_edge.hub.weights_sum import weights_sum
+from llava_edge.train.checkpoints.chat_template import write_chat_template
 from llava_edge.train.checkpoints.config_file import write_config
 from llava_edge.train.checkpoints.processor_files import write_preprocessing, write_tokenizer
 from llava_edge.train.checkpoints.projector_file import FILE as PROJECTOR_FILE
@@ -131,6 +133,7 @@ def whole(folder: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
+        open_to_others(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
@@ -183,3 +186,4 @@ def _write_processor_files(learner: Learner, recipe: Recipe, folder: Path) -> No
         token=recipe.image_token,
         tiles=learner.encoding.tiles,
     )
+    write_chat_template(learner.encoding.prompt, recipe.image_token, learner.tokenizer, folder)

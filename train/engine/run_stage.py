@@ -26,6 +26,7 @@ from llava_edge.train.watch.journal import Journal
 from llava_edge.train.watch.stage_failures import StopOnNan, last_checkpoint, translate_errors
 from llava_edge.train.watch.terminal_display import Display, silence
 from llava_edge.train.watch.throughput import Throughput
+from llava_edge.train.watch.trackers import trackers
 
 WORKERS = 4  # processes that read pictures, where a GPU waits for them
 
@@ -81,6 +82,7 @@ def run_stage(
         translate_errors(name, steps),
         closing(Journal(name, recipe.out)) as journal,
         closing(Display(name, console)) as display,
+        trackers(recipe.report_to) as tracked,
         disable_input_dtype_casting(model.llava),  # autocast casts the adapters instead
     ):
         trainer = StageTrainer(
@@ -93,7 +95,12 @@ def run_stage(
             args=arguments,
             train_dataset=train,
             eval_dataset=held_out,
-            callbacks=[_RecipesIntervals(), throughput, stop_on_nan, journal, display, *extra],
+            # The trackers come after throughput, which Trainer's own report_to would not do.
+            callbacks=[
+                *(_RecipesIntervals(), throughput, stop_on_nan, journal, display),
+                *tracked,
+                *extra,
+            ],
         )
         silence(trainer)
         checkpoint = last_checkpoint(steps) if resume else None
@@ -143,6 +150,8 @@ def _arguments(recipe: Recipe, stage: Stage, out: Path, *, evaluate: bool) -> di
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         report_to=[],
+        project=recipe.name,
+        run_name=f"{recipe.out.name}-{out.name}",
         seed=recipe.seed,
         use_cpu=not cuda,
         dataloader_num_workers=WORKERS if cuda else 0,

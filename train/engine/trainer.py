@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerControl
 
+from llava_edge.core.files import open_to_others
 from llava_edge.errors import TrainingError
 from llava_edge.train.engine import sharding
 from llava_edge.train.inputs.batches import Devices, StageBatches, in_order
@@ -162,6 +163,7 @@ class StageTrainer(Trainer):
         if self.args.should_save:
             folder.mkdir(parents=True, exist_ok=True)
             save_file(state, folder / TRAINED)
+            open_to_others(folder / TRAINED)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Read what `_save` wrote; raises TrainingError where the stage trains other parts."""

@@ -88,7 +88,8 @@ class _Faults:
             require_pictures(record, entry.where)
         except RecordError as error:
             return error.problem
-        if not all(message.text.strip() for message in record.messages[1::2]):
+        answers = (message for message in record.messages if message.role == "assistant")
+        if not all(message.text.strip() for message in answers):
             return "empty answer"
         return next(filter(None, map(_look_at, record.images)), None)
 
@@ -103,15 +104,16 @@ class _Lengths:
     def __call__(self, row: int) -> str | None:
         try:
             record = self.table[row]
-            tokens = len(self._encoder.whole(record, row)[0])
-        except (PictureError, RecordError):  # a fault, which is not looked for here
-            return None
-        if tokens <= self._encoder.max_tokens:
+        except RecordError:  # a fault, which is not looked for here
             return None
         try:
+            if len(self._encoder.whole(record, row)[0]) <= self._encoder.max_tokens:
+                return None
             self._encoder(record, row)
-        except RecordError:
-            return "no answer within max_tokens"
+        except PictureError:  # likewise
+            return None
+        except RecordError as error:
+            return error.problem
         return TOO_LONG
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from llava_edge.data.record_table import RecordTable, default_cache, open_table
 from llava_edge.data.records import RecordSource
 from llava_edge.train.inputs.check_records import check
+from llava_edge.train.inputs.problem_reasons import reason
 from llava_edge.train.inputs.problems import RecordProblems
 from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.models.text_encoding import read_encoding
@@ -19,6 +20,10 @@ class CheckedData:
 
     table: RecordTable
     found: RecordProblems
+
+    def why(self, row: int, problem: str) -> str:
+        """What is wrong with a row's record, in a sentence that names where it stands."""
+        return reason(self.table.entry(row), problem)
 
 
 def data_check(target: Path, images: Path | None = None, workers: int | None = None) -> CheckedData:

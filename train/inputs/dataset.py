@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from llava_edge.core.picture import picture_size
 from llava_edge.data.picture_folder import PictureFile
 from llava_edge.data.record_table import RecordTable
-from llava_edge.data.records import Record
+from llava_edge.data.record_types import Record
 from llava_edge.errors import PictureError, RecordError
 from llava_edge.train.inputs.batches import Indexes
 from llava_edge.train.inputs.labels import IGNORE_INDEX

@@ -70,6 +70,7 @@ def truncate(
     if all(label == IGNORE_INDEX for label in labels[1:end]):  # nothing predicts the first id
         raise RecordError(
             f"The record takes {len(ids):,} tokens, and none of the {end:,} that max_tokens = "
-            f"{max_tokens:,} leaves of it is the assistant's; raise max_tokens or drop the record."
+            f"{max_tokens:,} leaves of it is the assistant's; raise max_tokens or drop the record.",
+            "no answer within max_tokens",
         )
     return ids[:end], labels[:end]

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from llava_edge.core.prompt import IMAGE, Message, plain, render
-from llava_edge.data.records import Record
-from llava_edge.errors import RecordError
+from llava_edge.data.record_types import Record
+from llava_edge.errors import PromptError, RecordError
 from llava_edge.train.inputs.labels import Encoding, label, truncate
 from llava_edge.train.recipe import Recipe, Stage
 
@@ -51,25 +51,33 @@ class Encoder:
         try:
             return truncate(ids, labels, self.max_tokens, self.encoding.image_token_id)
         except RecordError as error:
-            raise RecordError(f"{record.id}: {error}") from error
+            raise RecordError(f"{record.id}: {error}", error.problem) from error
 
     def whole(self, record: Record, position: int) -> tuple[list[int], list[int]]:
-        """The same, but not cut at `max_tokens`."""
+        """The same, but not cut at `max_tokens`.
+
+        Raises RecordError for system words that the prompt format has no place for.
+        """
         messages, prompt = record.messages, self.encoding.prompt
         if self._place != "written":
             random = np.random.default_rng([self._seed, position])
             last = self._place == "random" and bool(random.integers(2))
             messages = place_picture(messages, prompt.image_suffix, last=last)
         image_tokens = [self.encoding.views.image_tokens(picture) for picture in record.images]
-        segments = render(messages, prompt, self.encoding.tokenizer)
+        try:
+            segments = render(messages, prompt, self.encoding.tokenizer)
+        except PromptError as error:  # all else was seen when the record was read
+            raise RecordError(f"{record.id}: {error}", "no place for system words") from error
         return label(segments, self.encoding, image_tokens)
 
 
 def place_picture(messages: Sequence[Message], between: str, *, last: bool) -> tuple[Message, ...]:
     """The first question with its one picture before the words, or after them (paper, eq. 2)."""
-    question, *rest = messages
+    number = int(messages[0].role == "system")
+    question = messages[number]
     if question.text.count(IMAGE) != 1:
         return tuple(messages)
     words = question.text.replace(IMAGE, "").strip()
     parts = (words, IMAGE) if last else (IMAGE, words)
-    return Message(question.role, between.join(parts)), *rest
+    placed = Message(question.role, between.join(parts))
+    return *messages[:number], placed, *messages[number + 1 :]

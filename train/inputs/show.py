@@ -8,10 +8,11 @@ from pathlib import Path
 from tokenizers import Tokenizer as HfTokenizer
 
 from llava_edge.data.record_table import default_cache, open_table
-from llava_edge.data.records import Record
-from llava_edge.errors import UsageError
+from llava_edge.data.record_types import BadRecord, Record
+from llava_edge.errors import PictureError, RecordError, UsageError
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 from llava_edge.train.inputs.labels import IGNORE_INDEX, Encoding
+from llava_edge.train.inputs.problem_reasons import fault
 from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.models.text_encoding import read_encoding
 from llava_edge.train.recipe import load_recipe, resolve_models
@@ -28,15 +29,19 @@ class TextSpan:
 
 @dataclass(frozen=True)
 class ShownRecord:
-    """A record, where it stands, and what a stage makes of it; `cut` is by max_tokens."""
+    """A record, where it stands, and what a stage makes of it; `cut` is by max_tokens.
+
+    Of a bad record `bad` says why it is, and where it cannot be read there is nothing else.
+    """
 
     where: str
-    record: Record
-    spans: tuple[TextSpan, ...]
-    tokens: int
-    image_tokens: int
-    learned: int  # tokens that the loss counts
-    cut: int  # tokens
+    record: Record | None
+    bad: str | None = None
+    spans: tuple[TextSpan, ...] = ()
+    tokens: int = 0
+    image_tokens: int = 0
+    learned: int = 0  # tokens that the loss counts
+    cut: int = 0  # tokens
 
 
 def show(recipe: Path | str, stage: str | None = None, index: int = 0) -> ShownRecord:
@@ -53,11 +58,19 @@ def show(recipe: Path | str, stage: str | None = None, index: int = 0) -> ShownR
         raise UsageError(f"--index is {index}, but {stage} has records 0 to {len(table) - 1:,}.")
     encoder = Encoder.of_stage(read_encoding(resolved), resolved, resolved.stages[stage])
     tokenizer = read_tokenizer_file(Path(resolved.language_model))
-    record = table[index]
-    ids, labels = encoder(record, index)
+    entry = table.entry(index)
+    bad = fault(entry)
+    if isinstance(entry.content, BadRecord):
+        return ShownRecord(entry.where, None, bad)
+    record = entry.content
+    try:
+        ids, labels = encoder(record, index)
+    except (PictureError, RecordError) as error:
+        return ShownRecord(entry.where, record, f"{entry.where}: {error}")
     return ShownRecord(
-        where=table.where(index),
+        where=entry.where,
         record=record,
+        bad=bad,
         spans=tuple(spans(ids, labels, encoder.encoding, tokenizer)),
         tokens=len(ids),
         image_tokens=ids.count(encoder.encoding.image_token_id),

@@ -1,13 +1,14 @@
 """How pictures become pixels for a vision tower: read from its folder, and written for others."""
 
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from llava_edge.core.bundle_config import ImageConfig, TilesConfig
-from llava_edge.train.models.towers import CLIP, KINDS, TowerKind
+from llava_edge.errors import CheckpointError, TrainingError
+from llava_edge.hub.preprocessor_config import RESAMPLE, read_preprocessor_config
+from llava_edge.train.models.towers import CLIP, KINDS
 
-BICUBIC = 3  # pillow's number
+NUMBERS = {name: number for number, name in RESAMPLE.items()}
 
 
 def read_image_config(
@@ -16,27 +17,23 @@ def read_image_config(
     """What the tower's folder says, or else what its family does; `mode` overrides both.
 
     `family` and `size` are the model_type and image_size of the tower's configuration; families
-    that are not known are taken to do as CLIP's.
+    that are not known are taken to do as CLIP's. Raises TrainingError where the folder asks for
+    preprocessing that does not fit the tower or is not done here.
     """
-    values, kind = _values(folder), KINDS.get(family, CLIP)
-    own = _mode(values, kind)
-    size_given, crop = _side(values.get("size")), _side(values.get("crop_size"))
-    if kind.any_size:
-        size = crop or size_given or size
-    shortest_edge = size_given if (mode or own) == own == "square" else None
-    return ImageConfig(
-        size=size,
-        mean=tuple(values.get("image_mean", kind.mean)),
-        std=tuple(values.get("image_std", kind.std)),
-        mode=mode or own,
-        shortest_edge=None if shortest_edge == size else shortest_edge,
-    )
+    try:
+        return read_preprocessor_config(folder, KINDS.get(family, CLIP).usual, size, mode)
+    except CheckpointError as error:
+        raise TrainingError(str(error)) from error
 
 
 def image_processor(image: ImageConfig, tiles: TilesConfig | None = None) -> dict[str, object]:
     """The `preprocessor_config.json` by which transformers and export prepare pictures alike."""
     sides = {"height": image.size, "width": image.size}
-    normal = {"image_mean": list(image.mean), "image_std": list(image.std), "resample": BICUBIC}
+    normal = {
+        "image_mean": list(image.mean),
+        "image_std": list(image.std),
+        "resample": NUMBERS[image.resample],
+    }
     if tiles is not None:
         return {
             "image_processor_type": "LlavaNextImageProcessor",
@@ -55,29 +52,3 @@ def image_processor(image: ImageConfig, tiles: TilesConfig | None = None) -> dic
         "do_pad": image.mode == "pad",
         **normal,
     }
-
-
-def _values(folder: Path) -> dict[str, Any]:
-    own, processor = folder / "preprocessor_config.json", folder / "processor_config.json"
-    if own.exists():
-        values: dict[str, Any] = json.loads(own.read_text(encoding="utf-8"))
-        return values
-    if processor.exists():  # where transformers 5 puts it
-        values = json.loads(processor.read_text(encoding="utf-8")).get("image_processor", {})
-        return values
-    return {}
-
-
-def _mode(values: dict[str, Any], kind: TowerKind) -> Literal["square", "pad", "stretch"]:
-    processor = values.get("image_processor_type")
-    if values.get("do_pad"):
-        return "pad"
-    stretches = processor.startswith("Siglip") if processor else kind.stretches
-    return "square" if values.get("do_center_crop", not stretches) else "stretch"
-
-
-def _side(value: Any) -> int | None:
-    """The side of a size that is a number, a shortest edge, or a height and a width."""
-    if isinstance(value, dict):
-        value = next(iter(value.values()), None)
-    return value if isinstance(value, int) else None

@@ -16,22 +16,20 @@ from transformers import (
 )
 
 from llava_edge.errors import TrainingError
+from llava_edge.hub.preprocessor_config import HALF, UsualPreprocessing
 from llava_edge.train.models.efficientnet_lite_model import EfficientNetLiteModel
 from llava_edge.train.recipe import Recipe
 
-_HALF = (0.5, 0.5, 0.5)
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_USUAL = UsualPreprocessing()
+_IMAGENET = UsualPreprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), any_size=True)
 
 
 @dataclass(frozen=True)
 class TowerKind:
-    """A kind's class, and what its own image processor does where no file says otherwise."""
+    """A kind's class, how it is shown pictures, and what is peculiar to it."""
 
     model: type[PreTrainedModel]
-    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)  # CLIP's
-    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
-    stretches: bool = False  # pictures become squares whatever their shape
-    any_size: bool = False  # pictures may have any size, not just the tower's image_size
+    usual: UsualPreprocessing = _USUAL
     has_class_token: bool = True
     nested: bool = False  # transformers 4 nests its tensors in vision_model
     channels_last: bool = False  # which convolutions are computed faster in
@@ -39,17 +37,18 @@ class TowerKind:
 
 CLIP = TowerKind(CLIPVisionModel, nested=True)
 _SIGLIP = TowerKind(
-    SiglipVisionModel, _HALF, _HALF, stretches=True, has_class_token=False, nested=True
+    SiglipVisionModel,
+    UsualPreprocessing(HALF, HALF, "stretch"),
+    has_class_token=False,
+    nested=True,
 )
 KINDS = {  # by the folder's model_type; of a whole CLIP or SigLIP the vision part is taken
     "clip": CLIP,
     "clip_vision_model": CLIP,
     "siglip": _SIGLIP,
     "siglip_vision_model": _SIGLIP,
-    "dinov2": TowerKind(Dinov2Model, _IMAGENET_MEAN, _IMAGENET_STD, any_size=True),
-    "dinov2_with_registers": TowerKind(
-        Dinov2WithRegistersModel, _IMAGENET_MEAN, _IMAGENET_STD, any_size=True
-    ),
+    "dinov2": TowerKind(Dinov2Model, _IMAGENET),
+    "dinov2_with_registers": TowerKind(Dinov2WithRegistersModel, _IMAGENET),
     "efficientnet_lite": TowerKind(
         EfficientNetLiteModel, has_class_token=False, channels_last=True
     ),

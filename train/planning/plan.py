@@ -18,6 +18,7 @@ from llava_edge.train.planning.model_shape import model_shape
 from llava_edge.train.planning.record_counts import RecordCounts, count_records
 from llava_edge.train.recipe import Recipe, Stage
 from llava_edge.train.recipe_tables import RecipeTables, open_tables
+from llava_edge.train.watch.trackers import check_trackers
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ def make_plan(recipe: Recipe, devices: int = 1, tables: RecipeTables | None = No
     """Work out what a recipe will do from the models' configurations and its records.
 
     `tables` are the records, if they are open already. Raises TrainingError if a stage cannot
-    be split over the devices or if its records are longer than the language model reads, and
-    RecordError if records cannot be read.
+    be split over the devices, if its records are longer than the language model reads or if a
+    tracker is not there, and RecordError if records cannot be read.
     """
+    check_trackers(recipe.report_to)
     from_hub = [m for m in (recipe.vision_tower, recipe.language_model) if _is_of_hub(m)]
     needed = [*map(str, recipe.missing), *(f"{model} (of the hub)" for model in from_hub)]
     try:

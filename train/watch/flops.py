@@ -35,7 +35,7 @@ BF16_PEAKS = {
     r"GeForce RTX 4090": 165.2e12,
     r"GeForce RTX 5090": 209.5e12,
 }
-MEASURED_SIZE = {"cpu": 1024, "cuda": 8192}  # rows and columns of the measured product
+MEASURED_SIZES = {"cpu": (512, 1024), "cuda": (8192,)}  # rows and columns of the products
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,14 @@ def training_cost(llava: AnyLlava, image_size: int, *, cached: bool = False) -> 
 def peak_operations(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second that the device could do in this dtype.
 
-    For known NVIDIA cards in bf16 the maker's figure; else what a short product reaches.
+    For known NVIDIA cards in bf16 the maker's figure; else what the fastest of a few short products
+    reaches, in this dtype or in fp32: a CPU without bf16 instructions is slower in bf16.
     """
     if device.type == "cuda" and dtype == torch.bfloat16:
         name = torch.cuda.get_device_name(device)
         if (known := known_peak(name)) is not None:
             return known
-    return _measured_peak(device, dtype)
+    return max(_measured_peak(device, dtype), _measured_peak(device, torch.float32))
 
 
 def known_peak(name: str) -> float | None:
@@ -94,10 +95,13 @@ def known_peak(name: str) -> float | None:
 
 @cache
 def _measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    size = MEASURED_SIZE[device.type]
+    return max(_product_rate(device, dtype, size) for size in MEASURED_SIZES[device.type])
+
+
+def _product_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
     matrix = torch.ones(size, size, device=device, dtype=dtype)
-    timer = Timer(
-        "matrix @ matrix", globals={"matrix": matrix}, num_threads=torch.get_num_threads()
+    timer = Timer(  # as a linear layer multiplies
+        "matrix @ matrix.T", globals={"matrix": matrix}, num_threads=torch.get_num_threads()
     )
     return 2 * size**3 / float(min(timer.blocked_autorange(min_run_time=0.2).times))
 

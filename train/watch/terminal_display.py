@@ -82,7 +82,7 @@ def figures(logs: Mapping[str, Any]) -> str:
         f"loss {logs['loss']:.4f}",
         f"{logs['samples_per_second']:,.1f} samples/s",
         f"{logs['tokens_per_second']:,.0f} of {logs['all_tokens_per_second']:,.0f} tokens/s",
-        f"MFU {logs['mfu']:.1%}",
+        "MFU above the measured peak" if logs["mfu"] is None else f"MFU {logs['mfu']:.1%}",
     ]
     if logs["memory_bytes"] is not None:
         parts.append(f"{logs['memory_bytes'] / 1e9:.1f} GB")

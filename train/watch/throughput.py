@@ -44,11 +44,12 @@ class Throughput(TrainerCallback):
         """The rates since the last report."""
         seconds = self._clock() - self._start - self._paused
         rate = self._processes / seconds
+        mfu = self._operations / seconds / self._peak
         figures: dict[str, float | None] = {
             "samples_per_second": rate * self._samples,
             "tokens_per_second": rate * self._labels,
             "all_tokens_per_second": rate * self._tokens,
-            "mfu": self._operations / seconds / self._peak,
+            "mfu": mfu if mfu <= 1 else None,  # the peak was then measured too low
             "memory_bytes": _memory(),
             "seconds": seconds,
         }

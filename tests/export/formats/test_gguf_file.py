@@ -166,6 +166,22 @@ def test_overlapping_tensors_are_refused(tmp_path: Path) -> None:
         open_gguf(path)
 
 
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(4099, "type that the gguf package does not know"), (15, "as Q8_K, which the gguf package")],
+)
+def test_types_that_cannot_be_read_are_named(tmp_path: Path, number: int, message: str) -> None:
+    """One of a newer file's, and one without a dequantizer."""
+    path = tmp_path / "tiny.gguf"
+    write(path, Tiny(text_size=192, text_inner=256))
+    content, name = bytearray(path.read_bytes()), b"blk.0.ffn_down.weight"  # [192, 256]
+    place = content.index(name) + len(name) + 4 + 2 * 8  # after how many sizes there are, and these
+    content[place : place + 4] = number.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        open_gguf(path).tensors["language_model.layers.0.mlp.down_proj.weight"].read()
+
+
 def write_metadata(path: Path, architecture: str, **strings: str) -> None:
     writer = gguf.GGUFWriter(path, architecture)
     for key, value in strings.items():

@@ -1,7 +1,6 @@
-"""GPTQ and AWQ integers become blocks, bit for bit."""
+"""Checkpoints that were quantized before: GPTQ and AWQ integers become blocks, bit for bit."""
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +8,24 @@ import numpy as np
 import pytest
 import torch
 from decoder_judge import Judge, prompt_rows
+from quantized_checkpoints import GPTQ, pack, write_gptq
 from safetensors.torch import load_file, save_file
 from sessions import Sessions
-from tiny import Tiny, write_llava
+from tiny import Tiny
 
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.export import export
+from llava_edge.export.formats.awq import Awq
+from llava_edge.export.formats.gptq import Gptq
 from llava_edge.export.formats.lazy_tensor import LazyTensor
-from llava_edge.export.formats.prequantized import PackedFormat, read_packed_format, unpack
+from llava_edge.export.formats.prequantized import read_packed_format, unpack
 from llava_edge.export.layouts.checkpoint import open_checkpoint
-from llava_edge.export.quantization.blocks import Blocks, dequantize
-from llava_edge.export.quantization.blocks import unpack as unpack_bits
+from llava_edge.export.quantization.blocks import dequantize
 from llava_edge.export.quantization.precision import Precision
 from llava_edge.export.quantization.quantize import quantize
 
 LLAMA = Tiny()
-GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm"}
 
 
@@ -63,58 +63,13 @@ def test_what_auto_round_packed(module: str, packing: str, lowest: int, bits: in
     np.testing.assert_array_equal(weight.read(), linear.weight.detach().numpy())
 
 
-def pack(blocks: Blocks, offset: int = 1) -> dict[str, torch.Tensor]:
-    """As GPTQ checkpoints hold them; compat/test_packers.py says that this is their format."""
-    integers = unpack_bits(blocks.data, blocks.bits).reshape(blocks.rows, -1)[:, : blocks.columns]
-    count = blocks.scales.shape[1]
-    assert blocks.zero_points is not None
-    zeros = unpack_bits(blocks.zero_points, blocks.bits)[:, :count] - np.uint8(offset)
-    return {
-        "qweight": torch.tensor(packed_integers(integers.T, 0, blocks.bits)),
-        "qzeros": torch.tensor(packed_integers((zeros & 2**blocks.bits - 1).T, 1, blocks.bits)),
-        "scales": torch.tensor(np.ascontiguousarray(blocks.scales.T)),
-        "g_idx": torch.arange(blocks.columns, dtype=torch.int32) // blocks.block_size,
-    }
-
-
-def packed_integers(values: np.ndarray[Any, Any], axis: int, bits: int) -> np.ndarray[Any, Any]:
-    each = 32 // bits
-    moved = np.moveaxis(values.astype(np.uint32), axis, -1)
-    groups = moved.reshape(*moved.shape[:-1], -1, each) << (bits * np.arange(each, dtype=np.uint32))
-    joined = np.bitwise_or.reduce(groups, axis=-1).view(np.int32)
-    return np.ascontiguousarray(np.moveaxis(joined, -1, axis))
-
-
-def write_gptq(
-    folder: Path, tiny: Tiny = LLAMA, *, block_size: int = 32, offset: int = 1, **config: object
-) -> Any:
-    """A LLaVA whose language model's layers are packed; returns the model that it stands for."""
-    model = write_llava(folder, tiny)
-    path = folder / "model.safetensors"
-    tensors = load_file(path)
-    state = model.state_dict()
-    for name in [name for name in tensors if name.endswith("_proj.weight") and "layers" in name]:
-        if "language_model" not in name:
-            continue
-        blocks = quantize(tensors.pop(name).numpy(), 4, block_size)
-        stem = name.removesuffix(".weight")
-        tensors |= {f"{stem}.{part}": tensor for part, tensor in pack(blocks, offset).items()}
-        kept = name.replace("language_model.model.", "model.language_model.")
-        state[kept].copy_(torch.tensor(dequantize(blocks)))
-    save_file(tensors, path, {"format": "pt"})
-    content = json.loads((folder / "config.json").read_text())
-    content["quantization_config"] = {**GPTQ, "group_size": block_size, **config}
-    (folder / "config.json").write_text(json.dumps(content))
-    return model
-
-
-@pytest.mark.parametrize(("version", "offset"), [("gptq", 1), ("gptq_v2", 0)])
+@pytest.mark.parametrize(("version", "less"), [("gptq", 1), ("gptq_v2", 0)])
 @pytest.mark.parametrize("tiny", [LLAMA, Tiny(decoder="qwen2")], ids=["llama", "qwen2"])
 def test_a_quantized_llava_is_exported_as_it_is(
-    tmp_path: Path, tiny: Tiny, version: str, offset: int
+    tmp_path: Path, tiny: Tiny, version: str, less: int
 ) -> None:
     checkpoint = tmp_path / "checkpoint"
-    model = write_gptq(checkpoint, tiny, offset=offset, checkpoint_format=version)
+    model = write_gptq(checkpoint, tiny, less=less, checkpoint_format=version)
     config = export(checkpoint, tmp_path / "bundle")
     assert config.quantization.method == "gptq"
     assert (config.quantization.bits, config.quantization.head_bits) == (4, 8)
@@ -187,13 +142,13 @@ def test_what_was_quantized_before_is_not_tuned(tmp_path: Path, tuning: dict[str
 def test_the_file_beside_config_json(tmp_path: Path) -> None:
     (tmp_path / "quantize_config.json").write_text('{"bits": 4, "group_size": -1}')
     silent = Section({}, "config.json")
-    assert read_packed_format(tmp_path, silent) == PackedFormat("gptq", 0, 1)
+    assert read_packed_format(tmp_path, silent) == Gptq(0, 1)
     (tmp_path / "quantize_config.json").unlink()
     assert read_packed_format(tmp_path, silent) is None
     (tmp_path / "quant_config.json").write_text(
         '{"w_bit": 4, "q_group_size": 64, "version": "GEMM"}'
     )
-    assert read_packed_format(tmp_path, silent) == PackedFormat("awq", 64, 0)
+    assert read_packed_format(tmp_path, silent) == Awq(64)
 
 
 @pytest.mark.parametrize(
@@ -214,11 +169,15 @@ def test_auto_rounds_own_names(tmp_path: Path, config: dict[str, object], expect
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({**GPTQ, "desc_act": True}, "MatMulNBits takes groups of neighbours"),
+        ({**GPTQ, "checkpoint_format": "marlin"}, '"marlin" as checkpoint_format'),
         ({**GPTQ, "bits": 3}, "3 bits, but 4 and 8"),
         ({**AWQ, "version": "gemv"}, "gemv as AWQ's version"),
         ({**AWQ, "bits": 8}, "8 bits, but 4 are"),
-        ({"quant_method": "bitsandbytes"}, "quantized by bitsandbytes"),
+        ({"quant_method": "hqq"}, "quantized by hqq, but export reads gptq, awq"),
+        ({"quant_method": "torchao"}, "quantized by torchao"),
+        ({"quant_method": "mxfp4"}, "quantized by mxfp4"),
+        ({"quant_method": "auto-round", "data_type": "mx_fp"}, '"mx_fp" as data_type'),
+        ({"quant_method": "fp8", "scale_fmt": "ue8m0"}, '"ue8m0" as scale_fmt'),
     ],
 )
 def test_what_cannot_be_imported_is_refused(
@@ -252,14 +211,6 @@ def test_broken_layers(tmp_path: Path) -> None:
         spoil(folder, part, tensor)
         with pytest.raises(CheckpointError, match=message):
             open_checkpoint(folder)
-
-
-def test_columns_that_lie_out_of_order_are_found_when_they_are_read(tmp_path: Path) -> None:
-    write_gptq(tmp_path)
-    spoil(tmp_path, "g_idx", torch.arange(160, dtype=torch.int32).flip(0) // 32)
-    weight = open_checkpoint(tmp_path).tensors["language_model.layers.0.mlp.down_proj.weight"]
-    with pytest.raises(CheckpointError, match="ordered by activation"):
-        weight.read()
 
 
 def test_infinite_scales_are_named(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from llava_edge.errors import CheckpointError
 from llava_edge.export.formats.lazy_tensor import LazyTensor
 from llava_edge.export.layouts.lora import merge, open_adapter
+from llava_edge.export.quantization.blocks import dequantize
+from llava_edge.export.quantization.quantize import quantize
 
 NAME = "language_model.layers.0.mlp.up_proj"
 KEYS = [  # a Llama that stands alone, then in a LLaVA as two releases of transformers spell it
@@ -54,7 +56,9 @@ def test_no_adapter(tmp_path: Path) -> None:
     "config",
     [
         {"peft_type": "IA3"},
-        {"bias": "all"},
+        {"lora_bias": True},
+        {"kasa_config": {"beta": 1e-4}},
+        {"use_something_new": True},
         {"use_dora": True},
         {"rank_pattern": {"up_proj": 8}},
         {"fan_in_fan_out": True},
@@ -85,3 +89,20 @@ def test_half_a_pair_is_refused(tmp_path: Path) -> None:
     save_file(half, tmp_path / "adapter_model.safetensors")
     with pytest.raises(CheckpointError, match="no pair"):
         open_adapter(tmp_path)
+
+
+def test_a_quantized_base(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is quantized anew, which is noted; what PiSSA began with is not to be had from it."""
+    a, b = write_adapter(tmp_path)
+    blocks = quantize(np.ones((7, 5), np.float32), 4)
+    base = {f"{NAME}.weight": LazyTensor((7, 5), lambda: dequantize(blocks), lambda: blocks)}
+    adapter = open_adapter(tmp_path)
+    assert adapter is not None
+    merged = merge(base, adapter, tmp_path)[f"{NAME}.weight"]
+    assert merged.blocks is None and "matrices of a quantized base (1)" in caplog.text
+    np.testing.assert_allclose(merged.read(), dequantize(blocks) + 4 * (b @ a), rtol=1e-5)
+    write_adapter(tmp_path, init_lora_weights="pissa")
+    adapter = open_adapter(tmp_path)
+    assert adapter is not None
+    with pytest.raises(CheckpointError, match="quantized; give the one in 16 or 32 bits"):
+        merge(base, adapter, tmp_path)

@@ -3,7 +3,10 @@
 import pytest
 import torch
 from saved_checkpoints import NAMES, SHARDED, Saved, logits, write_checkpoints
-from transformers import LlavaForConditionalGeneration
+from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
+
+from llava_edge.core.prompt import Message
+from llava_edge.core.prompt_pieces import as_text
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of peft's making
 
@@ -28,3 +31,15 @@ def test_this_transformers_finds_every_tensor(name: str, saved: dict[str, Saved]
 
 def test_one_was_written_in_shards(saved: dict[str, Saved]) -> None:
     assert len(list((saved[SHARDED].folder / "checkpoint").glob("model-*.safetensors"))) > 2
+
+
+@pytest.mark.parametrize("name", ["clip-llama", "clip-llama-merged"])
+def test_transformers_writes_the_format_that_was_trained(
+    name: str, saved: dict[str, Saved]
+) -> None:
+    folder, prompt = saved[name].folder / "checkpoint", saved[name].learner.encoding.prompt
+    loaded = AutoTokenizer.from_pretrained(folder)
+    turns = [{"role": "user", "content": "Where?"}]
+    text = loaded.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    assert text == as_text([Message("user", "Where?")], prompt)
+    assert AutoProcessor.from_pretrained(folder).chat_template == loaded.chat_template

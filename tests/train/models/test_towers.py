@@ -92,6 +92,16 @@ def test_export_shows_a_tower_what_training_did(
     assert open_checkpoint(tmp_path / "checkpoint").image == image
 
 
+@pytest.mark.parametrize("mode", [None, "pad", "square"])
+def test_a_processor_that_does_not_fit_its_tower_is_refused(mode: Any, tmp_path: Path) -> None:
+    recipe = write_parts(tmp_path, CLIP, LlamaConfig(**TEXT), image_mode=mode)
+    size = 2 * CLIP.image_size
+    sizes = {"size": {"shortest_edge": size}, "crop_size": {"height": size, "width": size}}
+    (tmp_path / "tower" / "preprocessor_config.json").write_text(json.dumps(sizes))
+    with pytest.raises(TrainingError, match=f"takes pictures of {CLIP.image_size} x"):
+        build(recipe)
+
+
 @pytest.mark.parametrize(
     "tower, changes, reason",
     [

@@ -1,5 +1,8 @@
 """What a step is said to cost is what torch counts while it runs."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +63,15 @@ def test_peaks_are_those_of_the_very_card() -> None:
 
 def test_an_unknown_device_is_measured() -> None:
     assert 1e8 < peak_operations(torch.device("cpu"), torch.float32) < 1e14
+
+
+def test_without_bf16_instructions_the_peak_is_still_what_fp32_reaches() -> None:
+    """Products in bf16 are imitated there, and were hundreds of times slower than layers are."""
+    code = (
+        "import torch; from llava_edge.train.watch.flops import peak_operations as peak;"
+        "cpu = torch.device('cpu'); print(peak(cpu, torch.bfloat16) / peak(cpu, torch.float32))"
+    )
+    avx2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, env={**os.environ, **avx2}, capture_output=True, check=True)
+    assert float(found.stdout) >= 1

@@ -5,6 +5,7 @@ from itertools import count
 import pytest
 
 from llava_edge.train.watch.flops import Cost
+from llava_edge.train.watch.terminal_display import figures
 from llava_edge.train.watch.throughput import Throughput
 
 COST = Cost(token=7.0, pair=0.5, label=11.0, image=100.0)
@@ -29,6 +30,17 @@ def test_rates_are_counts_over_training_time() -> None:
     operations = 7 * 15 + 0.5 * (16 + 36 + 25) + 11 * 5 + 100
     assert logs["mfu"] == pytest.approx(operations / 20 / 50)
     assert logs["memory_bytes"] > 1e6
+
+
+def test_no_more_than_the_peak_is_reported() -> None:
+    """Whatever was faster than the measured peak, no share of it is made up."""
+    ticks = count(0, 10)
+    throughput = Throughput(COST, peak=0.5, clock=lambda: float(next(ticks)))
+    throughput.add([9], labels=4, images=1)
+    report = throughput.report()
+    assert report["mfu"] is None
+    shown = figures({"loss": 1.0, **report, "memory_bytes": None})
+    assert shown.endswith("MFU above the measured peak")
 
 
 def test_a_report_begins_where_the_last_one_ended() -> None:
