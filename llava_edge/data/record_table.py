@@ -96,6 +96,12 @@ class RecordTable:
         counts = [chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in chunks]
         return np.concatenate(counts).astype(np.int16)[self.rows]
 
+    @property
+    def faulty(self) -> NDArray[np.bool_]:
+        """Whether the record itself is bad [positions]; its pictures are not looked for."""
+        found: NDArray[np.bool_] = pc.is_valid(self._data.column("problem")).to_numpy()
+        return found[self.rows]
+
     def distinct_pictures(self, positions: NDArray[np.int64]) -> list[PictureFile]:
         """Each picture of the records at these positions once, in the order of their rows."""
         rows = np.unique(self.rows[positions])

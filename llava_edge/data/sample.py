@@ -82,9 +82,10 @@ def _record(
             "it once.",
         )
     boxes = tuple(map(_labelled_box, sample.get("objects") or ()))
-    id = str(sample.get("id", number))
-    id.encode()
-    return Record(id, tuple(pictures), tuple(messages), boxes)
+    id = sample.get("id")
+    name = str(number if id is None else id)
+    name.encode()
+    return Record(name, tuple(pictures), tuple(messages), boxes)
 
 
 def _check_turns(messages: Sequence[Message]) -> None:

@@ -1,6 +1,7 @@
 """The samples of a file of any kind: JSON, JSONL (gzip too), .tar shards, parquet and Arrow."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from llava_edge.data.table_samples import is_table, read_rows
 from llava_edge.errors import RecordError
 
 STATE, SPLITS = "state.json", "dataset_dict.json"  # of what datasets' save_to_disk writes
+_SPLIT = re.compile(r"(.+)-\d{5}-of-\d{5}(?:-\w+)?")  # as the hub names the files of a split
 _KINDS = ("*.parquet", "*.jsonl", "*.json", "*.jsonl.gz", "*.json.gz", "*.tar")
 
 
@@ -50,13 +52,14 @@ def files_of(pattern: Path) -> list[Path]:
     if (pattern / STATE).exists():
         return _saved(pattern)
     if (pattern / SPLITS).exists():
-        splits = _json(pattern / SPLITS)["splits"]
+        splits = _json(pattern / SPLITS).get("splits")
+        listed = ", ".join(map(str, splits)) if isinstance(splits, list) else "of a dataset"
         raise RecordError(
-            f"The folder {pattern} holds the splits {', '.join(splits)}; name the folder of one, "
-            f"such as {pattern / splits[0]}."
+            f"The folder {pattern} holds the splits {listed}; name the folder of one."
         )
     for kind in _KINDS:
         if found := sorted(pattern.rglob(kind)):
+            _check_one_split(pattern, found)
             return found
     raise RecordError(
         f"The folder {pattern} holds no records; name a folder with parquet, JSON or .tar files, "
@@ -71,7 +74,20 @@ def _saved(folder: Path) -> list[Path]:
             f"The folder {folder} was saved with a selection of its rows; save it again after "
             "flatten_indices()."
         )
-    return [folder / file["filename"] for file in state["_data_files"]]
+    try:
+        return [folder / file["filename"] for file in state["_data_files"]]
+    except (KeyError, TypeError):
+        raise RecordError(f"{folder / STATE} names no data files; save the folder again.") from None
+
+
+def _check_one_split(folder: Path, files: Sequence[Path]) -> None:
+    """Raise RecordError for files that the hub's datasets call by more than one split."""
+    splits = {match[1]: file for file in files if (match := _SPLIT.fullmatch(file.stem))}
+    if len(splits) > 1:
+        raise RecordError(
+            f"The folder {folder} holds the splits {', '.join(splits)}; name the files of one, "
+            f"such as '{next(iter(splits.values())).parent}/{next(iter(splits))}-*'."
+        )
 
 
 def _json(path: Path) -> dict[str, Any]:

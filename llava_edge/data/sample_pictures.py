@@ -1,6 +1,5 @@
 """The pictures that a sample names or holds: names, bytes, data URLs, structs of `datasets`."""
 
-import binascii
 import re
 from base64 import b64decode
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from typing import Any
 from llava_edge.data.sample_faults import SampleError
 
 NamedPicture = str | bytes  # a name in the source's folder, or the bytes of a file
+_NAMES = ("path", "url", "image", "file_name")
 _REMOTE = ("http://", "https://", "s3://", "gs://", "hf://")
 
 
@@ -34,11 +34,12 @@ def picture_of(value: Any) -> NamedPicture:
         return _of_text(value)
     if isinstance(value, Mapping):  # as `datasets` and OpenAI's messages hold it
         data = value.get("bytes")
+        named = next((value[key] for key in _NAMES if value.get(key)), None)
+        held = data if isinstance(data, bytes) else _base64(data)
+        if held or named is not None:  # a name stands for bytes that cannot be read
+            return held or picture_of(named)
         if data is not None:
-            return picture_of(data) if isinstance(data, bytes) else _decoded(data)
-        for key in ("path", "url", "image", "file_name"):
-            if value.get(key):
-                return picture_of(value[key])
+            return _decoded(data)
     raise ValueError(f"image is {value!r}, not a name, a list of names, or a file's bytes")
 
 
@@ -62,14 +63,19 @@ def _of_text(text: str) -> NamedPicture:
 
 
 def _decoded(text: Any) -> bytes:
-    """base64, with or without padding, in either alphabet."""
-    if isinstance(text, str):
-        plain = re.sub(r"\s", "", text).replace("-", "+").replace("_", "/").rstrip("=")
-        try:
-            if data := b64decode(plain + "=" * (-len(plain) % 4), validate=True):
-                return data
-        except (binascii.Error, ValueError):
-            pass
+    if data := _base64(text):
+        return data
     raise SampleError(
         "picture bytes", "holds a picture's bytes that are not base64; write them again."
     )
+
+
+def _base64(text: Any) -> bytes:
+    """What base64 holds, with or without padding, in either alphabet; nothing of another text."""
+    if not isinstance(text, str):
+        return b""
+    plain = re.sub(r"\s", "", text).replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except ValueError:  # binascii's own among them
+        return b""

@@ -41,7 +41,7 @@ def turns_of(sample: Mapping[str, Any]) -> tuple[list[Message], list[NamedPictur
     """
     messages: list[Message] = []
     pictures: list[NamedPicture | None] = []
-    if isinstance(words := sample.get("system"), str) and words:
+    if words := sample.get("system"):
         messages.append(Message("system", _checked(words)))
     for turn in list_of(sample):
         message, own = _turn(turn)
@@ -131,7 +131,7 @@ def _piece(part: Mapping[str, Any], pictures: list[NamedPicture | None]) -> str:
 
 
 def _checked(text: str) -> str:
-    """The text; raises ValueError for half a surrogate pair, which UTF-8 cannot hold."""
+    """The text; raises ValueError for half a surrogate pair, and AttributeError for no text."""
     if not text.isascii():
         text.encode()
     return text

@@ -35,7 +35,7 @@ def read_rows(file: Path) -> Iterator[Row]:
         for batch in _batches(file):
             for row in batch.to_pylist():
                 yield Row(json.dumps(row, default=_named), row)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise RecordError(
             f"The records {file} cannot be read ({error}); a parquet file, or an Arrow file that "
             "datasets saved, is expected."

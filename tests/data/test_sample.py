@@ -59,6 +59,14 @@ WITH_PICTURE: dict[str, tuple[dict[str, Any], list[Message]]] = {
         ASKED,
     ),
     "messages and images": ({"messages": messages(), "images": [{"path": "p.png"}]}, ASKED),
+    "bytes that cannot be read, and a name": (
+        {"image": {"bytes": "..", "path": "p.png"}, "conversations": conversation()},
+        ASKED,
+    ),
+    "an id that is null": (
+        {"id": None, "image": "p.png", "video": None, "conversations": conversation()},
+        ASKED,
+    ),
     "parts": (
         {
             "messages": messages(
@@ -254,8 +262,13 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         "remote picture",
         "nothing is fetched",
     ),
+    "system words that are no words": (
+        {"system": ["Be brief."], "messages": messages("a")},
+        "not a LLaVA sample",
+        "list",
+    ),
     "bytes that are none": (
-        {"image": {"bytes": "..", "path": "p.png"}, "conversations": conversation()},
+        {"image": {"bytes": ".."}, "conversations": conversation()},
         "picture bytes",
         "not base64",
     ),

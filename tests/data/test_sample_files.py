@@ -103,6 +103,14 @@ def test_a_selection_or_splits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="holds the splits train, test; name the folder of one"):
         load_records(Data((tmp_path / "splits",), tmp_path))
     assert colours(tmp_path / "splits" / "test", tmp_path) == EXPECTED
+    for split in ("train", "test"):
+        dataset().to_parquet(tmp_path / "hub" / f"{split}-00000-of-00001.parquet")
+    with pytest.raises(RecordError, match="holds the splits test, train; name the files of one"):
+        load_records(Data((tmp_path / "hub",), tmp_path))
+    assert colours(tmp_path / "hub" / "test-*", tmp_path) == EXPECTED
+    (tmp_path / "selected" / "state.json").write_text("{}")
+    with pytest.raises(RecordError, match="names no data files"):
+        load_records(Data((tmp_path / "selected",), tmp_path))
 
 
 def test_a_column_of_bytes_and_one_of_names(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from llava_edge.data.record_table import RecordTable
 from llava_edge.data.records import require_pictures
 from llava_edge.errors import RecordError, TrainingError
+from llava_edge.train.inputs.batches import Indexes
 from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.models.text_encoding import read_encoding
 from llava_edge.train.recipe import Recipe, resolve_models
@@ -26,32 +27,42 @@ def require_runnable(recipe: Recipe, tables: RecipeTables) -> None:
     _require_writable(recipe.out)
     here = all(Path(model).exists() for model in (recipe.vision_tower, recipe.language_model))
     encoding = read_encoding(resolve_models(recipe, weights=False)) if here else None
+    if tables.warm_start is not None:
+        _without_faults(tables.warm_start, recipe)
     for name, stage in recipe.stages.items():
         for found in (tables.train.get(name), tables.held_out.get(name)):
             if found is None:
                 continue
-            usable = _without_faults(found.distinct(), recipe)
+            usable = _without_faults(found, recipe)
             if encoding is not None:
                 _require_answers(usable, Encoder.of_stage(encoding, recipe, stage), recipe, name)
 
 
 def _without_faults(table: RecordTable, recipe: Recipe) -> RecordTable:
-    """The records that have none; raises RecordError for others, unless they are skipped."""
-    good = []
-    for row in range(len(table)):
+    """The distinct records that have none; raises RecordError for others, unless skipped."""
+    each = table.distinct()
+    faulty = each.faulty
+    missing = _missing(each, np.flatnonzero(~faulty))
+    for row in range(len(each)) if missing else np.flatnonzero(faulty).tolist():
         try:
-            require_pictures(table[row], table.where(row))
+            require_pictures(each[row], each.where(row))
         except RecordError:
             if recipe.bad_records != "skip":
                 raise
-        else:
-            good.append(row)
-    if not good:
+            faulty[row] = True
+    good = np.flatnonzero(~faulty)
+    if not len(good):
         raise TrainingError(
-            f"None of the {len(table):,} records of {table.entry(0).file} can be used; "
+            f"None of the {len(each):,} records of {each.entry(0).file} can be used; "
             "`llava-edge data check` says why."
         )
-    return table.of(np.array(good))
+    return each.of(good)
+
+
+def _missing(table: RecordTable, positions: Indexes) -> bool:
+    """Whether any picture is; each is looked for once."""
+    pictures = table.distinct_pictures(positions)
+    return not all(picture.is_file() for picture in pictures if isinstance(picture, Path))
 
 
 def _require_answers(table: RecordTable, encoder: Encoder, recipe: Recipe, stage: str) -> None:
