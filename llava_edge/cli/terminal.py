@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -32,6 +33,25 @@ _ENDS = {
 }
 
 
+class _Warnings(logging.Handler):
+    """Prints what the package warns of, such as a picture that is nearly black."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _note(record.getMessage())
+
+
+@contextmanager
+def _shown_warnings() -> Iterator[None]:
+    """Within it, warnings are printed."""
+    logger, handler = logging.getLogger("llava_edge"), _Warnings(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+@_shown_warnings()
 def answer_once(
     model: Llava,
     prompt: str,
@@ -42,7 +62,6 @@ def answer_once(
     as_json: bool,
 ) -> None:
     """Print one answer as it comes, its timings on stderr, or both as one JSON line."""
-    _show_warnings()
     _print_notes(model)
     pieces = model.stream(prompt, list(images) or None, options, system=system)
     if as_json:
@@ -51,6 +70,7 @@ def answer_once(
         _print_answer(pieces)
 
 
+@_shown_warnings()
 def converse(model: Llava, images: Sequence[Path], options: Options, system: str | None) -> None:
     """Talk until the user ends it; errors are printed and the conversation goes on."""
     try:
@@ -58,7 +78,6 @@ def converse(model: Llava, images: Sequence[Path], options: Options, system: str
     except ImportError:
         pass
     conversation = _Conversation(model, options, system)
-    _show_warnings()
     for path in images:
         conversation.show(path)
     _print_notes(model)
@@ -181,17 +200,6 @@ def _summary(last: Piece) -> str:
         f"{timings.generated_tokens} tokens, first after {timings.ttft_seconds:.2f} s, "
         f"then {timings.tokens_per_second:.0f} tokens/s{_ENDS.get(last.finish or '', '')}"
     )
-
-
-class _Warnings(logging.Handler):
-    """Prints what the package warns of, such as a picture that is nearly black."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _note(record.getMessage())
-
-
-def _show_warnings() -> None:
-    logging.getLogger("llava_edge").addHandler(_Warnings(logging.WARNING))
 
 
 def _print_notes(model: Llava) -> None:

@@ -1,6 +1,7 @@
 """The command line as a user meets it: a process, its output and its exit code."""
 
 import json
+import logging
 import shutil
 import struct
 import subprocess
@@ -138,6 +139,8 @@ def test_a_long_prompt_is_answered_like_a_short_one(
     model, prompt, options = load(tiny_bundle), "word " * 30, Options(max_tokens=5)
     terminal.answer_once(model, prompt, [], options, None, as_json=False)
     expected = terminal._printable(model.answer(prompt, options=options))
+    handlers = logging.getLogger("llava_edge").handlers
+    assert not any(isinstance(each, terminal._Warnings) for each in handlers)
     assert capsys.readouterr().out == expected + "\n"
 
 
