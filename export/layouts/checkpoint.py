@@ -16,6 +16,7 @@ from llava_edge.export.layouts.lora import merge, open_adapter
 from llava_edge.export.layouts.opened_layout import OpenedLayout, check_tensors
 from llava_edge.export.layouts.original import open_original
 from llava_edge.export.layouts.tokenizer_fit import check_vocabulary, choose_prompt
+from llava_edge.export.towers.vision_tower import TOWER
 from llava_edge.hub.find_model import find_model
 
 
@@ -33,6 +34,9 @@ class Checkpoint:
     method: QuantizedBefore | None  # where the language model is quantized already
     loads_in_transformers: bool  # as it is, with nothing beside its folder
     provenance: dict[str, str]
+    file: Section  # config.json
+    folders: tuple[Path, ...]  # that it is made of, whose settings count before those of the next
+    unused: Mapping[str, LazyTensor]  # of the tower, which nothing is computed from
 
 
 def open_checkpoint(
@@ -73,6 +77,9 @@ def open_checkpoint(
         method=source.method,
         loads_in_transformers=source.loads_in_transformers and adapter is None,
         provenance=provenance,
+        file=file,
+        folders=tuple(dict.fromkeys([folder, Path(file.where).parent, *source.language_model])),
+        unused={name: t for name, t in tensors.items() if _unused_of_tower(name, source.config)},
     )
 
 
@@ -102,6 +109,10 @@ def _open(
         f"{file.where} has neither vision_config nor mm_vision_tower, so it describes no LLaVA; "
         "give a LLaVA checkpoint."
     )
+
+
+def _unused_of_tower(name: str, config: LlavaConfig) -> bool:
+    return name.startswith(f"{TOWER}.") and config.tower.is_unused(name, config.feature_layers)
 
 
 def _adapters_base(folder: Path) -> Path:

@@ -58,7 +58,15 @@ def open_huggingface(folder: Path, file: Section, base: Path | None) -> OpenedLa
     config = replace(config, text=with_head(config.text, language.tensors))
     provenance = {"base": named.name, "base_sha256": named.sha256}
     tensors = language.tensors | tensors
-    return OpenedLayout(config, image, tokenizer, tensors, method, provenance=provenance)
+    return OpenedLayout(
+        config,
+        image,
+        tokenizer,
+        tensors,
+        method,
+        provenance=provenance,
+        language_model=(base,),
+    )
 
 
 def _fits_transformers(config: LlavaConfig) -> bool:

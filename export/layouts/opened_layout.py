@@ -29,6 +29,7 @@ class OpenedLayout:
     method: QuantizedBefore | None = None  # where the language model is quantized already
     loads_in_transformers: bool = False  # as it is, with nothing beside its folder
     provenance: dict[str, str] = field(default_factory=dict)
+    language_model: tuple[Path, ...] = ()  # where it lies, if elsewhere
 
 
 def check_tensors(

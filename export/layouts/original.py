@@ -41,7 +41,8 @@ def open_original(
     `base` and `vision_tower` stand for the ones that the checkpoint names. Raises CheckpointError.
     """
     _refuse_wrapped_pictures(file)
-    language = _language_model(folder, file, base)
+    where = _language_model(folder, file, base)
+    language = open_language_model(where)
     own = {} if has_weights(folder) else _trained(folder)
     inside = any(name.startswith("vision_tower.") for name in language.tensors | own)
     tower_folder = vision_tower or find_model(
@@ -65,7 +66,15 @@ def open_original(
     )
     tokenizer = _tokenizer(folder, language)
     provenance = {"vision_tower": file.text("mm_vision_tower")}
-    return OpenedLayout(config, image, tokenizer, tensors, language.method, provenance=provenance)
+    return OpenedLayout(
+        config,
+        image,
+        tokenizer,
+        tensors,
+        language.method,
+        provenance=provenance,
+        language_model=(where,),
+    )
 
 
 def _tower_tensors(
@@ -77,15 +86,16 @@ def _tower_tensors(
     return {name: tensor for name, tensor in tensors.items() if name.split(".")[1] in parts}
 
 
-def _language_model(folder: Path, file: Section, base: Path | None) -> LanguageModel:
+def _language_model(folder: Path, file: Section, base: Path | None) -> Path:
+    """Where the language model lies."""
     if has_weights(folder):
         if base is not None:
             raise UsageError(
                 f"A base is given ({base}), but {folder} holds a language model of its own; "
                 "leave the base out."
             )
-        return open_language_model(folder)
-    return open_language_model(base or find_model(_named_base(folder, file), "--base"))
+        return folder
+    return base or find_model(_named_base(folder, file), "--base")
 
 
 def _named_base(folder: Path, file: Section) -> str:

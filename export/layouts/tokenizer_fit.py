@@ -6,6 +6,7 @@ from tokenizers import Tokenizer
 
 from llava_edge.core.bundle_config import PromptConfig
 from llava_edge.core.prompt import CHATML, LLAMA_3, MISTRAL, PROMPTS, QWEN, VICUNA_V1
+from llava_edge.core.saved_prompt import read_saved_prompt
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
 
@@ -21,9 +22,10 @@ def choose_prompt(
     known = tuple(PROMPTS)
     if prompt is not None and prompt not in PROMPTS:
         raise UsageError(f'There is no prompt format "{prompt}"; choose {" or ".join(known)}.')
-    if prompt is None and config.has("llava_edge"):
-        prompt = config.section("llava_edge").choice("prompt", known)
-    chosen = PROMPTS[prompt] if prompt else _usual_prompt(tokenizer, model_type)
+    if prompt is None and config.has("llava_edge"):  # as training wrote it
+        chosen = read_saved_prompt(config.section("llava_edge"))
+    else:
+        chosen = PROMPTS[prompt] if prompt else _usual_prompt(tokenizer, model_type)
     for token in (chosen.bos, *chosen.stop):
         if token and tokenizer.token_to_id(token) is None:
             raise CheckpointError(

@@ -13,9 +13,15 @@ from transformers import LlavaForConditionalGeneration
 from llava_edge.hub.find_model import hub_name
 from llava_edge.hub.weights_sum import weights_sum
 from llava_edge.train.checkpoints.config_file import write_config
-from llava_edge.train.checkpoints.processor_files import write_preprocessing, write_tokenizer
+from llava_edge.train.checkpoints.processor_files import (
+    TEMPLATES,
+    copy_first,
+    write_preprocessing,
+    write_tokenizer,
+)
 from llava_edge.train.checkpoints.projector_file import FILE as PROJECTOR_FILE
 from llava_edge.train.checkpoints.projector_file import save_projector
+from llava_edge.train.models.init_checkpoint import settings_folders
 from llava_edge.train.models.language_model import (
     grow_vocabulary,
     is_quantized,
@@ -52,7 +58,7 @@ def save_checkpoint(
     with whole(folder) as partial:
         write_weights(model, partial)
         _write_processor_files(learner, recipe, partial)
-        write_tokenizer(learner.tokenizer, Path(recipe.language_model), partial)
+        write_tokenizer(learner.tokenizer, settings_folders(recipe), partial)
         if projector_file:
             save_projector(model, partial / PROJECTOR_FILE)
 
@@ -170,6 +176,8 @@ def _write_processor_files(learner: Learner, recipe: Recipe, folder: Path) -> No
     """Write how pictures are prepared, and copy what the run was."""
     if (recipe.out / RUN).exists():
         shutil.copyfile(recipe.out / RUN, folder / RUN)
+    if recipe.init and recipe.prompt is None:  # else the template is not what is trained
+        copy_first(TEMPLATES, settings_folders(recipe), folder)
     image, rows = learner.encoding.image, learner.encoding.image_tokens
     write_preprocessing(
         image,

@@ -7,12 +7,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from llava_edge.errors import TrainingError
 from llava_edge.hub.find_model import find_model
+from llava_edge.train.models.init_checkpoint import open_init
+from llava_edge.train.models.init_parts import tower_config
+from llava_edge.train.models.language_weights import language_config
 from llava_edge.train.models.model_config import build_empty, read_config, vision_part
 from llava_edge.train.models.preprocessing import read_image_config
 from llava_edge.train.models.tower_shape import TowerShape, tower_shape
 from llava_edge.train.planning.memory_estimate import DecoderShape, ModelShape
 from llava_edge.train.planning.recipe_model_configs import SHIPPED_MODELS
-from llava_edge.train.recipe import Recipe
+from llava_edge.train.recipe import Init, Recipe
 
 
 def model_shape(recipe: Recipe) -> ModelShape:
@@ -21,8 +24,11 @@ def model_shape(recipe: Recipe) -> ModelShape:
     Raises CheckpointError if a model is neither here nor can be fetched, and TrainingError if
     it is no tower or no language model.
     """
-    tower = _tower(recipe)
-    decoder = decoder_shape(_config(recipe.language_model)[0], recipe.language_model)
+    if recipe.init is not None:
+        tower, decoder = _of_init(recipe, recipe.init)
+    else:
+        tower = _tower(recipe)
+        decoder = decoder_shape(_config(recipe.language_model)[0], recipe.language_model)
     layers = 1 if recipe.projector == "linear" else 2
     hidden = decoder.hidden_size
     return ModelShape(
@@ -31,6 +37,13 @@ def model_shape(recipe: Recipe) -> ModelShape:
         projector_parameters=(tower.channels + 1) * hidden + (layers - 1) * (hidden + 1) * hidden,
         projector_layers=layers,
     )
+
+
+def _of_init(recipe: Recipe, init: Init) -> tuple[TowerShape, DecoderShape]:
+    checkpoint = open_init(init, recipe.prompt)
+    text = language_config(checkpoint.config.text, checkpoint.file)
+    tower = tower_shape(tower_config(checkpoint), checkpoint.image.size, recipe)
+    return tower, decoder_shape(text, init.checkpoint)
 
 
 def _config(model: str) -> tuple[PretrainedConfig, Path]:
