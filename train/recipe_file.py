@@ -73,6 +73,12 @@ def _check_init(table: Table) -> None:
     """Raise ValueError where a key says what `init` says already."""
     if "init" in table and (twice := [key for key in INIT_BRINGS if key in table]):
         raise ValueError(f"{twice[0]} does not go with init, which brings its own; drop one")
+    init = table.get("init")
+    checkpoint = init.get("checkpoint") if isinstance(init, dict) else None
+    out = table.get("out")
+    if isinstance(checkpoint, str) and isinstance(out, str):
+        if Path(out).resolve() in (path := Path(checkpoint).resolve()).parents and path.exists():
+            raise ValueError("init lies in out, which belongs to another run; name another out")
 
 
 def _value(text: str) -> Any:

@@ -62,7 +62,7 @@ def run_recipe(recipe: Recipe, *, resume: bool, force: bool) -> Path:
             if force and not resume:  # now that nothing known speaks against the new run
                 clear(recipe.out)
             remember(recipe, data.fingerprints, resume=resume)
-        recipe = whole_init(recipe)
+        recipe = whole_init(recipe, console)
     return _Run(recipe, data, processes, console, resume=resume).finish()
 
 

@@ -161,7 +161,10 @@ def _write_lora(language_model: PeftModel, base: str, folder: Path) -> None:
     prefix = language_model.get_base_model().base_model_prefix
     tensors = {
         name.replace("base_model.model.", f"base_model.model.{prefix}.", 1): tensor
-        for name, tensor in get_peft_model_state_dict(language_model).items()
+        for name, tensor in get_peft_model_state_dict(
+            language_model,
+            save_embedding_layers=False,  # else peft looks for the base, on the hub too
+        ).items()
     }
     half = {name: tensor.detach().cpu().half().contiguous() for name, tensor in tensors.items()}
     save_file(half, folder / "adapter_model.safetensors", {"format": "pt"})
