@@ -72,7 +72,7 @@ def read_recipe(file: Path, overrides: Iterable[str] = ()) -> Table:
 def _check_init(table: Table) -> None:
     """Raise ValueError where a key says what `init` says already."""
     if "init" in table and (twice := [key for key in INIT_BRINGS if key in table]):
-        raise ValueError(f"{twice[0]} does not go with init, which brings its own; drop one")
+        raise ValueError(f"{twice[0]} does not go with init, which brings all models; drop one")
     init = table.get("init")
     checkpoint = init.get("checkpoint") if isinstance(init, dict) else None
     out = table.get("out")

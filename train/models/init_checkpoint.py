@@ -11,7 +11,6 @@ from llava_edge.hub.find_model import hub_name
 from llava_edge.train.recipe import Init, Recipe
 
 USUAL_TOKEN = "<image>"
-_PROJECTORS = {1: "linear", 2: "mlp2x_gelu"}
 _OPTIONS = {  # of the command line, whose words an error has, and where a recipe says the same
     "--base": "init.base",
     "--vision-tower": "init.vision_tower",
@@ -46,7 +45,7 @@ def take_over(recipe: Recipe, checkpoint: Checkpoint) -> Recipe:
         recipe,
         vision_tower=str(checkpoint.folder),
         language_model=str(checkpoint.folder),
-        projector=_PROJECTORS[config.projector_layers],
+        projector="linear" if config.projector_layers == 1 else "mlp2x_gelu",
         vision_feature_layer=config.feature_layers[0],
         vision_feature_select_strategy="default" if config.drop_first_row else "full",
         image_token=image_token(checkpoint),
@@ -60,9 +59,9 @@ def init_name(checkpoint: Checkpoint) -> str:
 
 def init_line(checkpoint: Checkpoint) -> str:
     """What a run takes from it, in one line."""
-    image = checkpoint.image
+    image, name = checkpoint.image, hub_name(checkpoint.folder) or checkpoint.folder
     return (
-        f"Begins with {init_name(checkpoint)}: prompt {checkpoint.prompt.name}, pictures of "
+        f"Begins with {name}: prompt {checkpoint.prompt.name}, pictures of "
         f"{image.size} x {image.size} pixels ({image.mode}), {checkpoint.config.image_tokens} "
         "image tokens each"
     )
@@ -106,7 +105,7 @@ def _problem(checkpoint: Checkpoint) -> str | None:
         return "cuts pictures into tiles, which training does not do; give one that does not"
     if len(config.feature_layers) > 1:
         return "joins several layers of its tower, but training takes one; give another"
-    if config.projector_layers not in _PROJECTORS:
+    if config.projector_layers > 2:
         return (
             f"has a projector of {config.projector_layers} layers, but training has one or two; "
             "give another"

@@ -16,7 +16,7 @@ from llava_edge.export.layouts.base_model import open_language_model, text_secti
 from llava_edge.export.layouts.text_config import TextConfig
 from llava_edge.export.reference_config import text_config
 
-_ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+_TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,16 @@ def language_weights(
 def language_config(text: TextConfig, file: Section) -> PretrainedConfig:
     """The language model's configuration, with the special tokens' ids that the file gives."""
     config: PretrainedConfig = text_config(text)
-    given, usual = text_section(file).values, type(config)()
-    for key in _ENDS:
-        setattr(config, key, given.get(key, getattr(usual, key)))
+    set_token_ids(config, type(config)().to_dict())  # what a file leaves out
+    set_token_ids(config, text_section(file).values)
     return config
+
+
+def set_token_ids(config: PretrainedConfig, values: Mapping[str, object]) -> None:
+    """Set the ids of special tokens that the values of a config.json give."""
+    for key in _TOKEN_IDS:
+        if key in values:
+            setattr(config, key, values[key])
 
 
 def read_tensors(

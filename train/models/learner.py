@@ -19,6 +19,7 @@ from llava_edge.train.inputs.labels import IGNORE_INDEX, Encoding
 from llava_edge.train.models.init_checkpoint import init_tokenizer, open_init
 from llava_edge.train.models.init_parts import load_init, load_init_projector
 from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
+from llava_edge.train.models.language_weights import set_token_ids
 from llava_edge.train.models.linear_cross_entropy import linear_cross_entropy
 from llava_edge.train.models.projector import new_projector
 from llava_edge.train.models.text_encoding import init_encoding, make_encoding
@@ -137,6 +138,7 @@ def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
     config.mm_projector_type = recipe.projector
     projector = new_projector(config)
     if checkpoint is not None:
+        set_token_ids(config, checkpoint.file.values)
         load_init_projector(checkpoint, projector)
     model = join(config, tower, projector, language_model)
     return Learner(model, tokenizer, encoding)
