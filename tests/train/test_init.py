@@ -24,6 +24,8 @@ from llava_edge.data.record_table import open_table
 from llava_edge.errors import TrainingError
 from llava_edge.export.layouts.checkpoint import Checkpoint, open_checkpoint
 from llava_edge.train.inputs.record_encoder import Encoder
+from llava_edge.train.models.language_model import load_language_model
+from llava_edge.train.models.language_weights import language_weights
 from llava_edge.train.models.learner import AnswerLoss, Learner, build
 from llava_edge.train.planning.plan import make_plan
 from llava_edge.train.recipe import load_recipe
@@ -120,11 +122,16 @@ def test_what_it_ends_with_is_read_as_what_it_began_with(
         np.testing.assert_allclose(alone.tensors[name].read(), tensor.read(), atol=1e-6)
 
 
-def test_transformers_computes_the_loss_of_a_run_that_is_continued(tmp_path: Path) -> None:
+@pytest.mark.parametrize("init", ["run/stage2", "run/adapter"])
+def test_transformers_computes_the_loss_of_a_run_that_is_continued(
+    init: str, tmp_path: Path
+) -> None:
     """From our own checkpoint: its processor's pixels and its own loss are the learner's."""
-    recipe = write_recipe(tmp_path, write_original(tmp_path))
+    recipe = write_recipe(tmp_path, write_original(tmp_path), extra=LORA)
     saved = train(recipe)
-    again = load_recipe(recipe, [f"init={saved}", f"out={tmp_path / 'again'}"])
+    base = f"init.base={tmp_path / 'run' / 'init'}"
+    overrides = [f"init={tmp_path / init}", *([base] if "adapter" in init else []), "out=again"]
+    again = load_recipe(recipe, overrides)
     learner = build(resolve_models(again))
     model = LlavaForConditionalGeneration.from_pretrained(saved).eval()
     encoder = Encoder.of_stage(learner.encoding, again, again.stages["stage2"])
@@ -201,6 +208,15 @@ def test_four_bits_are_held_but_full_weights_saved(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, form, stage="stage1", extra='quantize = "nf4"')
     saved = open_checkpoint(train(recipe))
     assert same_tensors(open_form(tmp_path, form), saved, "language_model.")
+
+
+def test_weights_are_held_once(tmp_path: Path) -> None:
+    checkpoint = open_form(tmp_path, write_huggingface(tmp_path))
+    text, dtype = checkpoint.config.text, torch.float32
+    weights = language_weights("tiny", text, checkpoint.file, checkpoint.tensors, dtype)
+    model = load_language_model(weights, dtype)
+    held = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
+    assert held == {name: tensor.data_ptr() for name, tensor in weights.state.items()}
 
 
 def test_the_plan_counts_the_model_that_is_built(tmp_path: Path) -> None:
