@@ -42,9 +42,10 @@ def provenance(recipe: Recipe, data_fingerprints: Mapping[str, str]) -> dict[str
 def _models(recipe: Recipe) -> dict[str, Any]:
     if recipe.init is not None:
         checkpoint = open_init(recipe.init, recipe.prompt)
-        sums = {file.name: weights_sum(file) for file in _weight_files(checkpoint.folders)}
-        own = {"checkpoint": init_name(checkpoint), "prompt": checkpoint.prompt.name}
-        return {"init": {**checkpoint.provenance, **own, "sha256": sums}}
+        names = {key: checkpoint.provenance.get(key) for key in ("base", "vision_tower")}
+        files = _weight_files(checkpoint.folders)
+        weights = [{"file": file.name, "sha256": weights_sum(file)} for file in files]
+        return {"init": {"checkpoint": init_name(checkpoint), **names, "weights": weights}}
     return {
         "models": {
             "vision_tower": _fingerprint(Path(recipe.vision_tower)),

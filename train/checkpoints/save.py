@@ -21,7 +21,6 @@ from llava_edge.train.checkpoints.processor_files import (
 )
 from llava_edge.train.checkpoints.projector_file import FILE as PROJECTOR_FILE
 from llava_edge.train.checkpoints.projector_file import save_projector
-from llava_edge.train.models.init_checkpoint import settings_folders
 from llava_edge.train.models.language_model import (
     grow_vocabulary,
     is_quantized,
@@ -58,7 +57,7 @@ def save_checkpoint(
     with whole(folder) as partial:
         write_weights(model, partial)
         _write_processor_files(learner, recipe, partial)
-        write_tokenizer(learner.tokenizer, settings_folders(recipe), partial)
+        write_tokenizer(learner.tokenizer, learner.folders, partial)
         if projector_file:
             save_projector(model, partial / PROJECTOR_FILE)
 
@@ -180,7 +179,7 @@ def _write_processor_files(learner: Learner, recipe: Recipe, folder: Path) -> No
     if (recipe.out / RUN).exists():
         shutil.copyfile(recipe.out / RUN, folder / RUN)
     if recipe.init and recipe.prompt is None:  # else the template is not what is trained
-        copy_first(TEMPLATES, settings_folders(recipe), folder)
+        copy_first(TEMPLATES, learner.folders, folder)
     image, rows = learner.encoding.image, learner.encoding.image_tokens
     write_preprocessing(
         image,

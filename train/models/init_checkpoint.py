@@ -81,13 +81,6 @@ def init_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     return Tokenizer.from_str(checkpoint.tokenizer.to_str())
 
 
-def settings_folders(recipe: Recipe) -> tuple[Path, ...]:
-    """Where the settings beside the tokenizer are looked for, the first folder first."""
-    if recipe.init is None:
-        return (Path(recipe.language_model),)
-    return open_init(recipe.init, recipe.prompt).folders
-
-
 def is_one_folder(checkpoint: Checkpoint) -> bool:
     """Whether its folder holds all of it, as transformers lays it out."""
     folder = checkpoint.folder

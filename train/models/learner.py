@@ -34,6 +34,7 @@ class Learner:
     model: LlavaForConditionalGeneration
     tokenizer: HfTokenizer
     encoding: Encoding
+    folders: tuple[Path, ...]  # with the settings beside the tokenizer, the first to be asked first
 
     @property
     def feature_shape(self) -> tuple[int, int]:
@@ -114,10 +115,12 @@ def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
             tower, language_model = load_init(checkpoint, compute_dtype(recipe), quantize)
         tokenizer = init_tokenizer(checkpoint)
         encoding = init_encoding(recipe, checkpoint, tokenizer)
+        folders = checkpoint.folders
     else:
         tower, language_model = _load(recipe, quantize)
         tokenizer = read_tokenizer_file(Path(recipe.language_model))
         encoding = make_encoding(recipe, tower.config, tokenizer)
+        folders = (Path(recipe.language_model),)
     grow_vocabulary(language_model, encoding.image_token_id + 1)
     untie(language_model)
     config = LlavaConfig(
@@ -141,7 +144,7 @@ def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
         set_token_ids(config, checkpoint.file.values)
         load_init_projector(checkpoint, projector)
     model = join(config, tower, projector, language_model)
-    return Learner(model, tokenizer, encoding)
+    return Learner(model, tokenizer, encoding, folders)
 
 
 def join(
