@@ -20,7 +20,7 @@ ROOMS = {
     "data": {"core", "errors"},
     "runtime": {"core", "errors"},
     "export": {"core", "data", "errors", "hub", "runtime"},
-    "train": {"core", "data", "errors", "hub"},
+    "train": {"core", "data", "errors", "export", "hub"},
     "bench": {"core", "data", "errors", "export", "hub", "runtime", "train"},
     "cli": {"bench", "core", "data", "errors", "export", "hub", "runtime", "train"},
 }

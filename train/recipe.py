@@ -1,20 +1,24 @@
 """A recipe: the TOML file that says what is trained, from what, in which stages."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from llava_edge.core.bundle_config import PromptConfig
+from llava_edge.core.prompt import PROMPTS
 from llava_edge.core.strict import parse
 from llava_edge.data.records import RecordSource
 from llava_edge.data.shards import expand
-from llava_edge.errors import CheckpointError, TrainingError
-from llava_edge.hub.find_model import find_model, is_hub_name
+from llava_edge.errors import TrainingError
+from llava_edge.hub.find_model import is_hub_name
 from llava_edge.train.recipe_file import find_recipe, read_recipe
 
 PromptName = Literal[
     "chatml", "llama_2", "llama_3", "mistral", "phi", "qwen", "v0", "v1", "vicuna_v1"
 ]
+
+USUAL_PROMPT: PromptName = "vicuna_v1"
 
 
 @dataclass(frozen=True)
@@ -144,18 +148,33 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Init:
+    """A LLaVA checkpoint to begin with; folders, or the hub's org/name."""
+
+    checkpoint: str
+    base: str | None = None  # that it builds on; by default the one that it names
+    vision_tower: str | None = None  # likewise
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All that are named."""
+        return tuple(filter(None, (self.checkpoint, self.base, self.vision_tower)))
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """Folders of the vision tower and the language model, and the stages that join them."""
+    """The vision tower and the language model, or `init`, and the stages that train them."""
 
     out: Path
-    vision_tower: str  # a folder, or the hub's org/name
-    language_model: str
+    vision_tower: str = ""  # a folder, or the hub's org/name
+    language_model: str = ""
     stage1: Stage | None = None
     stage2: Stage | None = None
+    init: Init | None = None  # a whole LLaVA instead, whose keys `take_over` sets
     projector_weights: Path | None = None  # a checkpoint or mm_projector.bin to begin with
     warm_start: WarmStart | None = None
     name: str = "llava"  # what bundles made of it are called
-    prompt: PromptName = "vicuna_v1"
+    prompt: PromptName | None = None  # by default vicuna_v1, or what `init` has
     projector: Literal["mlp2x_gelu", "linear"] = "mlp2x_gelu"
     vision_feature_layer: int = -2
     vision_feature_select_strategy: Literal["default", "full"] = "default"
@@ -171,6 +190,9 @@ class Recipe:
     report_to: tuple[str, ...] = ()  # as transformers has it: "wandb", "trackio" and others
 
     def __post_init__(self) -> None:
+        for name in ("vision_tower", "language_model"):
+            if self.init is None and not getattr(self, name):
+                raise ValueError(f"{name} is missing")
         if not self.stages:
             raise ValueError("stage1 and stage2 are missing; at least one is needed")
         if self.stage1 and (self.stage1.others_learn or not self.stage1.projector_lr):
@@ -179,8 +201,8 @@ class Recipe:
             )
         if self.stage2 and not (self.stage2.projector_lr or self.stage2.others_learn):
             raise ValueError("stage2 trains nothing, since all its learning rates are 0")
-        if self.stage1 is None and self.projector_weights is None:
-            raise ValueError("stage2 needs a projector: add stage1 or projector_weights")
+        if self.stage1 is None and self.projector_weights is None and self.init is None:
+            raise ValueError("stage2 needs a projector: add stage1, projector_weights or init")
         if self.warm_start and self.stage1 is None:
             raise ValueError("warm_start comes before stage1, which is missing; add or drop one")
         if self.parallel == "fsdp" and any(stage.quantize for stage in self.stages.values()):
@@ -208,6 +230,16 @@ class Recipe:
         named = {"stage1": self.stage1, "stage2": self.stage2}
         return {name: stage for name, stage in named.items() if stage}
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The folders and names of all models that the recipe begins with."""
+        return self.init.models if self.init else (self.vision_tower, self.language_model)
+
+    @property
+    def prompt_format(self) -> PromptConfig:
+        """The format of a recipe without `init`, or what it says over its `init`'s own."""
+        return PROMPTS[self.prompt or USUAL_PROMPT]
+
     def sharded(self, devices: int) -> bool:
         """Whether each of so many devices holds a part of the model."""
         return self.parallel == "fsdp" and devices > 1
@@ -225,9 +257,11 @@ class Recipe:
         """Files and folders that the recipe reads and that do not exist; the hub is not asked."""
         files = [path for source in self.data for path in (*source.records, source.images)]
         files += [self.projector_weights] if self.projector_weights else []
-        for model in (self.vision_tower, self.language_model):
-            if Path(model).exists() or not is_hub_name(model):
+        for model in self.models:
+            if self.init is None and (Path(model).exists() or not is_hub_name(model)):
                 files.append(Path(model) / "config.json")
+            elif not is_hub_name(model):  # an adapter's has no config.json, and a base is a file
+                files.append(Path(model))
         found = [file for path in dict.fromkeys(files) for file in expand(path)]
         return [file for file in found if not file.exists()]
 
@@ -255,23 +289,6 @@ def require_files(recipe: Recipe) -> None:
         raise TrainingError(
             f"The recipe names {missing[0]}, which does not exist; make it or correct the recipe."
         )
-
-
-def resolve_models(recipe: Recipe, *, weights: bool = True) -> Recipe:
-    """The recipe with folders for its models; those that the hub names are fetched.
-
-    Without `weights` only their small files are fetched. Raises TrainingError, before anything is
-    fetched, where something that the recipe reads is missing.
-    """
-    require_files(recipe)
-    try:
-        return replace(
-            recipe,
-            vision_tower=str(find_model(recipe.vision_tower, weights=weights)),
-            language_model=str(find_model(recipe.language_model, weights=weights)),
-        )
-    except CheckpointError as error:
-        raise TrainingError(str(error)) from error
 
 
 def _at_least_one(**numbers: int) -> None:

@@ -10,7 +10,21 @@ from llava_edge.errors import TrainingError
 from llava_edge.hub.find_model import is_hub_name
 
 SHIPPED = Path(__file__).parent / "recipes"
-MODEL_KEYS = {"vision_tower", "language_model"}  # a folder, or the hub's org/name
+# A folder, or the hub's org/name.
+MODEL_KEYS = {"vision_tower", "language_model", "init", "checkpoint", "base"}
+# What a checkpoint to begin with brings itself, or what only a new projector needs.
+INIT_BRINGS = (
+    "vision_tower",
+    "language_model",
+    "projector",
+    "projector_weights",
+    "vision_feature_layer",
+    "vision_feature_select_strategy",
+    "image_mode",
+    "image_grid_pinpoints",
+    "image_token",
+    "warm_start",
+)
 PATH_KEYS = {"out", "records", "images", "projector_weights"}
 SOURCE_KEYS = {"data", "evaluation"}
 
@@ -52,7 +66,20 @@ def read_recipe(file: Path, overrides: Iterable[str] = ()) -> Table:
             raise ValueError(f'"{override}" sets nothing; write key=value, such as seed=1')
         keys = [part.strip() for part in key.split(".")]
         _set(table, keys, _resolve(_value(value.strip()), Path(), keys[-1]))
+    _check_init(table)
     return table
+
+
+def _check_init(table: Table) -> None:
+    """Raise ValueError where a key says what `init` says already."""
+    if "init" in table and (twice := [key for key in INIT_BRINGS if key in table]):
+        raise ValueError(f"{twice[0]} does not go with init, which brings all models; drop one")
+    init = table.get("init")
+    checkpoint = init.get("checkpoint") if isinstance(init, dict) else None
+    out = table.get("out")
+    if isinstance(checkpoint, str) and isinstance(out, str):
+        if Path(out).resolve() in (path := Path(checkpoint).resolve()).parents and path.exists():
+            raise ValueError("init lies in out, which belongs to another run; name another out")
 
 
 def _value(text: str) -> Any:
@@ -100,7 +127,8 @@ def _resolve(value: Any, folder: Path, key: str = "") -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{key} is {value}, which is not a finite number")
     if isinstance(value, str) and key in PATH_KEYS | MODEL_KEYS:
-        return _locate(value, folder, key)
+        located = _locate(value, folder, key)
+        return {"checkpoint": located} if key == "init" else located
     return value
 
 

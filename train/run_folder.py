@@ -46,7 +46,7 @@ PART_KEYS = {
     "stage1": STEP_KEYS,
     "stage2": STEP_KEYS,
 }
-WRITTEN = (*CHECKPOINTS, "features", RUN, TENSORBOARD, LOG, PLOT)  # all of a run
+WRITTEN = (*CHECKPOINTS, "init", "features", RUN, TENSORBOARD, LOG, PLOT)  # all of a run
 
 
 def claim(out: Path, *, resume: bool, force: bool) -> None:
@@ -99,8 +99,13 @@ def remember(recipe: Recipe, fingerprints: Mapping[str, str], *, resume: bool) -
 
 def _changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """Each change since the run began that matters to what is trained already."""
-    for what, was in {"seed": "another seed", "models": "another tower or language model"}.items():
-        if what in before and before[what] != now[what]:
+    changed = {
+        "seed": "another seed",
+        "models": "another tower or language model",
+        "init": "another checkpoint as init",
+    }
+    for what, was in changed.items():
+        if what in before and before[what] != now.get(what):
             yield was
     begun = [p for p in PART_KEYS if (out / p).exists() or last_checkpoint(out / "steps" / p)]
     old, new = before.get("recipe", {}), now["recipe"]

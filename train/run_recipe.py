@@ -13,17 +13,20 @@ from torch import Tensor
 from llava_edge.train.checkpoints.merge import write_merged
 from llava_edge.train.checkpoints.projector_file import load_projector
 from llava_edge.train.checkpoints.save import save_adapter, save_checkpoint
+from llava_edge.train.checkpoints.whole_init import whole_init
 from llava_edge.train.engine.run_stage import prepare_stage, run_stage
 from llava_edge.train.inputs.batches import Devices
 from llava_edge.train.models.adapters import merged
+from llava_edge.train.models.init_checkpoint import init_line, open_init
 from llava_edge.train.models.language_model import check_quantizable
 from llava_edge.train.models.learner import Learner, build, compute_dtype
 from llava_edge.train.models.llava_kind import NEWLINE, newline_of
 from llava_edge.train.models.text_encoding import read_encoding
 from llava_edge.train.planning.plan import Plan, make_plan, memory_line
 from llava_edge.train.projector_warm_start import warm_start
-from llava_edge.train.recipe import Recipe, Stage, resolve_models
+from llava_edge.train.recipe import Recipe, Stage
 from llava_edge.train.recipe_tables import open_tables
+from llava_edge.train.resolve_models import resolve_models
 from llava_edge.train.run_data import RunData
 from llava_edge.train.run_folder import claim, clear, remember
 from llava_edge.train.watch.stage_failures import translate_errors
@@ -52,6 +55,8 @@ def run_recipe(recipe: Recipe, *, resume: bool, force: bool) -> Path:
         if processes.is_main_process:
             plan = make_plan(recipe, processes.num_processes, tables)
             _check_quantize(plan)
+            if recipe.init is not None:
+                console.print(init_line(open_init(recipe.init, recipe.prompt)))
             console.print(memory_line(plan))
             claim(recipe.out, resume=resume, force=force)
         data = RunData(recipe, tables, read_encoding(recipe), console)
@@ -59,6 +64,7 @@ def run_recipe(recipe: Recipe, *, resume: bool, force: bool) -> Path:
             if force and not resume:  # now that nothing known speaks against the new run
                 clear(recipe.out)
             remember(recipe, data.fingerprints, resume=resume)
+        recipe = whole_init(recipe, console)
     return _Run(recipe, data, processes, console, resume=resume).finish()
 
 

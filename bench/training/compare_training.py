@@ -57,7 +57,8 @@ class TrainingComparison:
 def compare_training(plan: TrainingComparison) -> TrainingResults:
     """Train a stage in turns with a plain Trainer; raises LlavaEdgeError if one of them fails."""
     from llava_edge.train.models.learner import compute_dtype
-    from llava_edge.train.recipe import load_recipe, resolve_models
+    from llava_edge.train.recipe import load_recipe
+    from llava_edge.train.resolve_models import resolve_models
 
     recipe = resolve_models(load_recipe(plan.recipe, plan.overrides))
     stage = _stage(plan.stage, recipe)

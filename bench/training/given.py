@@ -56,7 +56,8 @@ def read(settings: TrainingSettings) -> Given:
     from llava_edge.train.inputs.dataset import RecordDataset
     from llava_edge.train.inputs.record_encoder import Encoder
     from llava_edge.train.models.learner import build
-    from llava_edge.train.recipe import load_recipe, resolve_models
+    from llava_edge.train.recipe import load_recipe
+    from llava_edge.train.resolve_models import resolve_models
 
     recipe = resolve_models(load_recipe(settings.recipe, settings.overrides))
     stage = recipe.stages[settings.stage]

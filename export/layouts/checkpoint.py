@@ -20,6 +20,7 @@ from llava_edge.export.layouts.tokenizer_fit import within_vocabulary
 from llava_edge.export.prompts.choose_prompt import choose_prompt
 from llava_edge.export.prompts.eos_ids import known_ids
 from llava_edge.export.prompts.usual_prompt import Kind
+from llava_edge.export.towers.vision_tower import TOWER
 from llava_edge.hub.find_model import find_model
 
 
@@ -40,6 +41,9 @@ class Checkpoint:
     loads_in_transformers: bool  # as it is, with nothing beside its folder
     provenance: dict[str, str]
     notes: tuple[str, ...]  # what a user should know, a sentence each
+    file: Section  # config.json
+    folders: tuple[Path, ...]  # that it is made of, whose settings count before those of the next
+    unused: Mapping[str, LazyTensor]  # of the tower, which nothing is computed from
     unadapted: "Checkpoint | None" = None  # the same without its adapter, where it has one
     requantized: bool = False  # what was quantized already is quantized anew
 
@@ -102,6 +106,9 @@ def open_checkpoint(
         loads_in_transformers=source.loads_in_transformers,
         provenance={"checkpoint": name, **source.provenance, "prompt": chosen.source},
         notes=chosen.notes + notes,
+        file=file,
+        folders=tuple(sources.paths),
+        unused=_unused_of_tower(source),
     )
     return opened if adapter is None else replace(opened, unadapted=_with(opened, plain, home))
 
@@ -142,6 +149,12 @@ def _open(
         f"{file.where} has neither vision_config nor mm_vision_tower, so it describes no LLaVA; "
         "give a LLaVA checkpoint."
     )
+
+
+def _unused_of_tower(source: OpenedLayout) -> dict[str, LazyTensor]:
+    tower, layers = source.config.tower, source.config.feature_layers
+    own = {name: t for name, t in source.tensors.items() if name.startswith(f"{TOWER}.")}
+    return {name: tensor for name, tensor in own.items() if tower.is_unused(name, layers)}
 
 
 def _adapters_base(folder: Path) -> Path:

@@ -28,6 +28,11 @@ class ChatSources:
     gguf: Mapping[str, Any] = field(default_factory=dict)
     gguf_path: Path = Path()
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folders, and the GGUF file."""
+        return (*self.folders, *([self.gguf_path] if self.gguf else []))
+
     def under(self, folder: Path) -> "ChatSources":
         """The same under a folder that goes first."""
         return replace(self, folders=tuple(dict.fromkeys((folder, *self.folders))))

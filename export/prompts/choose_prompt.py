@@ -8,11 +8,12 @@ from tokenizers import Tokenizer
 
 from llava_edge.core.bundle_config import PromptConfig
 from llava_edge.core.prompt import PROMPTS
+from llava_edge.core.saved_prompt import read_saved_prompt
 from llava_edge.core.strict import Section
 from llava_edge.errors import CheckpointError, UsageError
 from llava_edge.export.prompts.chat_files import ChatTemplate
 from llava_edge.export.prompts.chat_sources import ChatSources
-from llava_edge.export.prompts.derive_prompt import NAME, Derived, derive_prompt
+from llava_edge.export.prompts.derive_prompt import Derived, derive_prompt
 from llava_edge.export.prompts.nearest_prompt import nearest_prompt, what_it_adds
 from llava_edge.export.prompts.probes import UnlikeError
 from llava_edge.export.prompts.prove_prompt import COUNT, Mismatch, mismatches
@@ -50,10 +51,10 @@ def choose_prompt(
             raise UsageError(f'There is no prompt format "{asked}"; choose {known}.')
         said = f"Prompts are written as {asked}, which --prompt asks for."
         return ChosenPrompt(_with_tokens(PROMPTS[asked], tokenizer), f"--prompt {asked}", (said,))
-    trained = _trained(config)
-    if trained is not None and trained != NAME:
-        said = f"Prompts are written as {trained}, which config.json names."
-        return ChosenPrompt(_with_tokens(PROMPTS[trained], tokenizer), "config.json", (said,))
+    if config.has("llava_edge"):  # our own training wrote it
+        trained = read_saved_prompt(config.section("llava_edge"))
+        said = f"Prompts are written as {trained.name}, as config.json says."
+        return ChosenPrompt(_with_tokens(trained, tokenizer), "config.json", (said,))
     template = sources.template(processor=not kind.original)
     own = None if template is None else _own(template, sources, tokenizer, kind)
     if own is not None:
@@ -65,13 +66,6 @@ def choose_prompt(
         "If it was trained with another format, choose that with --prompt."
     )
     return ChosenPrompt(_with_tokens(usual, tokenizer), "guessed", (said,))
-
-
-def _trained(config: Section) -> str | None:
-    """What our own training wrote into config.json."""
-    if not config.has("llava_edge"):
-        return None
-    return config.section("llava_edge").choice("prompt", (*PROMPTS, NAME))
 
 
 def _with_tokens(prompt: PromptConfig, tokenizer: Tokenizer) -> PromptConfig:

@@ -120,4 +120,5 @@ def _excerpt(text: str, place: int) -> str:
     start = max(place - _BEFORE, 0)
     end = place + _AFTER
     dots = "..." if start else "", "..." if end < len(text) else ""
-    return '"' + dots[0] + text[start:end].replace("\n", "\\n") + dots[1] + '"'
+    shown = text[start:end].replace("\\", "\\\\").replace("\n", "\\n")
+    return f'"{dots[0]}{shown}{dots[1]}"'

@@ -15,10 +15,7 @@ PINPOINTS = [[SIZE, 2 * SIZE], [2 * SIZE, SIZE], [2 * SIZE, 2 * SIZE], [SIZE, 3 
 def write_tiled_recipe(folder: Path, *, changes: str = "", **kinds: bool) -> Path:
     """`write_recipe`'s, with tiles and pictures of SHAPES; `changes` are lines for stage 2."""
     recipe = write_recipe(folder, **kinds)
-    random = np.random.default_rng(1)
-    for index, (height, width) in enumerate(SHAPES):
-        pixels = random.integers(0, 255, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "pictures" / f"{index}.png")
+    write_shapes(folder / "pictures")
     records = json.loads((folder / "records.json").read_text())
     two = {
         **records[0],
@@ -35,3 +32,11 @@ def write_tiled_recipe(folder: Path, *, changes: str = "", **kinds: bool) -> Pat
     text = f"image_grid_pinpoints = {PINPOINTS}\n" + text
     recipe.write_text(text.replace("[stage2]\n", f"[stage2]\n{changes}\n"))
     return recipe
+
+
+def write_shapes(folder: Path) -> None:
+    """Write pictures of SHAPES over those of `write_records`."""
+    random = np.random.default_rng(1)
+    for index, (height, width) in enumerate(SHAPES):
+        pixels = random.integers(0, 255, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")

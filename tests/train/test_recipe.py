@@ -12,8 +12,9 @@ from tiny_training import write_recipe
 
 from llava_edge.data.records import RecordSource
 from llava_edge.errors import TrainingError
-from llava_edge.train.recipe import Recipe, Stage, load_recipe, resolve_models
+from llava_edge.train.recipe import Recipe, Stage, load_recipe
 from llava_edge.train.recipe_file import shipped_names
+from llava_edge.train.resolve_models import resolve_models
 
 
 @pytest.fixture(scope="module")

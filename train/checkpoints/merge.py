@@ -13,8 +13,7 @@ from transformers import AutoModel, PreTrainedModel
 from llava_edge.errors import CheckpointError
 from llava_edge.hub.find_model import find_model
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
-from llava_edge.train.checkpoints.chat_template import FILE as CHAT_TEMPLATE
-from llava_edge.train.checkpoints.processor_files import write_tokenizer
+from llava_edge.train.checkpoints.processor_files import TEMPLATES, write_tokenizer
 from llava_edge.train.checkpoints.save import named_base, whole, write_weights
 from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
 from llava_edge.train.models.learner import join
@@ -29,7 +28,7 @@ from llava_edge.train.models.text_encoding import add_image_token
 from llava_edge.train.provenance import RUN
 
 _NEEDED = ("adapter_config.json", "adapter_model.safetensors", "base.json", "model.safetensors")
-_COPIED = ("preprocessor_config.json", "processor_config.json", CHAT_TEMPLATE, RUN)
+_COPIED = ("preprocessor_config.json", "processor_config.json", *TEMPLATES, RUN)
 
 
 def merge(adapter: Path, out: Path, base: Path | None = None) -> None:
@@ -80,7 +79,7 @@ def write_merged(adapter: Path, out: Path, base: Path | None = None) -> None:
         setattr(model.model, NEWLINE, nn.Parameter(tensors[NEWLINE]))
     with whole(out) as partial:
         write_weights(model, partial)
-        write_tokenizer(tokenizer, base, partial)
+        write_tokenizer(tokenizer, (base,), partial)
         for name in _COPIED:
             if (adapter / name).exists():
                 shutil.copyfile(adapter / name, partial / name)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -11,6 +12,7 @@ from llava_edge.train.models.preprocessing import image_processor
 
 # Of the language model's folder: what transformers' AutoTokenizer and generate() read there.
 _COPIED = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+TEMPLATES = ("chat_template.jinja", "chat_template.json")  # of a LLaVA's processor
 
 
 def write_preprocessing(
@@ -40,12 +42,18 @@ def write_preprocessing(
     _write(folder / "processor_config.json", processor)
 
 
-def write_tokenizer(tokenizer: Tokenizer, language_model: Path, folder: Path) -> None:
-    """Write the tokenizer, and copy the settings beside it from the language model's folder."""
+def write_tokenizer(tokenizer: Tokenizer, sources: Sequence[Path], folder: Path) -> None:
+    """Write the tokenizer, and copy the settings beside it from the first folder that has them."""
     tokenizer.save(str(folder / "tokenizer.json"))
-    for name in _COPIED:
-        if (language_model / name).exists():
-            shutil.copyfile(language_model / name, folder / name)
+    copy_first(_COPIED, sources, folder)
+
+
+def copy_first(names: Sequence[str], sources: Sequence[Path], folder: Path) -> None:
+    """Copy each file from the first source that has it."""
+    for name in names:
+        source = next((source for source in sources if (source / name).exists()), None)
+        if source is not None:
+            shutil.copyfile(source / name, folder / name)
 
 
 def _write(path: Path, values: dict[str, object]) -> None:

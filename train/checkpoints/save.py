@@ -14,7 +14,12 @@ from llava_edge.hub.find_model import hub_name
 from llava_edge.hub.weights_sum import weights_sum
 from llava_edge.train.checkpoints.chat_template import write_chat_template
 from llava_edge.train.checkpoints.config_file import write_config
-from llava_edge.train.checkpoints.processor_files import write_preprocessing, write_tokenizer
+from llava_edge.train.checkpoints.processor_files import (
+    TEMPLATES,
+    copy_first,
+    write_preprocessing,
+    write_tokenizer,
+)
 from llava_edge.train.checkpoints.projector_file import FILE as PROJECTOR_FILE
 from llava_edge.train.checkpoints.projector_file import save_projector
 from llava_edge.train.models.language_model import (
@@ -54,7 +59,7 @@ def save_checkpoint(
     with whole(folder) as partial:
         write_weights(model, partial)
         _write_processor_files(learner, recipe, partial)
-        write_tokenizer(learner.tokenizer, Path(recipe.language_model), partial)
+        write_tokenizer(learner.tokenizer, learner.folders, partial)
         if projector_file:
             save_projector(model, partial / PROJECTOR_FILE)
 
@@ -161,7 +166,10 @@ def _write_lora(language_model: PeftModel, base: str, folder: Path) -> None:
     prefix = language_model.get_base_model().base_model_prefix
     tensors = {
         name.replace("base_model.model.", f"base_model.model.{prefix}.", 1): tensor
-        for name, tensor in get_peft_model_state_dict(language_model).items()
+        for name, tensor in get_peft_model_state_dict(
+            language_model,
+            save_embedding_layers=False,  # else peft looks for the base, on the hub too
+        ).items()
     }
     half = {name: tensor.detach().cpu().half().contiguous() for name, tensor in tensors.items()}
     save_file(half, folder / "adapter_model.safetensors", {"format": "pt"})
@@ -176,6 +184,8 @@ def _write_processor_files(learner: Learner, recipe: Recipe, folder: Path) -> No
     """Write how pictures are prepared, and copy what the run was."""
     if (recipe.out / RUN).exists():
         shutil.copyfile(recipe.out / RUN, folder / RUN)
+    if recipe.init and recipe.prompt is None:  # else the template is not what is trained
+        copy_first(TEMPLATES, learner.folders, folder)
     image, rows = learner.encoding.image, learner.encoding.image_tokens
     write_preprocessing(
         image,

@@ -10,8 +10,9 @@ from llava_edge.train.inputs.problem_reasons import reason
 from llava_edge.train.inputs.problems import RecordProblems
 from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.models.text_encoding import read_encoding
-from llava_edge.train.recipe import load_recipe, resolve_models
+from llava_edge.train.recipe import load_recipe
 from llava_edge.train.recipe_file import shipped_names
+from llava_edge.train.resolve_models import resolve_models
 
 
 @dataclass(frozen=True)

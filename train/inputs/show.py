@@ -10,12 +10,12 @@ from tokenizers import Tokenizer as HfTokenizer
 from llava_edge.data.record_table import default_cache, open_table
 from llava_edge.data.record_types import BadRecord, Record
 from llava_edge.errors import PictureError, RecordError, UsageError
-from llava_edge.hub.tokenizer_file import read_tokenizer_file
 from llava_edge.train.inputs.labels import IGNORE_INDEX, Encoding
 from llava_edge.train.inputs.problem_reasons import fault
 from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.models.text_encoding import read_encoding
-from llava_edge.train.recipe import load_recipe, resolve_models
+from llava_edge.train.recipe import load_recipe
+from llava_edge.train.resolve_models import resolve_models
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def show(recipe: Path | str, stage: str | None = None, index: int = 0) -> ShownR
     if not 0 <= index < len(table):
         raise UsageError(f"--index is {index}, but {stage} has records 0 to {len(table) - 1:,}.")
     encoder = Encoder.of_stage(read_encoding(resolved), resolved, resolved.stages[stage])
-    tokenizer = read_tokenizer_file(Path(resolved.language_model))
+    tokenizer = HfTokenizer.from_str(encoder.encoding.tokenizer.to_json())
     entry = table.entry(index)
     bad = fault(entry)
     if isinstance(entry.content, BadRecord):

@@ -9,19 +9,27 @@ from typing import Literal
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+)
 
 from llava_edge.core.extras import needed_by
 from llava_edge.errors import TrainingError
+from llava_edge.train.models.language_weights import LanguageWeights, weights_of_llava
 
 PADDING = 64  # rows of a grown embedding table are a multiple of it
 BLOCK = 64  # weights that share an NF4 scale
 
 
 def load_language_model(
-    folder: Path, dtype: torch.dtype, quantize: Literal["nf4"] | None = None
+    source: Path | LanguageWeights, dtype: torch.dtype, quantize: Literal["nf4"] | None = None
 ) -> PreTrainedModel:
-    """Load a causal language model; raises TrainingError if LLaVA cannot hold it.
+    """Load a causal language model, alone or out of a LLaVA.
+
+    Raises TrainingError if transformers' LLaVA cannot hold it.
 
     "nf4" holds the decoder's linear layers in 4 bits with doubly quantized scales (QLoRA, arXiv
     2305.14314) and computes products in `dtype`; embeddings, norms and head are not quantized.
@@ -38,14 +46,20 @@ def load_language_model(
             bnb_4bit_compute_dtype=dtype,
         )
         options["device_map"] = {"": "cpu"}  # Trainer moves the whole model
-    model, report = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, output_loading_info=True, **options
+    weights = weights_of_llava(source, dtype) if isinstance(source, Path) else source
+    if weights is None:
+        name, kind, given = str(source), AutoModelForCausalLM, {}
+    else:
+        name, kind = weights.name, MODEL_FOR_CAUSAL_LM_MAPPING[type(weights.config)]
+        given = {"config": weights.config, "state_dict": weights.state}
+    model, report = kind.from_pretrained(
+        None if weights else source, dtype=dtype, output_loading_info=True, **given, **options
     )
     if report["missing_keys"]:
-        raise _refusal(folder, f"lacks {sorted(report['missing_keys'])[0]}")
+        raise _refusal(name, f"lacks {sorted(report['missing_keys'])[0]}")
     if quantize:
-        _settle_quantized(model, folder)
-    _check_head(model, folder)
+        _settle_quantized(model, name)
+    _check_head(model, name)
     return model
 
 
@@ -89,11 +103,11 @@ def untie(model: PreTrainedModel) -> None:
     model.config.tie_word_embeddings = tied
 
 
-def _settle_quantized(model: PreTrainedModel, folder: Path) -> None:
+def _settle_quantized(model: PreTrainedModel, name: str) -> None:
     from bitsandbytes.nn.modules import Linear4bit
 
     layers = [layer for layer in model.modules() if isinstance(layer, Linear4bit)]
-    check_quantizable((layer.in_features for layer in layers), folder)
+    check_quantizable((layer.in_features for layer in layers), name)
     for layer in layers:
         # Its packed form for a CPU, taken at the first forward, would not survive a move to a GPU.
         layer.support_avx512bf16_for_cpu = False
@@ -103,21 +117,21 @@ def _settle_quantized(model: PreTrainedModel, folder: Path) -> None:
 
 
 @torch.no_grad()
-def _check_head(model: PreTrainedModel, folder: Path) -> None:
+def _check_head(model: PreTrainedModel, name: str) -> None:
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
-        raise _refusal(folder, "has no linear head")
+        raise _refusal(name, "has no linear head")
     if head.bias is not None:
-        raise _refusal(folder, "has a head with a bias, which LLaVA's lacks")
+        raise _refusal(name, "has a head with a bias, which LLaVA's lacks")
     ids = torch.arange(3)[None]
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     logits = model(input_ids=ids, use_cache=False).logits
     if not torch.allclose(head(hidden).float(), logits.float(), rtol=1e-5, atol=1e-6):
-        raise _refusal(folder, "scales or caps its logits after the head, as LLaVA does not")
+        raise _refusal(name, "scales or caps its logits after the head, as LLaVA does not")
 
 
-def _refusal(folder: Path, reason: str) -> TrainingError:
+def _refusal(name: str, reason: str) -> TrainingError:
     return TrainingError(
-        f"The language model {folder} {reason}, so transformers' LLaVA cannot hold it; choose a "
+        f"The language model {name} {reason}, so transformers' LLaVA cannot hold it; choose a "
         "causal language model such as Llama, Qwen, Mistral or Phi-3."
     )

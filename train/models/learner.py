@@ -12,10 +12,14 @@ from tokenizers import Tokenizer as HfTokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from llava_edge.core.saved_prompt import saved_prompt
 from llava_edge.errors import TrainingError
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 from llava_edge.train.inputs.labels import IGNORE_INDEX, Encoding
+from llava_edge.train.models.init_checkpoint import init_tokenizer, open_init
+from llava_edge.train.models.init_parts import load_init, load_init_newline, load_init_projector
 from llava_edge.train.models.language_model import grow_vocabulary, load_language_model, untie
+from llava_edge.train.models.language_weights import set_token_ids
 from llava_edge.train.models.linear_cross_entropy import linear_cross_entropy
 from llava_edge.train.models.llava_kind import (
     NEWLINE,
@@ -27,7 +31,7 @@ from llava_edge.train.models.llava_kind import (
     new_newline,
 )
 from llava_edge.train.models.projector import new_projector
-from llava_edge.train.models.text_encoding import make_encoding
+from llava_edge.train.models.text_encoding import init_encoding, make_encoding
 from llava_edge.train.models.towers import load_tower
 from llava_edge.train.recipe import Recipe
 
@@ -39,6 +43,7 @@ class Learner:
     model: AnyLlava
     tokenizer: HfTokenizer
     encoding: Encoding
+    folders: tuple[Path, ...]  # with the settings beside the tokenizer, the first to be asked first
 
     @property
     def feature_shape(self) -> tuple[int, int]:
@@ -120,15 +125,24 @@ class AnswerLoss(nn.Module):
 
 
 def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
-    """Join the recipe's tower and language model by a new projector, drawn from its seed.
+    """Join the recipe's tower and language model by a new projector, or by that of its `init`.
 
     `quantize` is how the language model is held. Raises TrainingError if a part cannot be
     loaded, or does not fit the recipe or LLaVA.
     """
     torch.manual_seed(recipe.seed)
-    tower, language_model = _load(recipe, quantize)
-    tokenizer = read_tokenizer_file(Path(recipe.language_model))
-    encoding = make_encoding(recipe, tower.config, tokenizer)
+    checkpoint = open_init(recipe.init, recipe.prompt) if recipe.init else None
+    if checkpoint is not None:
+        with _loading(checkpoint.name):
+            tower, language_model = load_init(checkpoint, compute_dtype(recipe), quantize)
+        tokenizer = init_tokenizer(checkpoint)
+        encoding = init_encoding(recipe, checkpoint, tokenizer)
+        folders = checkpoint.folders
+    else:
+        tower, language_model = _load(recipe, quantize)
+        tokenizer = read_tokenizer_file(Path(recipe.language_model))
+        encoding = make_encoding(recipe, tower.config, tokenizer)
+        folders = (Path(recipe.language_model),)
     grow_vocabulary(language_model, encoding.image_token_id + 1)
     untie(language_model)
     config = new_config(
@@ -139,16 +153,24 @@ def build(recipe: Recipe, quantize: Literal["nf4"] | None = None) -> Learner:
         image_seq_length=encoding.image_tokens,
         vision_feature_layer=recipe.vision_feature_layer,
         vision_feature_select_strategy=recipe.vision_feature_select_strategy,
+        multimodal_projector_bias=checkpoint is None or checkpoint.config.projector_bias,
         tie_word_embeddings=language_model.config.tie_word_embeddings,
     )
     config.llava_edge = {
         "name": recipe.name,
-        "prompt": recipe.prompt,
+        "prompt": saved_prompt(encoding.prompt),
         "image_token": recipe.image_token,
     }
     config.mm_projector_type = recipe.projector
-    model = join(config, tower, new_projector(config), language_model)
-    return Learner(model, tokenizer, encoding)
+    projector = new_projector(config)
+    if checkpoint is not None:
+        set_token_ids(config, checkpoint.file.values)
+        load_init_projector(checkpoint, projector)
+    tower.requires_grad_(False)  # until a stage says otherwise
+    model = join(config, tower, projector, language_model)
+    if checkpoint is not None and encoding.tiles:
+        setattr(model.model, NEWLINE, load_init_newline(checkpoint))
+    return Learner(model, tokenizer, encoding, folders)
 
 
 def join(
@@ -216,7 +238,6 @@ def _load(
     dtype = compute_dtype(recipe)
     with _loading(recipe.vision_tower):
         tower = load_tower(Path(recipe.vision_tower), dtype)
-    tower.requires_grad_(False)  # until a stage says otherwise
     with _loading(recipe.language_model):
         language_model = load_language_model(Path(recipe.language_model), dtype, quantize)
     return tower, language_model

@@ -13,7 +13,7 @@ class LinearProjector(nn.Module):
     def __init__(self, config: AnyConfig) -> None:
         super().__init__()
         inputs, outputs = config.vision_config.hidden_size, config.text_config.hidden_size
-        self.linear_1 = nn.Linear(inputs, outputs)
+        self.linear_1 = nn.Linear(inputs, outputs, bias=config.multimodal_projector_bias)
 
     def forward(self, image_features: Tensor) -> Tensor:
         rows: Tensor = self.linear_1(image_features)

@@ -6,11 +6,12 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as HfTokenizer
 from transformers import PretrainedConfig
 
-from llava_edge.core.prompt import PROMPTS
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.errors import TrainingError
+from llava_edge.export.layouts.checkpoint import Checkpoint
 from llava_edge.hub.tokenizer_file import read_tokenizer_file
 from llava_edge.train.inputs.labels import Encoding
+from llava_edge.train.models.init_checkpoint import init_tokenizer, open_init, tower_config
 from llava_edge.train.models.model_config import read_config, vision_part
 from llava_edge.train.models.preprocessing import read_image_config
 from llava_edge.train.models.tiling import read_tiles
@@ -23,6 +24,9 @@ def read_encoding(recipe: Recipe) -> Encoding:
 
     Raises TrainingError if tower or tokenizer do not fit the recipe.
     """
+    if recipe.init is not None:
+        checkpoint = open_init(recipe.init, recipe.prompt)
+        return init_encoding(recipe, checkpoint, init_tokenizer(checkpoint))
     tower = vision_part(
         read_config(Path(recipe.vision_tower), recipe.vision_tower), recipe.vision_tower
     )
@@ -42,8 +46,17 @@ def make_encoding(recipe: Recipe, tower: PretrainedConfig, tokenizer: HfTokenize
     _check_prompt(tokenizer, recipe)
     id = add_image_token(tokenizer, recipe.image_token)
     return Encoding(
-        Tokenizer(tokenizer), PROMPTS[recipe.prompt], image, shape.image_tokens, id, tiles
+        Tokenizer(tokenizer), recipe.prompt_format, image, shape.image_tokens, id, tiles
     )
+
+
+def init_encoding(recipe: Recipe, checkpoint: Checkpoint, tokenizer: HfTokenizer) -> Encoding:
+    """Make it of the checkpoint that `init` names; the image token is added where it is missing."""
+    tower, image = tower_config(checkpoint), checkpoint.image
+    shape = tower_shape(tower, image.size, recipe)
+    tiles = read_tiles(recipe, tower, image.size, shape)
+    id = add_image_token(tokenizer, recipe.image_token)
+    return Encoding(Tokenizer(tokenizer), checkpoint.prompt, image, shape.image_tokens, id, tiles)
 
 
 def add_image_token(tokenizer: HfTokenizer, token: str) -> int:
@@ -56,11 +69,11 @@ def add_image_token(tokenizer: HfTokenizer, token: str) -> int:
 
 def _check_prompt(tokenizer: HfTokenizer, recipe: Recipe) -> None:
     """Raise TrainingError where the vocabulary lacks a token of the recipe's prompt format."""
-    prompt = PROMPTS[recipe.prompt]
+    prompt = recipe.prompt_format
     for token in filter(None, (prompt.bos, *prompt.stop)):
         if tokenizer.token_to_id(token) is None:
             raise TrainingError(
                 f"The language model {recipe.language_model} has no token {token}, which the "
-                f'prompt format "{recipe.prompt}" needs; set prompt to the format that the model '
+                f'prompt format "{prompt.name}" needs; set prompt to the format that the model '
                 "was tuned with."
             )

@@ -73,6 +73,11 @@ def load_tower(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
             f"The vision tower {folder} lacks {len(missing)} tensors, such as {missing[0]}; give a "
             "folder with all its weights."
         )
+    return in_fast_layout(tower, kind)
+
+
+def in_fast_layout(tower: PreTrainedModel, kind: TowerKind) -> PreTrainedModel:
+    """The tower, with its weights as its kind is computed fastest."""
     if kind.channels_last:
         tower.to(memory_format=torch.channels_last)
     return tower
@@ -81,7 +86,7 @@ def load_tower(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 def check_rows(recipe: Recipe, config: PretrainedConfig) -> None:
     """Raise TrainingError if the recipe asks for rows that such a tower does not have."""
     where = f"The vision tower {recipe.vision_tower} ({config.model_type})"
-    if recipe.vision_feature_select_strategy == "default":
+    if recipe.vision_feature_select_strategy == "default" and recipe.init is None:
         if not KINDS.get(config.model_type, CLIP).has_class_token:
             raise TrainingError(
                 f'{where} has no class token, which vision_feature_select_strategy "default" '

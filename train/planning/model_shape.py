@@ -5,16 +5,19 @@ from pathlib import Path
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
+from llava_edge.core.bundle_config import ImageConfig
 from llava_edge.errors import TrainingError
 from llava_edge.hub.find_model import find_model
 from llava_edge.train.inputs.picture_views import PictureViews
+from llava_edge.train.models.init_checkpoint import open_init, tower_config
+from llava_edge.train.models.language_weights import language_config
 from llava_edge.train.models.model_config import build_empty, read_config, vision_part
 from llava_edge.train.models.preprocessing import read_image_config
 from llava_edge.train.models.tiling import read_tiles
 from llava_edge.train.models.tower_shape import TowerShape, tower_shape
 from llava_edge.train.planning.memory_estimate import DecoderShape, ModelShape
 from llava_edge.train.planning.recipe_model_configs import SHIPPED_MODELS
-from llava_edge.train.recipe import Recipe
+from llava_edge.train.recipe import Init, Recipe
 
 
 def model_shape(recipe: Recipe) -> ModelShape:
@@ -23,8 +26,11 @@ def model_shape(recipe: Recipe) -> ModelShape:
     Raises CheckpointError if a model is neither here nor can be fetched, and TrainingError if
     it is no tower or no language model.
     """
-    tower, views = _tower(recipe)
-    decoder = decoder_shape(_config(recipe.language_model)[0], recipe.language_model)
+    if recipe.init is not None:
+        tower, views, decoder = _of_init(recipe, recipe.init)
+    else:
+        tower, views = _tower(recipe)
+        decoder = decoder_shape(_config(recipe.language_model)[0], recipe.language_model)
     layers = 1 if recipe.projector == "linear" else 2
     hidden = decoder.hidden_size
     return ModelShape(
@@ -36,6 +42,13 @@ def model_shape(recipe: Recipe) -> ModelShape:
         + (hidden if views.tiles else 0),  # the newline
         projector_layers=layers,
     )
+
+
+def _of_init(recipe: Recipe, init: Init) -> tuple[TowerShape, PictureViews, DecoderShape]:
+    checkpoint = open_init(init, recipe.prompt)
+    text = language_config(checkpoint.config.text, checkpoint.file)
+    tower, views = _seen(recipe, tower_config(checkpoint), checkpoint.image)
+    return tower, views, decoder_shape(text, init.checkpoint)
 
 
 def _config(model: str) -> tuple[PretrainedConfig, Path]:
@@ -50,6 +63,12 @@ def _tower(recipe: Recipe) -> tuple[TowerShape, PictureViews]:
     config, folder = _config(recipe.vision_tower)
     config = vision_part(config, recipe.vision_tower)
     image = read_image_config(folder, config.model_type, config.image_size, recipe.image_mode)
+    return _seen(recipe, config, image)
+
+
+def _seen(
+    recipe: Recipe, config: PretrainedConfig, image: ImageConfig
+) -> tuple[TowerShape, PictureViews]:
     shape = tower_shape(config, image.size, recipe)
     tiles = read_tiles(recipe, config, image.size, shape)
     return shape, PictureViews(image, shape.image_tokens, tiles)

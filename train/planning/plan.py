@@ -18,6 +18,7 @@ from llava_edge.train.planning.model_shape import model_shape
 from llava_edge.train.planning.record_counts import RecordCounts, count_records
 from llava_edge.train.recipe import Recipe, Stage
 from llava_edge.train.recipe_tables import RecipeTables, open_tables
+from llava_edge.train.resolve_models import resolve_init
 from llava_edge.train.watch.trackers import check_trackers
 
 
@@ -74,12 +75,16 @@ def make_plan(recipe: Recipe, devices: int = 1, tables: RecipeTables | None = No
     tracker is not there, and RecordError if records cannot be read.
     """
     check_trackers(recipe.report_to)
-    from_hub = [m for m in (recipe.vision_tower, recipe.language_model) if _is_of_hub(m)]
+    from_hub = [model for model in recipe.models if _is_of_hub(model)]
     needed = [*map(str, recipe.missing), *(f"{model} (of the hub)" for model in from_hub)]
     try:
+        if recipe.init is not None:
+            recipe = resolve_init(recipe, recipe.init, weights=False)
         shape = model_shape(recipe)
-    except CheckpointError:  # there is no such folder yet, or the hub does not answer
-        shape = None
+    except CheckpointError as error:
+        if recipe.init is not None and not needed:  # it is there, but cannot be opened
+            raise TrainingError(str(error)) from error
+        shape = None  # there is no such folder yet, or the hub does not answer
     tables = tables or open_tables(recipe)
     views = shape.views if shape else None
     stages = {}

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from llava_edge.train.models.init_checkpoint import init_line, open_init
 from llava_edge.train.planning.memory_estimate import StageMemory, learning, tower_learning
 from llava_edge.train.planning.plan import Plan, StagePlan
 from llava_edge.train.recipe import Stage
@@ -28,6 +29,8 @@ MEMORY_NAMES = {
 def print_plan(plan: Plan) -> None:
     """Print what a recipe will do, what it will take, and what is still needed for it."""
     console = Console(highlight=False, markup=False)
+    if plan.recipe.init is not None and plan.shape is not None:
+        console.print(init_line(open_init(plan.recipe.init, plan.recipe.prompt)), soft_wrap=True)
     console.print(_stages(plan))
     if plan.shape is not None:
         console.print(_memory(plan))

@@ -42,7 +42,7 @@ CARDS = (Cards(1, 12), Cards(1, 24), Cards(2, 24), Cards(4, 24), Cards(8, 80))
 def print_fits(plan: Plan) -> None:
     """Print what fits on each card in each stage; raises TrainingError without a model's shape."""
     if plan.shape is None:
-        models = f"{plan.recipe.vision_tower} and {plan.recipe.language_model}"
+        models = " and ".join(plan.recipe.models)
         raise TrainingError(
             f"What fits is not known without the configurations of {models}; correct the recipe, "
             "or make what is missing."

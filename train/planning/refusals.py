@@ -11,8 +11,9 @@ from llava_edge.errors import RecordError, TrainingError
 from llava_edge.train.inputs.batches import Indexes
 from llava_edge.train.inputs.record_encoder import Encoder
 from llava_edge.train.models.text_encoding import read_encoding
-from llava_edge.train.recipe import Recipe, resolve_models
+from llava_edge.train.recipe import Recipe
 from llava_edge.train.recipe_tables import RecipeTables
+from llava_edge.train.resolve_models import resolve_models
 
 LOOKED_AT = 2000  # records of a stage whose tokens are counted, evenly spread
 
@@ -25,7 +26,7 @@ def require_runnable(recipe: Recipe, tables: RecipeTables) -> None:
     stage. What is wrong inside of pictures `llava-edge data check` says.
     """
     _require_writable(recipe.out)
-    here = all(Path(model).exists() for model in (recipe.vision_tower, recipe.language_model))
+    here = all(Path(model).exists() for model in recipe.models)
     encoding = read_encoding(resolve_models(recipe, weights=False)) if here else None
     if tables.warm_start is not None:
         _without_faults(tables.warm_start, recipe)
