@@ -1,50 +1,44 @@
-"""How much a request may ask for, beyond what Options checks of each value."""
+"""How much a request may ask for, beyond the range that Options gives each value."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llava_edge.runtime.options import Options
 from llava_edge.serve.wire_errors import WireError
 
 
 @dataclass(frozen=True, kw_only=True)
 class RequestLimits:
-    """How many of each thing a request may have, and how long each may be."""
+    """How many of each thing a request may have, and how many characters each may be long."""
 
     stop_strings: int = 16
-    stop_length: int = 256  # characters
-    schema_bytes: int = 64 * 2**10
+    stop_length: int = 256
+    schema_length: int = 64 * 2**10
     regex_length: int = 4096
     choices: int = 256
     choice_length: int = 1024
     biases: int = 1024
 
-    def check(
-        self,
-        *,
-        n: int | None = None,
-        stop: Sequence[str] = (),
-        schema: bytes = b"",
-        regex: str = "",
-        choices: Sequence[str] = (),
-        logit_bias: Collection[object] = (),
-    ) -> None:
-        """Raise WireError for the first that is too many or too long, before any is used."""
-        if n not in (None, 1):
-            raise WireError(400, "n is not 1; ask again for another answer.", param="n")
-        _bound("stop", len(stop), self.stop_strings, "strings")
-        _bound("stop", _longest(stop), self.stop_length, "characters in one string")
-        _bound("response_format", len(schema), self.schema_bytes, "bytes of schema")
-        _bound("structured_outputs", len(regex), self.regex_length, "characters of regex")
-        _bound("structured_outputs", len(choices), self.choices, "choices")
-        _bound("structured_outputs", _longest(choices), self.choice_length, "characters in one")
-        _bound("logit_bias", len(logit_bias), self.biases, "tokens")
+
+REQUEST_LIMITS = RequestLimits()
+
+
+def check_options(options: Options, limits: RequestLimits = REQUEST_LIMITS) -> None:
+    """Raise WireError for the first option of which there is too much, before any is used."""
+    _bound("stop", len(options.stop), limits.stop_strings, "strings")
+    _bound("stop", _longest(options.stop), limits.stop_length, "characters in one string")
+    _bound("schema", len(str(options.schema or "")), limits.schema_length, "characters")
+    _bound("regex", len(options.regex or ""), limits.regex_length, "characters")
+    _bound("choices", len(options.choices), limits.choices, "strings")
+    _bound("choices", _longest(options.choices), limits.choice_length, "characters in one string")
+    _bound("logit_bias", len(options.logit_bias), limits.biases, "tokens")
 
 
 def _longest(texts: Sequence[str]) -> int:
     return max(map(len, texts), default=0)
 
 
-def _bound(param: str, count: int, most: int, unit: str) -> None:
+def _bound(name: str, count: int, most: int, unit: str) -> None:
     if count > most:
-        what = f"{param} has {count:,} {unit}; give at most {most:,}."
-        raise WireError(400, what, code="above_max", param=param)
+        what = f"{name} has {count:,} {unit}; give at most {most:,}."
+        raise WireError(400, what, code="above_max", param=name)

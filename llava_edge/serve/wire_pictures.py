@@ -30,8 +30,13 @@ class PictureLimits:
     pixels: int = 50_000_000
 
 
+PICTURE_LIMITS = PictureLimits()
+
+
 async def read_pictures(
-    urls: Sequence[tuple[str, str]], limits: PictureLimits, remote: RemotePictures | None = None
+    urls: Sequence[tuple[str, str]],
+    limits: PictureLimits = PICTURE_LIMITS,
+    remote: RemotePictures | None = None,
 ) -> list[bytes]:
     """The pictures of a request, each given as its place (`messages[0].content[1]`) and its URL.
 
@@ -54,7 +59,9 @@ async def read_pictures(
     return pictures
 
 
-def picture_bytes(image_url: str, limits: PictureLimits, place: str | None = None) -> bytes:
+def picture_bytes(
+    image_url: str, limits: PictureLimits = PICTURE_LIMITS, place: str | None = None
+) -> bytes:
     """The file in a `data:` URL (RFC 2397), or in base64 text without one.
 
     The alphabet may be the URL-safe one, padding may be missing, line breaks may stand in it; the
@@ -70,7 +77,9 @@ def picture_bytes(image_url: str, limits: PictureLimits, place: str | None = Non
     return data
 
 
-def check_picture(data: bytes, limits: PictureLimits, place: str | None = None) -> None:
+def check_picture(
+    data: bytes, limits: PictureLimits = PICTURE_LIMITS, place: str | None = None
+) -> None:
     """Raise WireError for what is no picture, or a too large one, by its header alone."""
     if not data:
         raise _refused("The picture is empty; send a whole file.", "empty_image_file", place)
@@ -91,7 +100,7 @@ def check_picture(data: bytes, limits: PictureLimits, place: str | None = None) 
 
 
 def picture_refusal(
-    error: PictureError, limits: PictureLimits, place: str | None = None
+    error: PictureError, limits: PictureLimits = PICTURE_LIMITS, place: str | None = None
 ) -> WireError:
     """The server's own sentence for a picture that is refused: a decoder's tells too much."""
     if isinstance(error, LargePictureError):

@@ -17,13 +17,12 @@ from llava_edge.errors import PictureError
 from llava_edge.serve.wire_errors import WireError
 from llava_edge.serve.wire_pictures import (
     FORMATS,
+    PICTURE_LIMITS,
     PictureLimits,
     picture_bytes,
     picture_refusal,
     read_pictures,
 )
-
-LIMITS = PictureLimits()
 
 
 def picture(width: int = 7, height: int = 5, format: str = "PNG") -> bytes:
@@ -46,7 +45,7 @@ def png_of(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + data
 
 
-def refusal(url: str, limits: PictureLimits = LIMITS) -> WireError:
+def refusal(url: str, limits: PictureLimits = PICTURE_LIMITS) -> WireError:
     with pytest.raises(WireError) as caught:
         picture_bytes(url, limits, "messages[0].content[1]")
     assert caught.value.status == 400
@@ -83,19 +82,19 @@ SPELLINGS = {
 @given(tail=st.binary(max_size=70))
 def test_every_spelling_gives_the_same_bytes(head: str, spelling: str, tail: bytes) -> None:
     data = PNG + tail  # what follows a PNG's end is no part of it
-    assert picture_bytes(head + SPELLINGS[spelling](data), LIMITS) == data
+    assert picture_bytes(head + SPELLINGS[spelling](data)) == data
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_content_decides_the_type(format: str) -> None:
     data = picture(format=format)
     url = f"data:text/plain;base64,{b64encode(data).decode()}"
-    assert picture_bytes(url, LIMITS) == data
+    assert picture_bytes(url) == data
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (3, 3), (1, 4000)])
 def test_small_and_thin_pictures_are_read(size: tuple[int, int]) -> None:
-    data = picture_bytes(b64encode(picture(*size)).decode(), LIMITS)
+    data = picture_bytes(b64encode(picture(*size)).decode())
     assert load_picture(data).size == size
 
 
@@ -175,7 +174,7 @@ def test_a_decoders_own_words_stay_inside() -> None:
         load_picture(picture(90, 80, "JPEG")[:-100])
     words = str(caught.value.__cause__)
     assert words and words in str(caught.value)
-    assert words not in picture_refusal(caught.value, LIMITS).message
+    assert words not in picture_refusal(caught.value).message
 
 
 def test_the_pictures_of_a_request_are_read_in_their_order() -> None:
@@ -186,12 +185,12 @@ def test_the_pictures_of_a_request_are_read_in_their_order() -> None:
 
 def test_more_pictures_than_are_allowed_are_refused() -> None:
     with pytest.raises(WireError, match="at most 10") as caught:
-        asyncio.run(read_pictures([("", "not looked at")] * 11, LIMITS))
+        asyncio.run(read_pictures([("", "not looked at")] * 11))
     assert caught.value.code == "too_many_images"
 
 
 def test_the_place_of_the_faulty_picture_is_told() -> None:
     urls = [("first", b64encode(PNG).decode()), ("second", "https://example.com/")]
     with pytest.raises(WireError) as caught:
-        asyncio.run(read_pictures(urls, LIMITS))
+        asyncio.run(read_pictures(urls))
     assert caught.value.param == "second"
