@@ -89,7 +89,7 @@ def check_picture(
             "image_file_too_large",
             place,
         )
-    if data.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+    if data[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise _refused(
             "The picture is a page in HTML; send the file of the picture.", "invalid_image", place
         )
