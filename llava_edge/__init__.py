@@ -2,6 +2,7 @@
 
 import logging
 
+from llava_edge.core.prompt import Message, Picture
 from llava_edge.core.version import __version__
 from llava_edge.errors import (
     BundleError,
@@ -36,7 +37,9 @@ __all__ = [
     "Inspection",
     "Llava",
     "LlavaEdgeError",
+    "Message",
     "Options",
+    "Picture",
     "PictureError",
     "Piece",
     "PromptError",
