@@ -19,10 +19,11 @@ ROOMS = {
     "hub": {"core", "errors"},
     "data": {"core", "errors"},
     "runtime": {"core", "errors"},
+    "ask": {"core", "data", "errors", "runtime"},
     "export": {"core", "data", "errors", "hub", "runtime"},
     "train": {"core", "data", "errors", "export", "hub"},
     "bench": {"core", "data", "errors", "export", "hub", "runtime", "train"},
-    "cli": {"bench", "core", "data", "errors", "export", "hub", "runtime", "train"},
+    "cli": {"ask", "bench", "core", "data", "errors", "export", "hub", "runtime", "train"},
 }
 RUNTIME_LIBRARIES = {"PIL", "msgspec", "numpy", "platformdirs", "psutil", "tokenizers"}
 LIBRARIES = {
@@ -30,6 +31,7 @@ LIBRARIES = {
     "core": RUNTIME_LIBRARIES,
     "hub": RUNTIME_LIBRARIES,
     "runtime": RUNTIME_LIBRARIES,
+    "ask": RUNTIME_LIBRARIES,
     "data": {*RUNTIME_LIBRARIES, "pyarrow"},
     "cli": {*RUNTIME_LIBRARIES, "rich", "typer"},
 }
