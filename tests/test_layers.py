@@ -22,6 +22,7 @@ ROOMS = {
     "export": {"core", "data", "errors", "hub", "runtime"},
     "train": {"core", "data", "errors", "export", "hub"},
     "bench": {"core", "data", "errors", "export", "hub", "runtime", "train"},
+    "serve": {"core", "data", "errors", "hub", "runtime"},
     "cli": {"bench", "core", "data", "errors", "export", "hub", "runtime", "train"},
 }
 RUNTIME_LIBRARIES = {"PIL", "msgspec", "numpy", "platformdirs", "psutil", "tokenizers"}
@@ -31,6 +32,7 @@ LIBRARIES = {
     "hub": RUNTIME_LIBRARIES,
     "runtime": RUNTIME_LIBRARIES,
     "data": {*RUNTIME_LIBRARIES, "pyarrow"},
+    "serve": {*RUNTIME_LIBRARIES, "h11", "starlette", "uvicorn"},
     "cli": {*RUNTIME_LIBRARIES, "rich", "typer"},
 }
 JUDGES = {
