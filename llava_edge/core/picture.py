@@ -66,14 +66,18 @@ def load_picture(source: PictureSource) -> Image.Image:
             ) from error
 
 
-def picture_size(source: PictureSource) -> tuple[int, int]:
+def picture_size(
+    source: PictureSource, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS
+) -> tuple[int, int]:
     """Height and width of the picture that `load_picture` decodes, mostly from its header alone.
 
-    Raises PictureError where it is missing or its header is broken.
+    Raises PictureError where it is missing, too large, or its header is broken.
     """
     name = _name(source)
-    with _open(source, name) as picture:
+    with _open(source, name, formats) as picture:
         width, height = picture.size
+        if width * height > max_pixels:  # before a PNG is decoded, below
+            raise _too_large(f"{name} has {width:,} x {height:,} pixels", max_pixels)
         try:
             turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
         except Exception as error:  # a PNG is decoded for what may follow its pixels
@@ -120,11 +124,13 @@ def _name(source: PictureSource) -> str:
     return f"The file {source}"
 
 
-def _too_large(what: str) -> PictureError:
-    return LargePictureError(f"{what}, but at most {MAX_PIXELS:,} are read; make it smaller first.")
+def _too_large(what: str, most: int = MAX_PIXELS) -> PictureError:
+    return LargePictureError(f"{what}, but at most {most:,} are read; make it smaller first.")
 
 
-def _open(source: PictureSource, name: str) -> AbstractContextManager[Image.Image]:
+def _open(
+    source: PictureSource, name: str, formats: tuple[str, ...] = FORMATS
+) -> AbstractContextManager[Image.Image]:
     if isinstance(source, Image.Image):
         return nullcontext(source)  # the caller's own to close
     try:
@@ -133,7 +139,7 @@ def _open(source: PictureSource, name: str) -> AbstractContextManager[Image.Imag
         file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).expanduser()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
-            return Image.open(file, formats=FORMATS)
+            return Image.open(file, formats=formats)
     except FileNotFoundError as error:
         raise PictureError(f"{name} does not exist; {_FORMATS_SENTENCE}.") from error
     except IsADirectoryError as error:
