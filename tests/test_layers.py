@@ -23,7 +23,7 @@ ROOMS = {
     "train": {"core", "data", "errors", "export", "hub"},
     "bench": {"core", "data", "errors", "export", "hub", "runtime", "train"},
     "serve": {"core", "data", "errors", "hub", "runtime"},
-    "cli": {"bench", "core", "data", "errors", "export", "hub", "runtime", "train"},
+    "cli": {"bench", "core", "data", "errors", "export", "hub", "runtime", "serve", "train"},
 }
 RUNTIME_LIBRARIES = {"PIL", "msgspec", "numpy", "platformdirs", "psutil", "tokenizers"}
 LIBRARIES = {
@@ -32,7 +32,7 @@ LIBRARIES = {
     "hub": RUNTIME_LIBRARIES,
     "runtime": RUNTIME_LIBRARIES,
     "data": {*RUNTIME_LIBRARIES, "pyarrow"},
-    "serve": {*RUNTIME_LIBRARIES, "h11", "starlette", "uvicorn"},
+    "serve": {*RUNTIME_LIBRARIES, "h11", "prometheus_client", "starlette", "uvicorn"},
     "cli": {*RUNTIME_LIBRARIES, "rich", "typer"},
 }
 JUDGES = {
