@@ -15,7 +15,7 @@ from llava_edge.serve.completions import Completions
 from llava_edge.serve.guards.guarded import guarded
 from llava_edge.serve.metrics import Metrics
 from llava_edge.serve.model_host import ModelHost
-from llava_edge.serve.page_files import page_paths, page_route
+from llava_edge.serve.page_files import page_routes
 from llava_edge.serve.refusals import as_wire_error
 from llava_edge.serve.request_log import logged
 from llava_edge.serve.serve_settings import ServeSettings
@@ -28,16 +28,17 @@ def make_app(
 ) -> ASGIApp:
     """The app of a server; nothing in it is a middleware that would hide a client's going."""
     completions = Completions(host, desk, settings)
+    page = page_routes()
     routes = [
         Route("/v1/chat/completions", completions, methods=["POST"]),
         *status_routes(host, metrics),
-        page_route(),
+        *page,
     ]
     faults = (WireError, LlavaEdgeError, HTTPException, Exception)
     app = Starlette(routes=routes, exception_handlers={fault: _refused for fault in faults})
     app.router.redirect_slashes = False
     guards = settings.guards
-    open_paths = guards.open_paths | {"/v1/health", *page_paths()}  # the page asks for a key itself
+    open_paths = guards.open_paths | {"/v1/health", *(route.path for route in page)}
     return logged(guarded(app, replace(guards, open_paths=open_paths)), metrics)
 
 

@@ -1,9 +1,9 @@
 """The page's own files, which a browser may run and nothing else."""
 
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -32,29 +32,18 @@ _HEADERS = {
 }
 
 
-def page_paths(folder: Path = _FOLDER) -> frozenset[str]:
-    """The paths that `page_route` answers."""
-    return frozenset({"/", *(f"/{name}" for name in _files(folder))})
-
-
-def page_route(folder: Path = _FOLDER) -> Route:
-    """The route of all files in a folder; `/` is its index.html."""
-    files = _files(folder)
-
-    async def file(request: Request) -> Response:
-        name = request.path_params["name"] or "index.html"
-        if name not in files:
-            raise HTTPException(404)
-        content = files[name].read_bytes()
-        headers = {**_HEADERS, "etag": f'"{sha256(content).hexdigest()[:32]}"'}
-        if request.headers.get("if-none-match") == headers["etag"]:
-            return Response(status_code=304, headers=headers)
-        return Response(content, headers=headers, media_type=_TYPES[files[name].suffix])
-
-    return Route("/{name:path}", file)
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    """Every file that may be sent, by its path below the folder."""
+def page_routes(folder: Path = _FOLDER) -> list[Route]:
+    """A route for each file of a folder, which is read when it is asked for; `/` is index.html."""
     paths = (path for path in folder.rglob("*") if path.suffix in _TYPES)
-    return {path.relative_to(folder).as_posix(): path for path in paths}
+    files = {f"/{path.relative_to(folder).as_posix()}": path for path in paths}
+    if "/index.html" in files:
+        files["/"] = files["/index.html"]
+    return [Route(url, partial(_file, path)) for url, path in files.items()]
+
+
+async def _file(path: Path, request: Request) -> Response:
+    content = path.read_bytes()
+    headers = {**_HEADERS, "etag": f'"{sha256(content).hexdigest()[:32]}"'}
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type=_TYPES[path.suffix])

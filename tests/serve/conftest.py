@@ -20,13 +20,13 @@ from llava_edge.export.export import export
 def roomy_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Llava:
     """The tiny model with a context of 4,096 tokens; a random model never ends an answer."""
     folder = tmp_path_factory.mktemp("roomy")
-    shutil.copytree(tiny_checkpoint, folder / "checkpoint")
-    path = folder / "checkpoint" / "config.json"
+    shutil.copytree(tiny_checkpoint, folder / "tiny llava")
+    path = folder / "tiny llava" / "config.json"
     config = json.loads(path.read_text())
     config["text_config"]["max_position_embeddings"] = 4096
     path.write_text(json.dumps(config))
-    export(folder / "checkpoint", folder / "tiny llava")
-    return load(folder / "tiny llava", contexts=2)
+    export(folder / "tiny llava", folder / "bundle")
+    return load(folder / "bundle", contexts=2)
 
 
 @pytest.fixture(scope="module")

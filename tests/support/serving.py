@@ -1,5 +1,6 @@
 """The server as it runs, in a thread; a model that waits where a test wants it to."""
 
+import itertools
 import json
 import re
 import socket
@@ -47,22 +48,27 @@ class Served:
         while self.figure(name) != value:
             pass
 
-    @contextmanager
-    def request(self, body: Any, path: str = "/v1/chat/completions") -> Iterator[socket.socket]:
-        """A connection on which a body has been posted."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    def post(self, words: str = "What?", **fields: Any) -> socket.socket:
+        """A connection on which a question has been posted, whose answer nobody has read."""
+        body = {"messages": [{"role": "user", "content": words}], "max_tokens": 5, **fields}
+        data = json.dumps(body).encode()
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: {ADDRESS}:{self.port}\r\n"
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: {ADDRESS}:{self.port}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
         )
-        with socket.create_connection((ADDRESS, self.port), timeout=60) as connection:
-            connection.sendall(head.encode() + data)
-            yield connection
+        connection = socket.create_connection((ADDRESS, self.port), timeout=60)
+        connection.sendall(head.encode() + data)
+        return connection
 
 
 @contextmanager
-def serving_model(model: Llava, *, loaded: bool = True, **settings: Any) -> Iterator[Served]:
-    """Serve a model at any free port; with `loaded=False` it is never loaded."""
+def serving_model(
+    model: Llava, *, loaded: bool = True, send_buffer: int | None = None, **settings: Any
+) -> Iterator[Served]:
+    """Serve a model at any free port; with `loaded=False` it is never loaded.
+
+    `send_buffer` is how many bytes the system may hold back for a client that does not read.
+    """
     never = threading.Event()
 
     def load_model(path: Path) -> Llava:
@@ -74,6 +80,8 @@ def serving_model(model: Llava, *, loaded: bool = True, **settings: Any) -> Iter
     host.loaded = ServedModel.of(host.id, model) if loaded else None
     server = make_server(host, ServeSettings(**settings))
     listening = listening_socket(ADDRESS, 0)
+    if send_buffer is not None:  # connections inherit it
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
@@ -87,43 +95,55 @@ def serving_model(model: Llava, *, loaded: bool = True, **settings: Any) -> Iter
 class HeldLlava(Llava):
     """A model whose answers wait before their piece number `hold`, until `release` is set.
 
-    `held` counts the answers that wait or have waited; one that is cancelled waits no longer.
+    One that is cancelled waits no longer. `held` is released for each that begins to wait, and
+    `begun` has the words of the questions in the order in which their answers began. Where `fault`
+    is set, it is raised in the place of that piece.
     """
 
     hold: int
+    fault: Exception | None
     release: threading.Event
     held: threading.Semaphore
+    begun: list[str]
 
-    def stream(self, *arguments: Any, **options: Any) -> Any:
-        return _HeldStream(super().stream(*arguments, **options), self)
+    def stream(self, messages: Any, *arguments: Any, **options: Any) -> Any:
+        stream = super().stream(messages, *arguments, **options)
+        return _HeldStream(stream, self, str(messages[-1].content[-1]))
 
 
 class _HeldStream:
-    def __init__(self, stream: Stream, model: HeldLlava) -> None:
+    def __init__(self, stream: Stream, model: HeldLlava, words: str) -> None:
         self._stream = stream
         self._model = model
+        self._words = words
         self._cancelled = threading.Event()
 
     def __iter__(self) -> Iterator[Piece]:
-        for number in range(1_000_000):
+        self._model.begun.append(self._words)
+        for number in itertools.count():
             if number == self._model.hold:
-                self._model.held.release()
-                while not (self._model.release.is_set() or self._cancelled.wait(0.01)):
-                    pass
+                self._wait()
             try:
                 yield next(self._stream)
             except StopIteration:
                 return
+
+    def _wait(self) -> None:
+        if self._model.fault is not None:
+            raise self._model.fault
+        self._model.held.release()
+        while not (self._model.release.is_set() or self._cancelled.wait(0.01)):
+            pass
 
     def cancel(self) -> None:
         self._stream.cancel()
         self._cancelled.set()
 
 
-def held(model: Llava, hold: int) -> HeldLlava:
-    """The model, waiting before a piece of each answer."""
-    found = HeldLlava(model.path, model.bundle)
-    object.__setattr__(found, "hold", hold)
-    object.__setattr__(found, "release", threading.Event())
-    object.__setattr__(found, "held", threading.Semaphore(0))
+def held(model: Llava, hold: int, fault: Exception | None = None) -> HeldLlava:
+    """The model with a memory of its own, waiting or failing before a piece of each answer."""
+    found = HeldLlava(model.path, model.apart().bundle)
+    fresh = {"release": threading.Event(), "held": threading.Semaphore(0), "begun": list[str]()}
+    for name, value in {"hold": hold, "fault": fault, **fresh}.items():
+        object.__setattr__(found, name, value)  # it is frozen
     return found
