@@ -19,11 +19,12 @@ ROOMS = {
     "hub": {"core", "errors"},
     "data": {"core", "errors"},
     "runtime": {"core", "errors"},
+    "ask": {"core", "data", "errors", "runtime"},
     "export": {"core", "data", "errors", "hub", "runtime"},
     "train": {"core", "data", "errors", "export", "hub"},
     "bench": {"core", "data", "errors", "export", "hub", "runtime", "train"},
     "serve": {"core", "data", "errors", "hub", "runtime"},
-    "cli": {"bench", "core", "data", "errors", "export", "hub", "runtime", "serve", "train"},
+    "cli": {"ask", "bench", "core", "data", "errors", "export", "hub", "runtime", "serve", "train"},
 }
 RUNTIME_LIBRARIES = {"PIL", "msgspec", "numpy", "platformdirs", "psutil", "tokenizers"}
 LIBRARIES = {
@@ -31,6 +32,7 @@ LIBRARIES = {
     "core": RUNTIME_LIBRARIES,
     "hub": RUNTIME_LIBRARIES,
     "runtime": RUNTIME_LIBRARIES,
+    "ask": RUNTIME_LIBRARIES,
     "data": {*RUNTIME_LIBRARIES, "pyarrow"},
     "serve": {*RUNTIME_LIBRARIES, "h11", "prometheus_client", "starlette", "uvicorn"},
     "cli": {*RUNTIME_LIBRARIES, "rich", "typer"},

@@ -66,18 +66,23 @@ def load_picture(source: PictureSource) -> Image.Image:
             ) from error
 
 
-def picture_size(
-    source: PictureSource, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS
-) -> tuple[int, int]:
+def pixels_of(source: PictureSource, formats: tuple[str, ...] = FORMATS) -> int:
+    """How many pixels a picture has by its header, before anything of it is decoded.
+
+    Raises PictureError where it is of no format among these, or has more than Pillow reads.
+    """
+    with _open(source, _name(source), formats) as picture:
+        return picture.width * picture.height
+
+
+def picture_size(source: PictureSource) -> tuple[int, int]:
     """Height and width of the picture that `load_picture` decodes, mostly from its header alone.
 
-    Raises PictureError where it is missing, too large, or its header is broken.
+    Raises PictureError where it is missing or its header is broken.
     """
     name = _name(source)
-    with _open(source, name, formats) as picture:
+    with _open(source, name) as picture:
         width, height = picture.size
-        if width * height > max_pixels:  # before a PNG is decoded, below
-            raise _too_large(f"{name} has {width:,} x {height:,} pixels", max_pixels)
         try:
             turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
         except Exception as error:  # a PNG is decoded for what may follow its pixels
@@ -124,8 +129,8 @@ def _name(source: PictureSource) -> str:
     return f"The file {source}"
 
 
-def _too_large(what: str, most: int = MAX_PIXELS) -> PictureError:
-    return LargePictureError(f"{what}, but at most {most:,} are read; make it smaller first.")
+def _too_large(what: str) -> PictureError:
+    return LargePictureError(f"{what}, but at most {MAX_PIXELS:,} are read; make it smaller first.")
 
 
 def _open(

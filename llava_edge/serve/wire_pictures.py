@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from llava_edge.core.picture import picture_size
+from llava_edge.core.picture import pixels_of
 from llava_edge.errors import LargePictureError, PictureError
 from llava_edge.serve.remote_pictures import RemotePictures
 from llava_edge.serve.wire_errors import WireError
@@ -89,14 +89,16 @@ def check_picture(
             "image_file_too_large",
             place,
         )
-    if data.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+    if data[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise _refused(
             "The picture is a page in HTML; send the file of the picture.", "invalid_image", place
         )
     try:
-        picture_size(data, max_pixels=limits.pixels, formats=FORMATS)
+        pixels = pixels_of(data, FORMATS)
     except PictureError as error:
         raise picture_refusal(error, limits, place) from None
+    if pixels > limits.pixels:
+        raise _too_large(limits, place)
 
 
 def picture_refusal(
@@ -104,11 +106,7 @@ def picture_refusal(
 ) -> WireError:
     """The server's own sentence for a picture that is refused: a decoder's tells too much."""
     if isinstance(error, LargePictureError):
-        return _refused(
-            f"The picture has too many pixels; send one of at most {limits.pixels:,}.",
-            "image_too_large",
-            place,
-        )
+        return _too_large(limits, place)
     return _refused(
         "The picture cannot be decoded; send a whole PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF file.",
         "image_parse_error",
@@ -157,6 +155,11 @@ def _base64_text(image_url: str, place: str | None) -> str:
 def _scheme(url: str) -> str | None:
     match = _SCHEME.match(url.lstrip())
     return match[1].lower() if match else None
+
+
+def _too_large(limits: PictureLimits, place: str | None) -> WireError:
+    what = f"The picture has too many pixels; send one of at most {limits.pixels:,}."
+    return _refused(what, "image_too_large", place)
 
 
 def _neither(place: str | None) -> WireError:

@@ -145,10 +145,10 @@ class Internet:
             raise ConnectionRefusedError
         return await asyncio.open_connection("127.0.0.1", self.ports[port], **tls)
 
-    def fetch(self, url: str, **settings: Any) -> bytes:
+    def fetch(self, url: str, most: int = MOST, **settings: Any) -> bytes:
         settings = {"hosts": frozenset({HOST, OTHER}), "tls": self.tls, **settings}
         remote = RemotePictures(resolve=self.resolve, connect=self.connect, **settings)
-        return asyncio.run(remote.fetch(url, MOST, "place"))
+        return asyncio.run(remote.fetch(url, most, "place"))
 
     def refused(self, url: str, **settings: Any) -> None:
         with pytest.raises(WireError) as caught:
@@ -316,7 +316,13 @@ def test_the_certificate_must_be_an_authoritys(internet: Internet) -> None:
 
 @pytest.mark.parametrize("kind", ["endless", "headers", "gzip", "status/404", "status/500"])
 def test_what_is_no_file_of_the_allowed_size_is_refused(internet: Internet, kind: str) -> None:
-    internet.refused(f"https://{HOST}/{kind}")
+    internet.refused(f"https://{HOST}/{kind}", seconds=1000)
+
+
+def test_a_file_may_have_as_many_bytes_as_are_allowed(internet: Internet) -> None:
+    assert len(internet.fetch(f"https://{HOST}/", MOST)) == MOST
+    with pytest.raises(WireError, match=SAME):
+        internet.fetch(f"https://{HOST}/", MOST - 1)
 
 
 def test_the_time_is_for_everything_together(internet: Internet) -> None:

@@ -41,7 +41,7 @@ class Reply:
 def serving(app: ASGIApp) -> Iterator[int]:
     """Run an app in uvicorn, and give its port; connections queue until it is ready."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, http="h11", log_config=None, lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -1,6 +1,6 @@
 """What the guards allow: addresses, names, origins and keys, and how large and slow a body is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llava_edge.serve.guards.listening_address import check_address
 
@@ -12,7 +12,7 @@ class GuardSettings:
     host: str = "127.0.0.1"  # the address that is listened on
     host_names: frozenset[str] = frozenset()  # further names that this server is reached by
     origins: frozenset[str] = frozenset()  # of other pages, as their browsers write them
-    keys: tuple[str, ...] = ()
+    keys: tuple[str, ...] = field(default=(), repr=False)  # no log is to show them
     open_paths: frozenset[str] = frozenset({"/health"})  # read without a key
     body_bytes: int = 32 * 2**20
     body_seconds: float = 300.0  # in which a body is received as a whole

@@ -36,7 +36,8 @@ def guarded(app: ASGIApp, settings: GuardSettings) -> ASGIApp:
             scope.setdefault("state", {})["key"] = accepted_key(scope, settings)
             await body.read()
         except WireError as error:
-            if error.status == 408 or not await body.discard():
+            slow = error.status == 408  # whose rest nobody waits for
+            if slow or not await body.discard():
                 error.headers["connection"] = "close"
             return await send_error(error, send)
         except ClientDisconnect:

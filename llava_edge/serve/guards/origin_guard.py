@@ -28,7 +28,7 @@ def cors_headers(scope: Scope, settings: GuardSettings) -> Headers:
         return {**allowed, "access-control-expose-headers": _READABLE, "vary": "Origin"}
     ours = [f"{scheme}://{header_values(scope, 'host')[0]}" for scheme in ("http", "https")]
     sites = {"same-origin", "none"}.issuperset(header_values(scope, "sec-fetch-site"))
-    if len(origins) > 1 or any(origin not in ours for origin in origins):
+    if any(origin not in ours for origin in origins):
         raise _refused()
     if not (origins or sites or _follows_link(scope)):
         raise _refused()

@@ -21,15 +21,14 @@ class RequestBody:
         self._scope = scope
         self._receive = receive
         self._settings = settings
-        announced = header_values(scope, "content-length")
-        self._announced = int(announced[0]) if announced else 0
-        self._ended = not self._announced and not header_values(scope, "transfer-encoding")
-        self._whole: bytes | None = b"" if self._ended else None
+        self._ended = False
+        self._whole: bytes | None = None
 
     async def read(self) -> None:
         """Raises WireError for what is no JSON, too large or slow; ClientDisconnect."""
         self._check_type()
-        if self._announced > self._settings.body_bytes:
+        announced = map(int, header_values(self._scope, "content-length"))
+        if max(announced, default=0) > self._settings.body_bytes:
             raise self._too_large()
         parts: list[bytes] = []
         started, size = monotonic(), 0

@@ -5,6 +5,10 @@ from collections.abc import Iterator
 import pytest
 from running_server import ask, guarded_echo
 
+from llava_edge.serve.guards.guard_settings import GuardSettings
+from llava_edge.serve.guards.host_guard import check_host
+from llava_edge.serve.wire_errors import WireError
+
 KEY = "key-of-a-test-0123456789"
 
 
@@ -70,6 +74,9 @@ def test_a_missing_host_is_refused(port: int) -> None:
 def test_two_hosts_are_refused(port: int) -> None:
     assert ask(port, host="localhost", headers=[("Host", "evil.example")]).status == 400
     assert ask(port, host="localhost", headers=[("Host", "localhost")], http="1.0").status == 400
+    lines = [(b"host", b"localhost"), (b"host", b"evil.example")]
+    with pytest.raises(WireError, match="one Host"):  # also where h11 does not read them
+        check_host({"path": "/", "headers": lines}, GuardSettings())
 
 
 @pytest.mark.parametrize("target", ["http://evil.example/v1/models", "*", "v1/models"])
