@@ -57,6 +57,13 @@ def serve(
             "http://localhost:3000. May be given several times."
         ),
     ] = None,
+    picture_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Host that pictures may be fetched from by https. May be given several times.",
+            show_default="no picture is fetched",
+        ),
+    ] = None,
     device: DeviceOption = DEVICE,
     context: Annotated[
         int | None,
@@ -77,6 +84,7 @@ def serve(
         from llava_edge.serve import serve as verb
         from llava_edge.serve.guards.api_keys import read_keys
         from llava_edge.serve.guards.guard_settings import GuardSettings
+        from llava_edge.serve.remote_pictures import RemotePictures
         from llava_edge.serve.serve_settings import ServeSettings
 
     if gpu_memory is not None and not 0 < gpu_memory < math.inf:
@@ -88,7 +96,12 @@ def serve(
         keys=read_keys(api_key_file),
     )
     settings = ServeSettings(
-        guards=guards, port=port, parallel=parallel, queue=queue, max_tokens=max_tokens
+        guards=guards,
+        remote=RemotePictures(hosts=frozenset(picture_host)) if picture_host else None,
+        port=port,
+        parallel=parallel,
+        queue=queue,
+        max_tokens=max_tokens,
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     verb.serve(

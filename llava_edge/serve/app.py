@@ -12,11 +12,11 @@ from starlette.types import ASGIApp
 from llava_edge.errors import LlavaEdgeError
 from llava_edge.serve.answer_desk import AnswerDesk
 from llava_edge.serve.completions import Completions
+from llava_edge.serve.error_replies import as_wire_error
 from llava_edge.serve.guards.guarded import guarded
 from llava_edge.serve.metrics import Metrics
 from llava_edge.serve.model_host import ModelHost
 from llava_edge.serve.page_files import page_routes
-from llava_edge.serve.refusals import as_wire_error
 from llava_edge.serve.request_log import logged
 from llava_edge.serve.serve_settings import ServeSettings
 from llava_edge.serve.status_routes import status_routes

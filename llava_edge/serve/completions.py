@@ -1,5 +1,6 @@
 """POST /v1/chat/completions."""
 
+from functools import partial
 from typing import NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
@@ -49,11 +50,12 @@ class Completions:
             note_result(scope, error)
 
     async def _answer(self, served: ServedModel, asked: CompletionRequest, wire: Wire) -> None:
-        model = served.model
+        model, settings = served.model, self._settings
+        options = options_of(asked, settings.max_tokens or model.decoder.context)
         system_place = model.config.prompt.system_prefix is not None
         messages = messages_of(asked.messages, system_place=system_place)
-        options = options_of(asked, self._settings.max_tokens or model.decoder.context)
-        messages = await with_pictures(messages, read_pictures)
+        read = partial(read_pictures, limits=settings.pictures, remote=settings.remote)
+        messages = await with_pictures(messages, read)
         async with self._desk.answer(model, messages, options) as answer:
             if asked.stream:
                 await self._stream(answer, CompletionEvents(served, asked), wire)

@@ -4,12 +4,17 @@ from dataclasses import dataclass, field
 
 from llava_edge.errors import UsageError
 from llava_edge.serve.guards.guard_settings import GuardSettings
+from llava_edge.serve.remote_pictures import RemotePictures
+from llava_edge.serve.wire_pictures import PICTURE_LIMITS, PictureLimits
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings:
     """How a server is to behave; raises UsageError for what is out of its range.
 
+    - guards: who may ask, from where, and how much a request may hold.
+    - pictures: how many a request may have, and how large they may be.
+    - remote: where pictures may be fetched from; None for nowhere.
     - port: 0 for any that is free.
     - parallel: how many answers are computed at a time.
     - queue: how many questions may wait for that.
@@ -20,6 +25,8 @@ class ServeSettings:
     """
 
     guards: GuardSettings = field(default_factory=GuardSettings)
+    pictures: PictureLimits = PICTURE_LIMITS
+    remote: RemotePictures | None = None
     port: int = 8080
     parallel: int = 2
     queue: int = 64

@@ -7,7 +7,7 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect
 
 from llava_edge.runtime.answer import Piece
-from llava_edge.serve.refusals import as_wire_error
+from llava_edge.serve.error_replies import as_wire_error
 from llava_edge.serve.reply_stream import ReplyStream
 from llava_edge.serve.running_answer import RunningAnswer
 from llava_edge.serve.wire_errors import WireError
