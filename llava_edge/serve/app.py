@@ -17,7 +17,7 @@ from llava_edge.serve.guards.guarded import guarded
 from llava_edge.serve.metrics import Metrics
 from llava_edge.serve.model_host import ModelHost
 from llava_edge.serve.page_files import page_routes
-from llava_edge.serve.request_log import logged
+from llava_edge.serve.request_log import logged, note_result
 from llava_edge.serve.serve_settings import ServeSettings
 from llava_edge.serve.status_routes import status_routes
 from llava_edge.serve.wire_errors import WireError
@@ -44,4 +44,5 @@ def make_app(
 
 async def _refused(request: Request, error: Exception) -> Response:
     refusal = as_wire_error(error)
+    note_result(request.scope, refusal)
     return Response(refusal.body(), refusal.status, refusal.headers, media_type="application/json")

@@ -4,7 +4,7 @@ import logging
 
 from starlette.exceptions import HTTPException
 
-from llava_edge.errors import LlavaEdgeError, PictureError, PromptError, UsageError
+from llava_edge.errors import LlavaEdgeError, LongPromptError, PictureError, PromptError, UsageError
 from llava_edge.serve.wire_errors import WireError
 from llava_edge.serve.wire_pictures import picture_refusal
 
@@ -26,7 +26,8 @@ def as_wire_error(error: Exception) -> WireError:
     if isinstance(error, PictureError):
         return picture_refusal(error, place="messages")
     if isinstance(error, PromptError):
-        return WireError(400, str(error), code="invalid_prompt", param="messages")
+        code = "context_length_exceeded" if isinstance(error, LongPromptError) else "invalid_prompt"
+        return WireError(400, str(error), code=code, param="messages")
     if isinstance(error, UsageError):
         return WireError(400, str(error))
     if isinstance(error, LlavaEdgeError):

@@ -62,7 +62,7 @@ def _line(scope: Scope, status: int, id: str, seconds: float) -> str:
     if isinstance(result, ClientDisconnect):
         return f"{line}: the client has gone"
     if isinstance(result, WireError):
-        return f"{line}: failed ({result.code})"
+        return f"{line}: {result.code or result.type}"
     if isinstance(result, Piece):
         tokens = result.timings
         return (

@@ -135,8 +135,10 @@ def test_a_request_is_one_line_in_the_log_and_its_words_are_not(
     assert "elephants" not in caplog.text
     ask(server.port, "/health")
     ask(server.port, "/nothing%0d%0afalse?key=secret")
-    _, line = caplog.messages
-    assert line.startswith("GET /nothing%0d%0afalse 404 in ")
+    post(server, temperature=-1)
+    _, missing, refused = caplog.messages
+    assert missing.startswith("GET /nothing%0d%0afalse 404 in ")
+    assert missing.endswith("not_found_error") and refused.endswith("invalid_request_error")
 
 
 def test_keys_know_nothing_of_each_other(roomy_model: Llava) -> None:

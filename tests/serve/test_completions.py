@@ -339,7 +339,9 @@ MESSAGES: dict[str, tuple[Any, str | None]] = {
 @pytest.mark.parametrize("stream", [False, True])
 def test_messages_that_cannot_be_answered(client: OpenAI, name: str, stream: bool) -> None:
     messages, param = MESSAGES[name]
-    assert refused(client, messages, stream=stream).param == param
+    error = refused(client, messages, stream=stream)
+    assert error.param == param
+    assert (error.code == "context_length_exceeded") is (name == "too long")
 
 
 def test_fields_that_mean_nothing_here_are_passed_over(client: OpenAI) -> None:
