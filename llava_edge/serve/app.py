@@ -11,13 +11,15 @@ from starlette.types import ASGIApp
 
 from llava_edge.errors import LlavaEdgeError
 from llava_edge.serve.answer_desk import AnswerDesk
-from llava_edge.serve.completions import Completions
+from llava_edge.serve.answer_route import AnswerRoutes
+from llava_edge.serve.completions import completion_question
 from llava_edge.serve.error_replies import as_wire_error
 from llava_edge.serve.guards.guarded import guarded
 from llava_edge.serve.metrics import Metrics
 from llava_edge.serve.model_host import ModelHost
 from llava_edge.serve.page_files import page_routes
 from llava_edge.serve.request_log import logged, note_result
+from llava_edge.serve.responses import responses_question
 from llava_edge.serve.serve_settings import ServeSettings
 from llava_edge.serve.status_routes import status_routes
 from llava_edge.serve.wire_errors import WireError
@@ -27,10 +29,11 @@ def make_app(
     host: ModelHost, desk: AnswerDesk, metrics: Metrics, settings: ServeSettings
 ) -> ASGIApp:
     """The app of a server; nothing in it is a middleware that would hide a client's going."""
-    completions = Completions(host, desk, settings)
+    answers = AnswerRoutes(host, desk, settings)
     page = page_routes()
     routes = [
-        Route("/v1/chat/completions", completions, methods=["POST"]),
+        Route("/v1/chat/completions", answers.route(completion_question), methods=["POST"]),
+        Route("/v1/responses", answers.route(responses_question), methods=["POST"]),
         *status_routes(host, metrics),
         *page,
     ]

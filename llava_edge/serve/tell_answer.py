@@ -16,6 +16,7 @@ from llava_edge.serve.wire_errors import WireError
 class Teller(Protocol):
     """Writes the parts of a reply's body."""
 
+    media_type: str
     ping: bytes  # which clients pass over
 
     def begin(self) -> Iterator[bytes]:

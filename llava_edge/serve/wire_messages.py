@@ -22,14 +22,17 @@ Read = Callable[[Sequence[PictureUrl]], Awaitable[list[bytes]]]
 _SYSTEM = ("system", "developer")
 
 
-def messages_of(turns: Sequence[ChatMessage], *, system_place: bool) -> list[Message]:
+def messages_of(
+    turns: Sequence[ChatMessage], places: Sequence[str], *, system_place: bool
+) -> list[Message]:
     """The conversation, in which roles alternate and the last turn is the user's.
 
     Turns of one role in a row are joined by a line's end, system turns at the beginning by a blank
     line. Where the prompt format has no place for system words (`system_place`), they stand before
-    the first question. The source of a picture is its PictureUrl. Raises WireError.
+    the first question. The source of a picture is its PictureUrl. Raises WireError, which names the
+    place of a turn (`messages[0]`).
     """
-    found = [_message(turn, f"messages[{place}]") for place, turn in enumerate(turns)]
+    found = [_message(turn, place) for turn, place in zip(turns, places, strict=True)]
     joined = [_joined(list(group)) for _, group in groupby(found, key=lambda one: one.role)]
     if any(message.role == "system" for message in joined[1:]):
         raise _refusal("A system message stands after others; put it first.", "messages")

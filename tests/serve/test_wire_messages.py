@@ -9,16 +9,19 @@ from llava_edge.serve.wire_messages import PictureUrl, messages_of, with_picture
 SYSTEM = ChatMessage("system", "Be brief.")
 
 
+PLACES = [f"messages[{number}]" for number in range(3)]
+
+
 def picture(url: str) -> ContentPart:
     return ContentPart("image_url", image_url=url)
 
 
 def test_system_words_stand_before_the_question_where_the_format_has_no_place_for_them() -> None:
     turns = [SYSTEM, ChatMessage("user", [picture("one"), ContentPart("text", "What?")])]
-    (message,) = messages_of(turns, system_place=False)
+    (message,) = messages_of(turns, PLACES[:2], system_place=False)
     one = Picture(PictureUrl("messages[1].content[0].image_url", "one"))
     assert message == Message("user", ("Be brief.", "\n\n", one, "What?"))
-    system, question = messages_of(turns, system_place=True)
+    system, question = messages_of(turns, PLACES[:2], system_place=True)
     assert system == Message("system", ("Be brief.",))
     assert question == Message("user", (one, "What?"))
 
@@ -35,7 +38,7 @@ def test_each_picture_gets_its_own_bytes() -> None:
         asked.extend(urls)  # type: ignore[arg-type]
         return [url.url.encode() for url in asked]
 
-    found = asyncio.run(with_pictures(messages_of(turns, system_place=True), read))
+    found = asyncio.run(with_pictures(messages_of(turns, PLACES, system_place=True), read))
     assert [url.place for url in asked] == [
         "messages[0].content[0].image_url",
         "messages[0].content[1].image_url",
