@@ -64,6 +64,10 @@ def serve(
             show_default="no picture is fetched",
         ),
     ] = None,
+    ollama: Annotated[
+        bool,
+        typer.Option("--ollama", help="Serve Ollama's paths too, for programs that know no other."),
+    ] = False,
     device: DeviceOption = DEVICE,
     context: Annotated[
         int | None,
@@ -102,6 +106,7 @@ def serve(
         parallel=parallel,
         queue=queue,
         max_tokens=max_tokens,
+        ollama=ollama,
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     verb.serve(

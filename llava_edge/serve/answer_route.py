@@ -56,6 +56,9 @@ class AnswerRoutes:
 
     async def _answer(self, served: ServedModel, question: Question, wire: Wire) -> None:
         model, settings, asked = served.model, self._settings, question.asked
+        if question.nothing is not None and not asked.messages:
+            await Response(question.nothing(served), media_type="application/json")(*wire)
+            return
         options = options_of(asked, settings.max_tokens or model.decoder.context)
         system_place = model.config.prompt.system_prefix is not None
         messages = messages_of(asked.messages, question.places, system_place=system_place)

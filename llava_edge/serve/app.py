@@ -17,6 +17,7 @@ from llava_edge.serve.error_replies import as_wire_error
 from llava_edge.serve.guards.guarded import guarded
 from llava_edge.serve.metrics import Metrics
 from llava_edge.serve.model_host import ModelHost
+from llava_edge.serve.ollama import ollama_routes
 from llava_edge.serve.page_files import page_routes
 from llava_edge.serve.request_log import logged, note_result
 from llava_edge.serve.responses import responses_question
@@ -36,6 +37,7 @@ def make_app(
         Route("/v1/responses", answers.route(responses_question), methods=["POST"]),
         *status_routes(host, metrics),
         *page,
+        *(ollama_routes(host, answers) if settings.ollama else ()),
     ]
     faults = (WireError, LlavaEdgeError, HTTPException, Exception)
     app = Starlette(routes=routes, exception_handlers={fault: _refused for fault in faults})
@@ -48,4 +50,5 @@ def make_app(
 async def _refused(request: Request, error: Exception) -> Response:
     refusal = as_wire_error(error)
     note_result(request.scope, refusal)
-    return Response(refusal.body(), refusal.status, refusal.headers, media_type="application/json")
+    body = refusal.body(request.scope["path"])
+    return Response(body, refusal.status, refusal.headers, media_type="application/json")

@@ -55,6 +55,17 @@ class ModelHost:
             )
         return self._twin(key, self.loaded) if key else self.loaded
 
+    def check_name(self, name: str) -> None:
+        """Raise WireError for another model's name."""
+        if name not in (self.id, f"{self.id}:latest"):  # which Ollama's clients add
+            raise WireError(
+                404,
+                f"The model {name[:80]!r} is not here; this server has {self.id!r}.",
+                "not_found_error",
+                "model_not_found",
+                "model",
+            )
+
     def _twin(self, key: str, served: ServedModel) -> ServedModel:
         twin = self._twins.pop(key, None) or replace(served, model=served.model.apart())
         self._twins[key] = twin

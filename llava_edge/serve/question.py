@@ -17,6 +17,7 @@ class Question:
 
     - whole: the body of a reply that is sent at once, or else, with `stream`,
     - events: what writes one that is sent as it comes.
+    - nothing: the body of a reply where there are no messages, if that is no error.
     - places: where each message stands in the request, for errors.
     - names: what the API calls the fields of a chat completion, where it has names of its own.
     """
@@ -26,6 +27,7 @@ class Question:
     whole: Callable[[ServedModel, Sequence[Piece]], bytes]
     events: Callable[[ServedModel], Teller]
     places: Sequence[str]
+    nothing: Callable[[ServedModel], bytes] | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
     def refusal(self, error: Exception) -> WireError:

@@ -19,6 +19,7 @@ class ServeSettings:
     - parallel: how many answers are computed at a time.
     - queue: how many questions may wait for that.
     - max_tokens: of an answer, whatever is asked for; None for as many as the context holds.
+    - ollama: whether Ollama's paths are served too.
     - ping_seconds: how long nothing is sent while a prompt is read.
     - send_seconds: how long a client may take nothing of its answer.
     - stop_seconds: in which answers must have ended once the server is told to.
@@ -31,6 +32,7 @@ class ServeSettings:
     parallel: int = 2
     queue: int = 64
     max_tokens: int | None = None
+    ollama: bool = False
     ping_seconds: float = 10.0
     send_seconds: float = 60.0
     stop_seconds: int = 5

@@ -8,7 +8,6 @@ from starlette.routing import Route
 
 from llava_edge.serve.metrics import Metrics
 from llava_edge.serve.model_host import ModelHost
-from llava_edge.serve.wire_errors import WireError
 
 
 def status_routes(host: ModelHost, metrics: Metrics) -> list[Route]:
@@ -18,14 +17,7 @@ def status_routes(host: ModelHost, metrics: Metrics) -> list[Route]:
         return JSONResponse({"object": "list", "data": [_model(host)]})
 
     async def model(request: Request) -> Response:
-        if (id := request.path_params["id"]) != host.id:
-            raise WireError(
-                404,
-                f"The model {id[:80]!r} is not here; this server has {host.id!r}.",
-                "not_found_error",
-                "model_not_found",
-                "model",
-            )
+        host.check_name(request.path_params["id"])
         return JSONResponse(_model(host))
 
     async def health(request: Request) -> Response:

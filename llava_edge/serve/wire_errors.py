@@ -30,15 +30,20 @@ class WireError(Exception):
         self.param = param
         self.headers = dict(headers or {})
 
-    def body(self) -> bytes:
-        """The JSON that OpenAI's error reference describes; a stream sends it as its last event."""
+    def body(self, path: str = "") -> bytes:
+        """The JSON that OpenAI's error reference describes; a stream sends it as its last event.
+
+        For `path` /api/... it is Ollama's, which has the sentence alone.
+        """
+        if path.startswith("/api/"):
+            return msgspec.json.encode({"error": self.message})
         fields = ("message", "type", "param", "code")
         return msgspec.json.encode({"error": {name: getattr(self, name) for name in fields}})
 
 
-async def send_error(error: WireError, send: Send) -> None:
-    """Write the error as a whole ASGI response."""
-    body = error.body()
+async def send_error(error: WireError, send: Send, path: str = "") -> None:
+    """Write the error as a whole ASGI response to a request for `path`."""
+    body = error.body(path)
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),

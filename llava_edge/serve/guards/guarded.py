@@ -39,7 +39,7 @@ def guarded(app: ASGIApp, settings: GuardSettings) -> ASGIApp:
             slow = error.status == 408  # whose rest nobody waits for
             if slow or not await body.discard():
                 error.headers["connection"] = "close"
-            return await send_error(error, send)
+            return await send_error(error, send, scope["path"])
         except ClientDisconnect:
             return None
         await app(scope, body.receive, send)
