@@ -2,6 +2,7 @@
 
 import logging
 
+from llava_edge.core.stored_models import StoredModel, models
 from llava_edge.core.version import __version__
 from llava_edge.errors import (
     BundleError,
@@ -43,6 +44,7 @@ __all__ = [
     "QualityError",
     "RecordError",
     "StateError",
+    "StoredModel",
     "Stream",
     "Timings",
     "TokenLogprob",
@@ -51,4 +53,5 @@ __all__ = [
     "__version__",
     "inspect",
     "load",
+    "models",
 ]

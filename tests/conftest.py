@@ -36,7 +36,8 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing is read from or written to the user's folders, in subprocesses neither."""
     folder = tmp_path_factory.mktemp("user")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("LLAVA_EDGE_BUNDLE", raising=False)
+        for name in ("LLAVA_EDGE_BUNDLE", "LLAVA_EDGE_MODELS"):
+            patch.delenv(name, raising=False)
         for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
             patch.setenv(name, str(folder / name))
         os.makedirs(folder / "HOME")

@@ -12,7 +12,10 @@ from llava_edge.cli.data_check import check
 from llava_edge.cli.data_show import show
 from llava_edge.cli.export import export
 from llava_edge.cli.inspect import inspect
+from llava_edge.cli.list import list
 from llava_edge.cli.merge import merge
+from llava_edge.cli.pull import pull
+from llava_edge.cli.remove import remove
 from llava_edge.cli.sensitivity import sensitivity
 from llava_edge.cli.train import train
 from llava_edge.cli.verify import verify
@@ -28,6 +31,9 @@ bench = typer.Typer(help="Measure bundles and training on this machine.", no_arg
 data = typer.Typer(help="Look at records before training on them.", no_args_is_help=True)
 
 app.command()(chat)
+app.command()(list)
+app.command()(pull)
+app.command()(remove)
 app.command()(inspect)
 app.command()(export)
 app.command()(verify)

@@ -1,15 +1,14 @@
 """Answers at a terminal: one, or a conversation with a few commands."""
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
 
+from llava_edge.cli.shown_warnings import note, shown_warnings
 from llava_edge.core.prompt import IMAGE
 from llava_edge.errors import LlavaEdgeError
 from llava_edge.runtime.answer import Piece
@@ -33,25 +32,7 @@ _ENDS = {
 }
 
 
-class _Warnings(logging.Handler):
-    """Prints what the package warns of, such as a picture that is nearly black."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _note(record.getMessage())
-
-
-@contextmanager
-def _shown_warnings() -> Iterator[None]:
-    """Within it, warnings are printed."""
-    logger, handler = logging.getLogger("llava_edge"), _Warnings(logging.WARNING)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-
-
-@_shown_warnings()
+@shown_warnings()
 def answer_once(
     model: Llava,
     prompt: str,
@@ -70,7 +51,7 @@ def answer_once(
         _print_answer(pieces)
 
 
-@_shown_warnings()
+@shown_warnings()
 def converse(model: Llava, images: Sequence[Path], options: Options, system: str | None) -> None:
     """Talk until the user ends it; errors are printed and the conversation goes on."""
     try:
@@ -81,7 +62,7 @@ def converse(model: Llava, images: Sequence[Path], options: Options, system: str
     for path in images:
         conversation.show(path)
     _print_notes(model)
-    _note(f"{model.config.name} on {model.device.name}; /help says what can be typed")
+    note(f"{model.config.name} on {model.device.name}; /help says what can be typed")
     while conversation.take(_read_line()):
         pass
 
@@ -103,32 +84,32 @@ class _Conversation:
         try:
             self._obey(command, rest.strip(), line)
         except LlavaEdgeError as error:
-            _note(f"Error: {error}", style="red")
+            note(f"Error: {error}", style="red")
         except KeyboardInterrupt:
-            _note("\n(stopped)")
+            note("\n(stopped)")
         return True
 
     def show(self, path: Path) -> None:
         """Encode a picture now, so that the answer comes sooner."""
         tokens = self._options.image_tokens
         self._pictures.append(self._model.encode_image(path, tokens))
-        _note(f"{path.name} goes with your next words")
+        note(f"{path.name} goes with your next words")
 
     def _obey(self, command: str, rest: str, line: str) -> None:
         if command == "/image" and rest:
             self.show(Path(rest.strip("'\"")))
         elif command == "/save" and rest:
             self._chat.save(Path(rest).expanduser())
-            _note(f"{rest} holds the conversation so far")
+            note(f"{rest} holds the conversation so far")
         elif command == "/load" and rest:
             self._chat = self._model.load_chat(Path(rest).expanduser())
-            _note(f"the conversation of {rest} goes on")
+            note(f"the conversation of {rest} goes on")
         elif command == "/reset":
             self._chat.reset()
             self._pictures = []
-            _note("a new conversation")
+            note("a new conversation")
         elif command.startswith("/") and "/" not in command[1:]:
-            _note(HELP)
+            note(HELP)
         elif line.strip():
             self._ask(line)
 
@@ -138,7 +119,7 @@ class _Conversation:
         self._pictures = []
         _print_answer(pieces)
         if (turns := self._chat.forgotten - forgotten) > 0:
-            _note(f"the context was full, so that the oldest turns were forgotten ({turns})")
+            note(f"the context was full, so that the oldest turns were forgotten ({turns})")
 
 
 def _read_line() -> str:
@@ -157,7 +138,7 @@ def _print_answer(pieces: Iterator[Piece]) -> None:
     for piece in chain([_await_words(pieces)], pieces):
         print(_printable(piece.text), end="", flush=True)
     print()
-    _note(_summary(piece))
+    note(_summary(piece))
 
 
 def _await_words(pieces: Iterator[Piece]) -> Piece:
@@ -203,10 +184,5 @@ def _summary(last: Piece) -> str:
 
 
 def _print_notes(model: Llava) -> None:
-    for note in model.notes:
-        _note(note)
-
-
-def _note(text: str, style: str = "dim") -> None:
-    """What is not the answer goes to stderr, so that pipes get the answer alone."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text, style=style, markup=False)
+    for sentence in model.notes:
+        note(sentence)

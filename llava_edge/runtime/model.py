@@ -8,11 +8,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from llava_edge.core.bundle import find_bundle, read_bundle, verify_once
+from llava_edge.core.bundle import read_bundle, verify_once
 from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.runtime.answer import Answer, Pieces
-from llava_edge.runtime.arguments import checked, checked_path
+from llava_edge.runtime.arguments import bundle_folder, checked
 from llava_edge.runtime.chat import Chat
 from llava_edge.runtime.decoder import Decoder
 from llava_edge.runtime.device_choice import choose
@@ -45,8 +45,9 @@ def load(
         model = load("my-bundle")
         model.answer("What is in the picture?", image="photo.jpg")
 
-    - bundle: the folder that `llava-edge export` wrote; by default the one that the environment
-      variable LLAVA_EDGE_BUNDLE names, else the demo's.
+    - bundle: the folder that `llava-edge export` wrote, or the name of one in the models folder
+      (`llava_edge.models()`); by default the one that the environment variable LLAVA_EDGE_BUNDLE
+      names, else the demo's.
     - device: "auto" takes a GPU where one computes the whole bundle correctly, else the CPU;
       `model.device` says which, and `model.notes` why. Or "cpu", "cuda", "webgpu",
       "tensorrt-rtx" or "openvino".
@@ -66,7 +67,7 @@ def load(
     context = checked("context", context, _Tokens | None)
     image_cache = checked("image_cache", image_cache, _Bytes)
     gpu_memory = checked("gpu_memory", gpu_memory, _Bytes | None)
-    path = find_bundle(None if bundle is None else checked_path("bundle", bundle))
+    path = bundle_folder(bundle)
     config = read_bundle(path)
     devices = candidates(device, config.devices)
     verify_once(path, config)

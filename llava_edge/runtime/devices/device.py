@@ -1,6 +1,5 @@
 """Which devices there are, and with how many threads a CPU computes."""
 
-import os
 import re
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -10,6 +9,7 @@ from types import ModuleType
 from llava_edge.core.bundle_config import DeviceName
 from llava_edge.core.extras import needed_by
 from llava_edge.core.machine import usable_cores
+from llava_edge.core.telemetry import switch_off_telemetry
 from llava_edge.errors import BundleError, UsageError
 
 
@@ -97,11 +97,10 @@ def candidates(name: str, graphs: tuple[DeviceName, ...]) -> list[Device]:
 def onnxruntime_library() -> ModuleType:
     """onnxruntime, imported late: the package also trains and exports, and starts faster without.
 
-    Its telemetry, which would keep files in the user's cache and look for a host of Microsoft's, is
-    off unless the user's own ORT_DISABLE_TELEMETRY says otherwise. Raises LlavaEdgeError where it
-    is not installed or does not load.
+    Its telemetry is off unless the user's own ORT_DISABLE_TELEMETRY says otherwise. Raises
+    LlavaEdgeError where it is not installed or does not load.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # which is read as it is imported
+    switch_off_telemetry()
     with needed_by("Running a bundle", "cpu"):
         return import_module("onnxruntime")
 
