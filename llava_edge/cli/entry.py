@@ -2,12 +2,10 @@
 
 from llava_edge.core.exit_on_error import run_command
 from llava_edge.core.extras import needed_by
-from llava_edge.core.telemetry import switch_off_telemetry
 
 
 def main() -> None:
     """Run `llava-edge`; an error that the user can mend ends in one line and exit code 1 or 2."""
-    switch_off_telemetry()  # before any verb imports anything
     run_command(_run)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
 
-from llava_edge.core.telemetry import switch_off_telemetry
 from llava_edge.errors import LlavaEdgeError
 
 _NO_NETWORK = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH)
@@ -15,7 +14,6 @@ _NO_NETWORK = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUN
 @contextmanager
 def told_as(kind: type[LlavaEdgeError], name: str) -> Iterator[None]:
     """Within it, what goes wrong while the hub's `org/name` is fetched is raised as this kind."""
-    switch_off_telemetry()
     from huggingface_hub import errors
 
     failures = (  # but no fault of a program, such as a TypeError

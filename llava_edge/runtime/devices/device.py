@@ -9,7 +9,6 @@ from types import ModuleType
 from llava_edge.core.bundle_config import DeviceName
 from llava_edge.core.extras import needed_by
 from llava_edge.core.machine import usable_cores
-from llava_edge.core.telemetry import switch_off_telemetry
 from llava_edge.errors import BundleError, UsageError
 
 
@@ -97,10 +96,8 @@ def candidates(name: str, graphs: tuple[DeviceName, ...]) -> list[Device]:
 def onnxruntime_library() -> ModuleType:
     """onnxruntime, imported late: the package also trains and exports, and starts faster without.
 
-    Its telemetry is off unless the user's own ORT_DISABLE_TELEMETRY says otherwise. Raises
-    LlavaEdgeError where it is not installed or does not load.
+    Raises LlavaEdgeError where it is not installed or does not load.
     """
-    switch_off_telemetry()
     with needed_by("Running a bundle", "cpu"):
         return import_module("onnxruntime")
 
