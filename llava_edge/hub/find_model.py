@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from llava_edge.errors import CheckpointError
-from llava_edge.hub.hub_errors import is_unreachable, reason, told_as
+from llava_edge.hub.fetching import fetching, is_unreachable, reason
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SMALL = ["*.json", "*.jinja", "tokenizer.model", "mm_projector.bin", "non_lora_trainables.bin"]
@@ -34,7 +34,7 @@ def find_model(name: str | Path, option: str = "", *, weights: bool = True) -> P
     if isinstance(name, Path) or not is_hub_name(name):
         way_out = f"give an existing one with {option}" if option else "give a checkpoint's folder"
         raise CheckpointError(f"There is no folder {name}; {way_out}, or the hub's org/name.")
-    with told_as(CheckpointError, name):
+    with fetching(name, CheckpointError):
         return _download(name, weights=weights)
 
 

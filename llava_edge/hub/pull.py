@@ -17,8 +17,8 @@ from llava_edge.core.new_folder import check_target, new_folder
 from llava_edge.core.stored_models import unfinished_folder
 from llava_edge.core.user_folders import models_folder
 from llava_edge.errors import BundleError, UsageError
+from llava_edge.hub.fetching import fetching
 from llava_edge.hub.find_model import HUB_NAME
-from llava_edge.hub.hub_errors import told_as
 
 
 def pull(repository: str, name: str | None = None, *, force: bool = False) -> Path:
@@ -37,7 +37,7 @@ def pull(repository: str, name: str | None = None, *, force: bool = False) -> Pa
     out = target(repository, name)
     check_target(out, force=force)
     fetched = unfinished_folder(out.name)
-    with told_as(BundleError, repository):
+    with fetching(repository, BundleError):
         _fetch(repository, fetched)
     with _judged(repository, fetched):
         config = read_bundle(fetched)

@@ -14,8 +14,8 @@ from fake_hub import CHUNK, NAME, Hub, serving, settings
 from tiny import write_llava
 
 from llava_edge.errors import CheckpointError
+from llava_edge.hub.fetching import is_unreachable
 from llava_edge.hub.find_model import find_model, hub_name
-from llava_edge.hub.hub_errors import is_unreachable
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""What goes wrong with the Hugging Face hub, in one sentence each."""
+"""Fetching from the Hugging Face hub: what goes wrong is said in one sentence."""
 
 import errno
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
@@ -12,10 +13,13 @@ _NO_NETWORK = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUN
 
 
 @contextmanager
-def told_as(kind: type[LlavaEdgeError], name: str) -> Iterator[None]:
-    """Within it, what goes wrong while the hub's `org/name` is fetched is raised as this kind."""
+def fetching(name: str, kind: type[LlavaEdgeError]) -> Iterator[None]:
+    """Within it the hub's `org/name` is fetched, and what goes wrong is raised as this kind."""
     from huggingface_hub import errors
+    from huggingface_hub.utils import disable_progress_bars
 
+    if sys.stderr is None:  # in an app without a console, where bars would raise
+        disable_progress_bars()
     failures = (  # but no fault of a program, such as a TypeError
         OSError,  # of the disk, and all that requests raises
         getattr(errors, "HTTPError", OSError),  # all that httpx raises
