@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import PromptConfig
 from llava_edge.core.picture import PictureSource
-from llava_edge.core.prompt import Message, Text, picture_first, render
+from llava_edge.core.prompt import Message, Picture, Text, render
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.data.record_types import Record
 from llava_edge.errors import RecordError
@@ -60,7 +60,7 @@ def conversation_samples(
         return
     for number in step_bar("Asking about drawn pictures", range(count)):
         question = QUESTIONS[number % len(QUESTIONS)]
-        message = Message("user", picture_first(question, prompt))
+        message = Message("user", [Picture(), question])
         segments = tuple(render([message], prompt, tokenizer))
         picture = draw_picture(number)
         rows = Sample(segments, picture).rows(original.embed, original.encode(picture))

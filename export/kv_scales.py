@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as HfTokenizer
 
 from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vision_onnx
 from llava_edge.core.bundle_config import BundleConfig
-from llava_edge.core.prompt import Message, picture_first, render
+from llava_edge.core.prompt import Message, Picture, render
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.export.comparison_samples import QUESTIONS, draw_picture, text_samples
 from llava_edge.runtime.decoder import Decoder
@@ -58,7 +58,7 @@ def measure_scales(folder: Path, config: BundleConfig) -> NDArray[np.float32]:
 def _samples(config: BundleConfig, tokenizer: Tokenizer) -> list[Sample]:
     pictures = []
     for number in range(PICTURES):
-        question = Message("user", picture_first(QUESTIONS[number % 4], config.prompt))
+        question = Message("user", [Picture(), QUESTIONS[number % 4]])
         segments = tuple(render([question], config.prompt, tokenizer))
         pictures.append(Sample(segments, draw_picture(number)))
     return [*pictures, *text_samples(tokenizer)[:TEXTS]]

@@ -2,6 +2,7 @@
 
 import logging
 
+from llava_edge.core.prompt import Message, Picture
 from llava_edge.core.stored_models import StoredModel, models
 from llava_edge.core.telemetry import switch_off_telemetry
 from llava_edge.core.version import __version__
@@ -39,7 +40,9 @@ __all__ = [
     "Inspection",
     "Llava",
     "LlavaEdgeError",
+    "Message",
     "Options",
+    "Picture",
     "PictureError",
     "Piece",
     "PromptError",

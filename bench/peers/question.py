@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from llava_edge.bench.call_runtime import timed, unseen
-from llava_edge.core.prompt import Message, Picture, Segment, picture_first, render
+from llava_edge.core.prompt import Message, Picture, Segment, render
 from llava_edge.runtime.model import Llava
 
 FOLLOW_UP = "And what else is in it?"
@@ -49,7 +49,7 @@ def make_question(
     seconds, encoded = timed(lambda: model.encode_image(picture))
     np.save(rows, encoded.rows)
     config, tokenizer = model.config.prompt, model.tokenizer
-    segments = render([Message("user", picture_first(prompt, config))], config, tokenizer)
+    segments = render([Message("user", [Picture(), prompt])], config, tokenizer)
     place = next(i for i, segment in enumerate(segments) if isinstance(segment, Picture))
     second = render([Message("user", FOLLOW_UP)], config, tokenizer, first=False)
     answer = tokenizer.encode([(ANSWER, False)])

@@ -166,8 +166,8 @@ def text_tokens(model: llava_edge.Llava, cases: dict[SceneKey, Case]) -> float:
     """How many tokens a prompt has besides the picture's, on average."""
     one = llava_edge.ImageEmbeddings(np.zeros((1, model.config.decoder.hidden_size), np.float32))
     questions = [question.text for case in cases.values() for question in case.questions]
-    turns = [model.bundle.turn(text, one, llava_edge.Options()) for text in questions]
-    return float(np.mean([len(model.bundle.items([turn])) - 1 for turn in turns]))
+    prompts = [next(model.stream(text, one)).timings.prompt_tokens for text in questions]
+    return float(np.mean(prompts)) - 1
 
 
 def print_table(title: str, figures: dict[Setting, Percent], apart: Percent) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from llava_edge.core.prompt import CHATML, Message, Text, render
+from llava_edge.core.prompt import CHATML, Text, WrittenMessage, render
 from llava_edge.core.tokenizer import Tokenizer
 
 PROMPT = replace(
@@ -88,7 +88,7 @@ def questions() -> list[str]:
 @torch.no_grad()
 def answer(model: PreTrainedModel, tokenizer: Tokenizer, batch: list[str]) -> list[str]:
     """Greedy answers of the language model, as far as they are whole."""
-    prompts = [render([Message("user", text)], PROMPT, tokenizer) for text in batch]
+    prompts = [render([WrittenMessage("user", text)], PROMPT, tokenizer) for text in batch]
     rows = [
         [i for part in prompt if isinstance(part, Text) for i in part.ids] for prompt in prompts
     ]

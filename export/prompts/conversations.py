@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llava_edge.core.bundle_config import PromptConfig, Role
-from llava_edge.core.prompt import IMAGE, Message
+from llava_edge.core.prompt import IMAGE, WrittenMessage
 from llava_edge.export.prompts.render_template import Conversation
 
 # How a template takes what is said: as a list of parts, as a string, or the user's alone as parts.
@@ -44,10 +44,10 @@ class Exchange:
         ]
         return Conversation(messages, self.turns[-1].role == "user")
 
-    def for_us(self, prompt: PromptConfig) -> list[Message]:
+    def for_us(self, prompt: PromptConfig) -> list[WrittenMessage]:
         """As `llava_edge.core.prompt.render` takes it."""
         picture = IMAGE if prompt.pictures == "as_written" else IMAGE + prompt.image_suffix
-        return [Message(turn.role, _joined(turn, picture)) for turn in self.turns]
+        return [WrittenMessage(turn.role, _joined(turn, picture)) for turn in self.turns]
 
 
 def _content(turn: Utterance, style: Style, image: str) -> str | list[dict[str, Any]]:

@@ -6,14 +6,14 @@ from difflib import SequenceMatcher
 from tokenizers import Tokenizer
 
 from llava_edge.core.bundle_config import PromptConfig
-from llava_edge.core.prompt import IMAGE, PROMPTS, Message
+from llava_edge.core.prompt import IMAGE, PROMPTS, WrittenMessage
 from llava_edge.core.prompt_pieces import as_text
 
 _ALIKE = 0.8  # the least share of characters in common
 _TALK = (
-    Message("user", f"{IMAGE}\nOne?"),
-    Message("assistant", "Two."),
-    Message("user", "Three?"),
+    WrittenMessage("user", f"{IMAGE}\nOne?"),
+    WrittenMessage("assistant", "Two."),
+    WrittenMessage("user", "Three?"),
 )
 
 

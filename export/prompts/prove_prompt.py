@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer as HfTokenizer
 
-from llava_edge.core.prompt import Message, Picture, render
+from llava_edge.core.prompt import Picture, WrittenMessage, render
 from llava_edge.core.prompt_pieces import as_text
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.export.prompts.conversations import Exchange
@@ -100,7 +100,7 @@ class _Comparison:
         bos = [self._theirs.token_to_id(self._prompt.bos)] if self._prompt.bos else []
         return [*bos, *self._theirs.encode(text, add_special_tokens=False).ids]
 
-    def _found(self, messages: list[Message]) -> list[int | None]:
+    def _found(self, messages: list[WrittenMessage]) -> list[int | None]:
         picture = self._theirs.token_to_id(self._image) if self._image else None
         return [
             id

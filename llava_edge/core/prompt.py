@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 
 from llava_edge.core.bundle_config import PromptConfig
 from llava_edge.core.prompt_pieces import IMAGE as IMAGE
+from llava_edge.core.prompt_pieces import AnyMessage, Words, pieces
 from llava_edge.core.prompt_pieces import Message as Message
-from llava_edge.core.prompt_pieces import Words, pieces
+from llava_edge.core.prompt_pieces import Part as Part
+from llava_edge.core.prompt_pieces import Picture as Picture
+from llava_edge.core.prompt_pieces import WrittenMessage as WrittenMessage
 from llava_edge.core.tokenizer import Tokenizer
 
 
@@ -19,13 +22,6 @@ class Text:
 
     ids: tuple[int, ...]
     learned: bool = False
-
-
-@dataclass(frozen=True)
-class Picture:
-    """The place of the conversation's picture number `index`."""
-
-    index: int
 
 
 Segment = Text | Picture
@@ -175,13 +171,12 @@ def plain(prompt: PromptConfig) -> PromptConfig:
     )
 
 
-def picture_first(text: str, prompt: PromptConfig) -> str:
-    """Put a picture before the words, unless they already say where one stands."""
-    return text if IMAGE in text else IMAGE + prompt.image_suffix + text
-
-
 def render(
-    messages: Sequence[Message], prompt: PromptConfig, tokenizer: Tokenizer, *, first: bool = True
+    messages: Sequence[AnyMessage],
+    prompt: PromptConfig,
+    tokenizer: Tokenizer,
+    *,
+    first: bool = True,
 ) -> list[Segment]:
     """Render turns; a last user turn is left open for the assistant's answer.
 
@@ -197,8 +192,8 @@ def render(
     else:
         builder.add_end(prompt.assistant_suffix)
     for piece in pieces(messages, prompt, first=first):
-        if piece is None:
-            builder.add_picture()
+        if isinstance(piece, Picture):
+            builder.add_picture(piece)
         else:
             builder.add(piece)
     return builder.segments()
@@ -213,7 +208,6 @@ class _Builder:
         self._segments: list[Segment] = []
         self._run: list[tuple[str, bool]] = []  # words, trusted
         self._learned = False
-        self._pictures = 0
         self._after: int | None = None  # the id that the run continues; None: it begins a text
 
     def add(self, words: Words) -> None:
@@ -234,10 +228,9 @@ class _Builder:
         """The end of the answer before, which is continued but no part of the segments."""
         self._after = [_WORD, *self._tokenizer.encode([(suffix, True)])][-1]
 
-    def add_picture(self) -> None:
+    def add_picture(self, picture: Picture) -> None:
         self._flush()
-        self._segments.append(Picture(self._pictures))
-        self._pictures += 1
+        self._segments.append(picture)
         self._after = self._image  # None: as LLaVA encodes what stands around pictures
 
     def segments(self) -> list[Segment]:

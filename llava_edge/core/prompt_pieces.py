@@ -6,19 +6,53 @@ from dataclasses import dataclass
 from llava_edge.core.bundle_config import PromptConfig, Role
 from llava_edge.errors import PromptError
 
-IMAGE = "<image>"  # where a message says that a picture stands
+IMAGE = "<image>"  # where LLaVA's records say that a picture stands
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture among the words of a message.
+
+    - source: a path, the bytes of a file, a Pillow picture, or what `encode_image` returned.
+    """
+
+    source: object = None  # None where only its place matters
+
+
+Part = str | Picture
 
 
 @dataclass(frozen=True)
 class Message:
-    """One turn: who speaks and the words, with `<image>` at each place where a picture stands.
+    """One turn of a conversation.
 
-    `learned` says whether the training loss counts an answer.
+        Message("user", ["What differs between ", Picture("a.jpg"), " and ", Picture("b.jpg"), "?"])
+
+    - role: "system", "user" or "assistant".
+    - content: words, or words and pictures in their order. Words are taken as they are: whatever
+      they say, no picture and no special token is meant.
+    - learned: whether the training loss counts an answer.
+    """
+
+    role: Role
+    content: str | Sequence[Part]
+    learned: bool = True
+
+
+@dataclass(frozen=True)
+class WrittenMessage:
+    """A turn as LLaVA's records write it: `<image>` in its words is a picture's place.
+
+    Words after that may begin with the prompt format's `image_suffix`. `learned` says whether the
+    training loss counts an answer.
     """
 
     role: Role
     text: str
     learned: bool = True
+
+
+AnyMessage = Message | WrittenMessage
 
 
 @dataclass(frozen=True)
@@ -30,11 +64,11 @@ class Words:
     learned: bool = False  # whether the training loss counts it
 
 
-Piece = Words | None  # None is a picture
+Piece = Words | Picture
 
 
 def pieces(
-    messages: Sequence[Message], prompt: PromptConfig, *, first: bool = True
+    messages: Sequence[AnyMessage], prompt: PromptConfig, *, first: bool = True
 ) -> Iterator[Piece]:
     """The pieces after the format's `bos`; see `llava_edge.core.prompt.render`, which raises alike.
 
@@ -46,26 +80,31 @@ def pieces(
         _check_role(message, position)
         if message.role == "user":
             yield Words(prompt.turn_separator * (position > 0) + prompt.user_prefix)
-            yield from _user(message.text, prompt)
+            yield from _user(_parts(message, prompt), prompt)
             yield Words(prompt.user_suffix + prompt.assistant_prefix)
         else:
-            said, learned = _trimmed(message.text, "assistant", prompt), message.learned
+            said, learned = trimmed(_words(message), "assistant", prompt), message.learned
             yield Words(prompt.answer_prefix, learned=learned)
             yield Words(said, trusted=False, learned=learned)
             yield Words(prompt.assistant_suffix, learned=learned)
 
 
-def as_text(messages: Sequence[Message], prompt: PromptConfig) -> str:
+def as_text(messages: Sequence[AnyMessage], prompt: PromptConfig) -> str:
     """A conversation as it is written, with the image token, or `<image>`, for a picture."""
     picture = prompt.image_token or IMAGE
     found = pieces(messages, prompt)
-    return prompt.bos + "".join(picture if piece is None else piece.text for piece in found)
+    return prompt.bos + "".join(p.text if isinstance(p, Words) else picture for p in found)
 
 
-def _parted(messages: Sequence[Message]) -> tuple[str | None, Sequence[Message]]:
+def trimmed(text: str, role: Role, prompt: PromptConfig) -> str:
+    """A role's words without the white space around them, where the format leaves that out."""
+    return text.strip() if role in prompt.trimmed else text
+
+
+def _parted(messages: Sequence[AnyMessage]) -> tuple[str | None, Sequence[AnyMessage]]:
     """The system words, None where there are none, and the turns of user and assistant."""
     if messages and messages[0].role == "system":
-        return messages[0].text, messages[1:]
+        return _words(messages[0]), messages[1:]
     return None, messages
 
 
@@ -79,11 +118,11 @@ def _opening(prompt: PromptConfig, system: str | None) -> Iterator[Words]:
             "put them into the first question."
         )
     yield Words(prompt.system_prefix)
-    yield Words(_trimmed(system, "system", prompt), trusted=False)
+    yield Words(trimmed(system, "system", prompt), trusted=False)
     yield Words(prompt.system_suffix)
 
 
-def _check_role(message: Message, position: int) -> None:
+def _check_role(message: AnyMessage, position: int) -> None:
     if message.role == "system":
         raise PromptError(
             "System words stand after another turn, but a conversation begins with them; "
@@ -97,46 +136,86 @@ def _check_role(message: Message, position: int) -> None:
         )
 
 
-def _user(text: str, prompt: PromptConfig) -> Iterator[Piece]:
+def _words(message: AnyMessage) -> str:
+    """What is said where no picture can stand."""
+    if isinstance(message, WrittenMessage):
+        return message.text
+    if isinstance(message.content, str):
+        return message.content
+    if any(isinstance(part, Picture) for part in message.content):
+        raise PromptError(
+            f"A picture stands in words of the role {message.role}; only the user can show one."
+        )
+    return "".join(part for part in message.content if isinstance(part, str))
+
+
+def _parts(message: AnyMessage, prompt: PromptConfig) -> list[Part]:
+    """What the user says, without the format's image_suffix, except where that is no part of it."""
+    as_written = prompt.pictures == "as_written"
+    if isinstance(message, WrittenMessage):
+        before, *rest = message.text.split(IMAGE)
+        parts: list[Part] = [before]
+        for words in rest:
+            parts += [Picture(), words if as_written else words.removeprefix(prompt.image_suffix)]
+    else:
+        parts = [message.content] if isinstance(message.content, str) else list(message.content)
+        if as_written:
+            parts = list(_spaced(parts, prompt.image_suffix))
+    return parts or [""]
+
+
+def _spaced(parts: Sequence[Part], suffix: str) -> Iterator[Part]:
+    """The parts with a suffix after each picture."""
+    for part in parts:
+        yield part
+        if isinstance(part, Picture):
+            yield suffix
+
+
+def _user(parts: list[Part], prompt: PromptConfig) -> Iterator[Piece]:
     """What the user says, by the format's `pictures`."""
     if not prompt.user_words:
-        yield from [None] * text.count(IMAGE)
+        yield from (part for part in parts if isinstance(part, Picture))
     elif prompt.pictures == "as_written":
-        before, *rest = _trimmed(text, "user", prompt).split(IMAGE)
-        yield Words(before, trusted=False)
-        for words in rest:
-            yield None
-            yield Words(words, trusted=False)
+        yield from map(_piece, _trimmed_ends(parts, prompt))
     else:
-        before, *rest = text.split(IMAGE)
-        # The suffix is the format's own: a record or `picture_first` may have written it already.
-        after = [words.removeprefix(prompt.image_suffix) for words in rest]
-        said = [_trimmed(part, "user", prompt) for part in (before, *after)]
+        said = [p if isinstance(p, Picture) else trimmed(p, "user", prompt) for p in parts]
+        said = [part for part in said if part != ""] or [""]
         yield from (_first if prompt.pictures == "first" else _in_place)(said, prompt)
 
 
-def _first(words: list[str], prompt: PromptConfig) -> Iterator[Piece]:
-    for _ in words[1:]:
-        yield from _picture(prompt)
+def _first(parts: list[Part], prompt: PromptConfig) -> Iterator[Piece]:
+    for part in parts:
+        if isinstance(part, Picture):
+            yield from _picture(part, prompt)
+    words = (part for part in parts if isinstance(part, str) and part)
     yield Words(prompt.words_prefix)
-    yield Words(prompt.words_gap.join(filter(None, words)), trusted=False)
+    yield Words(prompt.words_gap.join(words), trusted=False)
 
 
-def _in_place(words: list[str], prompt: PromptConfig) -> Iterator[Piece]:
-    before, *rest = words
-    if before or not rest:
+def _in_place(parts: list[Part], prompt: PromptConfig) -> Iterator[Piece]:
+    if isinstance(parts[0], str):
         yield Words(prompt.words_prefix)
-        yield Words(before, trusted=False)
-    for part in rest:
-        yield from _picture(prompt)
-        yield Words(part, trusted=False)
+    for part in parts:
+        yield from _picture(part, prompt) if isinstance(part, Picture) else [_piece(part)]
 
 
-def _picture(prompt: PromptConfig) -> Iterator[Piece]:
+def _picture(picture: Picture, prompt: PromptConfig) -> Iterator[Piece]:
     yield Words(prompt.image_prefix)
-    yield None
+    yield picture
     yield Words(prompt.image_suffix)
 
 
-def _trimmed(text: str, role: Role, prompt: PromptConfig) -> str:
-    return text.strip() if role in prompt.trimmed else text
+def _piece(part: Part) -> Piece:
+    return part if isinstance(part, Picture) else Words(part, trusted=False)
+
+
+def _trimmed_ends(parts: list[Part], prompt: PromptConfig) -> list[Part]:
+    """The parts without the white space around all of them, where the format leaves that out."""
+    if "user" in prompt.trimmed:
+        parts = list(parts)
+        if isinstance(parts[0], str):
+            parts[0] = parts[0].lstrip()
+        if isinstance(parts[-1], str):
+            parts[-1] = parts[-1].rstrip()
+    return parts

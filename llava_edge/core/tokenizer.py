@@ -65,6 +65,10 @@ class Tokenizer:
         """The text of ids, without special tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
+    def said(self, ids: Sequence[int]) -> str:
+        """The text of an answer, without a character at its end that is not whole."""
+        return self.decode(ids).rstrip(_UNFINISHED)
+
     def token_id(self, token: str) -> int | None:
         """The id of a token of the vocabulary, or None."""
         id = self._tokenizer.token_to_id(token)

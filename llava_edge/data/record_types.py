@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from llava_edge.core.prompt import Message
+from llava_edge.core.prompt import WrittenMessage
 from llava_edge.data.picture_folder import PictureFile
 
 
@@ -23,7 +23,7 @@ class Record:
 
     id: str
     images: tuple[PictureFile, ...]  # in the order of their places in the turns
-    messages: tuple[Message, ...]
+    messages: tuple[WrittenMessage, ...]
     objects: tuple[LabelledBox, ...] = ()  # for the warm start of the projector
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llava_edge.core.picture import TarMember
-from llava_edge.core.prompt import IMAGE, Message
+from llava_edge.core.prompt import IMAGE, WrittenMessage
 from llava_edge.data.json_stream import NotJson
 from llava_edge.data.picture_folder import PictureFile, PictureFolder
 from llava_edge.data.record_types import BadRecord, LabelledBox, Record
@@ -88,7 +88,7 @@ def _record(
     return Record(name, tuple(pictures), tuple(messages), boxes)
 
 
-def _check_turns(messages: Sequence[Message]) -> None:
+def _check_turns(messages: Sequence[WrittenMessage]) -> None:
     roles = [message.role for message in messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles
     if not turns or turns != ["user", "assistant"] * (len(turns) // 2):

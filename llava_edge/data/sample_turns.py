@@ -7,7 +7,7 @@ LLaVA's and ShareGPT's `conversations` of `from` and `value`, and `messages` of 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from llava_edge.core.prompt import IMAGE, Message
+from llava_edge.core.prompt import IMAGE, WrittenMessage
 from llava_edge.data.sample_faults import (
     MEANT,
     SampleError,
@@ -34,15 +34,15 @@ _TEXTS = ("text", "input_text", "output_text")
 TURN_KEYS = {"from", "role", "value", "content", *MEANT}
 
 
-def turns_of(sample: Mapping[str, Any]) -> tuple[list[Message], list[NamedPicture | None]]:
+def turns_of(sample: Mapping[str, Any]) -> tuple[list[WrittenMessage], list[NamedPicture | None]]:
     """A sample's turns, and the pictures of their parts: None for a part that only says where.
 
     Raises SampleError, and KeyError, TypeError or ValueError for what is no conversation.
     """
-    messages: list[Message] = []
+    messages: list[WrittenMessage] = []
     pictures: list[NamedPicture | None] = []
     if words := sample.get("system"):
-        messages.append(Message("system", _checked(words)))
+        messages.append(WrittenMessage("system", _checked(words)))
     for turn in list_of(sample):
         message, own = _turn(turn)
         if message.role == "system" and message in messages:
@@ -65,7 +65,7 @@ def list_of(sample: Mapping[str, Any]) -> list[dict[str, Any]]:
     return turns
 
 
-def _turn(turn: Mapping[str, Any]) -> tuple[Message, list[NamedPicture | None]]:
+def _turn(turn: Mapping[str, Any]) -> tuple[WrittenMessage, list[NamedPicture | None]]:
     role = _role(turn["from"] if "from" in turn else turn["role"])
     if len(turn) > 2:
         refuse_other_media(turn)
@@ -79,7 +79,7 @@ def _turn(turn: Mapping[str, Any]) -> tuple[Message, list[NamedPicture | None]]:
             f"{IMAGE} in an answer",
             f"says {IMAGE} in an answer, where no picture can stand; write other words or drop it.",
         )
-    return Message(role, _checked(text), learned or role != "assistant"), pictures
+    return WrittenMessage(role, _checked(text), learned or role != "assistant"), pictures
 
 
 def _role(name: str) -> Literal["system", "user", "assistant"]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from llava_edge.core.picture import TarMember
-from llava_edge.core.prompt import Message
+from llava_edge.core.prompt import WrittenMessage
 from llava_edge.data.picture_folder import PictureFile
 from llava_edge.data.record_types import BadRecord, LabelledBox, Record
 from llava_edge.data.records import Entry
@@ -106,12 +106,12 @@ def _pictures(rows: pa.Table, row: int) -> tuple[PictureFile, ...]:
 
 def _record(rows: pa.Table, row: int, pictures: tuple[PictureFile, ...]) -> Record:
     roles: Iterator[Literal["user", "assistant"]] = cycle(("user", "assistant"))
-    messages = list(map(Message, roles, _value(rows, row, "turns")))
+    messages = list(map(WrittenMessage, roles, _value(rows, row, "turns")))
     if beside := _value(rows, row, "beside"):
         for number in beside["unlearned"]:
             messages[number] = replace(messages[number], learned=False)
         if beside["system"] is not None:
-            messages.insert(0, Message("system", beside["system"]))
+            messages.insert(0, WrittenMessage("system", beside["system"]))
     objects = (
         LabelledBox(item["name"], tuple(item["box"])) for item in _value(rows, row, "objects")
     )
@@ -133,7 +133,9 @@ def _row(entry: Entry, shard: ShardWriter) -> tuple[object, ...]:
     return (*place, entry.characters, pictures, *good, unread, objects)
 
 
-def _beside(messages: Sequence[Message], turns: Sequence[Message]) -> dict[str, object] | None:
+def _beside(
+    messages: Sequence[WrittenMessage], turns: Sequence[WrittenMessage]
+) -> dict[str, object] | None:
     system = messages[0].text if len(turns) < len(messages) else None
     unlearned = [number for number, message in enumerate(turns) if not message.learned]
     return {"system": system, "unlearned": unlearned} if unlearned or system is not None else None

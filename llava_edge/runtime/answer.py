@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
 from llava_edge.core.array_types import Floats
 from llava_edge.core.tokenizer import TextStream, Tokenizer
-from llava_edge.runtime.constraint import Constraint
+from llava_edge.runtime.constraint import Constraint, Grammars
 from llava_edge.runtime.decoder import Top
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
 from llava_edge.runtime.options import Options
@@ -25,7 +26,7 @@ class Timings:
 
     - encode_seconds: for pictures: decoding, preprocessing and the vision tower.
     - prefill_seconds: for reading the prompt.
-    - ttft_seconds: from the call to the first token.
+    - ttft_seconds: from the beginning of the iteration to the first token.
     - prompt_tokens: of the prompt, with the conversation before it and the image tokens.
     - cached_tokens: those of them that the KV cache held already.
     - prefilled_tokens: those of them that have been read so far.
@@ -80,16 +81,21 @@ class Vocabulary:
 class _Clock:
     """Notes the moments of an answer and makes Timings of them."""
 
-    def __init__(self, items: list[Item], encode_seconds: float) -> None:
-        self._start = time.perf_counter()
-        self._encode_seconds = encode_seconds
+    def __init__(self) -> None:
+        self._start = self._begun = self._prefilled = self._first = time.perf_counter()
+        self._encode_seconds = 0.0
+        self._prompt_tokens = self._image_tokens = 0
+        self._cached_tokens = self._prefilled_tokens = 0
+
+    def begin(self, items: list[Item]) -> None:
+        """The prompt is made, its pictures encoded."""
+        self._begun = self._prefilled = self._first = time.perf_counter()
         self._prompt_tokens = len(items)
         self._image_tokens = sum(isinstance(item, tuple) for item in items)
-        self._cached_tokens = self._prefilled_tokens = 0
-        self._prefilled = self._first = self._start
+        self._encode_seconds = self._begun - self._start if self._image_tokens else 0.0
 
-    def begin(self, cached: int) -> None:
-        self._cached_tokens = cached
+    def cached(self, tokens: int) -> None:
+        self._cached_tokens = tokens
 
     def prefilled(self, tokens: int) -> None:
         self._prefilled_tokens = tokens - self._cached_tokens
@@ -102,8 +108,8 @@ class _Clock:
         decoding = time.perf_counter() - self._first
         return Timings(
             encode_seconds=self._encode_seconds,
-            prefill_seconds=self._prefilled - self._start,
-            ttft_seconds=self._encode_seconds + self._first - self._start,
+            prefill_seconds=self._prefilled - self._begun,
+            ttft_seconds=self._first - self._start,
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
             prefilled_tokens=self._prefilled_tokens,
@@ -117,64 +123,69 @@ class Answer:
     """One answer in the making: `ids` grows by what is answered, without the format's stop."""
 
     def __init__(
-        self,
-        prompt: list[Item],
-        options: Options,
-        vocabulary: Vocabulary,
-        constraint: Constraint | None,
-        encode_seconds: float,
+        self, options: Options, vocabulary: Vocabulary, grammars: Grammars, interrupt: Interrupt
     ) -> None:
         self.ids: list[int] = []
-        self._prompt = prompt
+        self._prompt: list[Item] = []
         self._options = options
         self._vocabulary = vocabulary
-        self._constraint = constraint
-        written = [item for item in prompt if isinstance(item, int)]
-        self._sampler = Sampler(options, written, vocab_size=vocabulary.size)
+        self._grammars = grammars
+        self._interrupt = interrupt
+        self._constraint: Constraint | None = None
         self._text = TextStream(vocabulary.tokenizer)
         self._stops = StopStrings((*options.stop, *vocabulary.stop_strings))
-        self._clock = _Clock(prompt, encode_seconds)
         self._logprobs: list[TokenLogprob] = []
 
     def pieces(
         self,
-        cache: PrefixCache,
-        interrupt: Interrupt,
+        make_prompt: Callable[[], list[Item]],
+        lend: Callable[[list[Item]], AbstractContextManager[PrefixCache]],
         make_room: Callable[[], list[Item] | None] = lambda: None,
     ) -> Pieces:
-        """Read the prompt and answer it, until the answer ends or is ended by the interrupt.
+        """Make the prompt, read it and answer it, until the answer ends or is interrupted.
 
-        Where the context is full, `make_room` gives a shorter prompt to go on after, or None.
+        The first piece tells that the prompt can be answered, and comes before it is read. Where
+        the context is full, `make_room` gives a shorter prompt to go on after, or None.
         """
         finish: Finish | None = None
-        interrupt.begin()
+        self._clock = _Clock()
+        self._interrupt.begin()
         try:
-            yield from self._read_prompt(cache, interrupt)
-            finish = yield from self._say(cache, interrupt, make_room)
+            self._begin(make_prompt())
+            self._interrupt.check()
+            yield self._piece("")
+            with lend(self._prompt) as cache:
+                yield from self._read_prompt(cache)
+                finish = yield from self._say(cache, make_room)
         except Interrupted:
-            finish = interrupt.reason
+            finish = self._interrupt.reason
         finally:
-            interrupt.close()
+            self._interrupt.close()
         rest = self._stops.push(self._text.flush()) + self._stops.flush()
         self._drop_stop_string()
         yield self._piece(rest, finish)
 
-    def _read_prompt(self, cache: PrefixCache, interrupt: Interrupt) -> Pieces:
-        self._clock.begin(cache.known(self._prompt))
-        for read in cache.prefill(self._prompt, interrupt):
+    def _begin(self, prompt: list[Item]) -> None:
+        self._prompt = prompt
+        self._clock.begin(prompt)
+        written = [item for item in prompt if isinstance(item, int)]
+        self._sampler = Sampler(self._options, written, vocab_size=self._vocabulary.size)
+        if self._options.constrained:
+            self._constraint = Constraint(self._options, self._grammars)
+
+    def _read_prompt(self, cache: PrefixCache) -> Pieces:
+        self._clock.cached(cache.known(self._prompt))
+        for read in cache.prefill(self._prompt, self._interrupt):
             self._clock.prefilled(read)
             if read < len(self._prompt):
                 yield self._piece("")
 
     def _say(
-        self,
-        cache: PrefixCache,
-        interrupt: Interrupt,
-        make_room: Callable[[], list[Item] | None],
+        self, cache: PrefixCache, make_room: Callable[[], list[Item] | None]
     ) -> Generator[Piece, None, Finish]:
         """Choose id after id."""
         after: Floats | Top = cache.logits
-        reader = Speculator(cache, interrupt, guesses=self._options.speculate)
+        reader = Speculator(cache, self._interrupt, guesses=self._options.speculate)
         greedy = self._is_greedy()
         while (id := self._choose(after)) not in self._vocabulary.stop:
             self.ids.append(id)
@@ -188,9 +199,9 @@ class Answer:
                 after = reader.top_after(id) if greedy else reader.after(id)
             elif (shorter := make_room()) is not None:
                 self._prompt = shorter
-                list(cache.prefill([*shorter, *self.ids], interrupt))
+                list(cache.prefill([*shorter, *self.ids], self._interrupt))
                 after = cache.logits
-                reader = Speculator(cache, interrupt, guesses=self._options.speculate)
+                reader = Speculator(cache, self._interrupt, guesses=self._options.speculate)
             else:
                 return "context"
         return "stop"

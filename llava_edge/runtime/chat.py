@@ -1,14 +1,16 @@
 """Chat: a conversation whose KV cache is continued, so that only what is new is prefilled."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from llava_edge.runtime.answer import Answer, Pieces
+from llava_edge.core.prompt import Message
+from llava_edge.runtime.answer import Pieces
 from llava_edge.runtime.arguments import checked_path
+from llava_edge.runtime.asked import asked_messages, asked_question
 from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.loaded_bundle import LoadedBundle
-from llava_edge.runtime.options import DEFAULTS, Options
+from llava_edge.runtime.options import DEFAULTS, Options, checked_options
 from llava_edge.runtime.prefix_cache import Item, PrefixCache
 from llava_edge.runtime.saved_chat import SavedChat, read_chat, write_chat
 from llava_edge.runtime.stream import Stream
@@ -29,32 +31,40 @@ class Chat:
     """
 
     def __init__(self, bundle: LoadedBundle, system: str | None = None) -> None:
-        bundle.check_system(system)
         self._bundle = bundle
         self.system = system
+        if system is not None:
+            asked_messages(Message("user", ""), system, bundle.config.prompt)
         self._turns: list[Turn] = []
         self._cache: PrefixCache | None = None
         self.forgotten = 0
 
-    def stream(self, prompt: str, image: Images = None, options: Options = DEFAULTS) -> Stream:
+    @property
+    def messages(self) -> list[Message]:
+        """What was said so far, as `Llava.stream` takes it, the pictures encoded."""
+        found = [] if self.system is None else [Message("system", self.system)]
+        for turn in self._turns:
+            answer = turn.answer
+            words = answer if isinstance(answer, str) else self._bundle.tokenizer.said(answer)
+            found += [turn.question, Message("assistant", words)]
+        return found
+
+    def stream(
+        self, prompt: str | Message, /, image: Images = None, options: Options = DEFAULTS
+    ) -> Stream:
         """Answer the next turn piece by piece; takes and raises what Llava.stream does.
 
         When the iteration is given up, what was said so far stays in the conversation; before the
         first word, or where an error is raised, the turn leaves no trace. Raises UsageError, in
         the iteration, where another turn was begun meanwhile.
         """
-        start = time.perf_counter()
-        turns = [*self._turns, self._bundle.turn(prompt, image, options)]
-        items = self._bundle.items(turns, self.system)
-        while len(turns) > 1 and options.when_full == "shift" and self._is_tight(items, options):
-            turns = turns[1:]
-            items = self._bundle.items(turns, self.system)
-        seconds = time.perf_counter() - start if turns[-1].pictures else 0.0
-        answer = self._bundle.begin(items, options, encode_seconds=seconds)
-        interrupt = Interrupt(options.timeout, since=start)
-        return Stream(self._pieces(turns, answer, options, interrupt), interrupt)
+        question = asked_question(prompt, image, self._bundle.config.prompt)
+        interrupt = Interrupt(checked_options(options).timeout)
+        return Stream(self._pieces(question, options, interrupt), interrupt)
 
-    def answer(self, prompt: str, image: Images = None, options: Options = DEFAULTS) -> str:
+    def answer(
+        self, prompt: str | Message, /, image: Images = None, options: Options = DEFAULTS
+    ) -> str:
         """Answer the next turn as a whole: the joined pieces of `stream`, which takes the same."""
         return self.stream(prompt, image, options).text()
 
@@ -82,20 +92,38 @@ class Chat:
         self.system, self._turns = saved.system, saved.turns
         cache.restore(self._bundle.items(saved.turns, saved.system), saved.cache)
 
-    def _pieces(
-        self, turns: list[Turn], answer: Answer, options: Options, interrupt: Interrupt
-    ) -> Pieces:
-        turns[-1] = Turn(turns[-1].prompt, turns[-1].pictures, answer.ids)
+    def _pieces(self, question: Message, options: Options, interrupt: Interrupt) -> Pieces:
+        answer = self._bundle.answer(options, interrupt)
+        turns: list[Turn] = []
+        begun: list[int] = []
+
+        def make_prompt() -> list[Item]:
+            _, [asked] = self._bundle.turns([question], options)
+            turns[:] = [*self._turns, asked]
+            items = self._bundle.items(turns, self.system)
+            while (
+                len(turns) > 1 and options.when_full == "shift" and self._is_tight(items, options)
+            ):
+                del turns[0]
+                items = self._bundle.items(turns, self.system)
+            self._bundle.check_fit(items)
+            turns[-1] = Turn(asked.question, answer.ids)
+            begun.append(self._own_cache().begin())
+            return items
+
+        @contextmanager
+        def lend(_: list[Item]) -> Iterator[PrefixCache]:
+            self._own_cache().check(begun[0])
+            yield self._own_cache()
 
         def forget() -> list[Item] | None:
             if options.when_full == "error" or len(turns) == 1:
                 return None
             del turns[0]
             self.forgotten += 1
-            asked = Turn(turns[-1].prompt, turns[-1].pictures)
-            return self._bundle.items([*turns[:-1], asked], self.system)
+            return self._bundle.items([*turns[:-1], Turn(turns[-1].question)], self.system)
 
-        for piece in answer.pieces(self._own_cache(), interrupt, forget):
+        for piece in answer.pieces(make_prompt, lend, forget):
             if self._turns is not turns and (answer.ids or piece.finish == "stop"):
                 self.forgotten += len(self._turns) + 1 - len(turns)
                 self._turns = turns

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llava_edge.core.bundle import TOKENIZER_JSON, read_bundle, verify_checksums
 from llava_edge.core.bundle_config import BundleConfig, PromptConfig
-from llava_edge.core.prompt import Message, picture_first
+from llava_edge.core.prompt import Message, Picture
 from llava_edge.core.prompt_pieces import as_text
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.runtime.arguments import bundle_folder
@@ -50,7 +50,7 @@ def inspect(bundle: Path | str | None = None) -> Inspection:
 def _example(prompt: PromptConfig) -> str:
     """System words where they have a place, a picture, and two questions."""
     turns = [
-        Message("user", picture_first("What is it?", prompt)),
+        Message("user", [Picture(), "What is it?"]),
         Message("assistant", "A cat."),
         Message("user", "Which colour?"),
     ]

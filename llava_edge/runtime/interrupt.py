@@ -46,6 +46,11 @@ class Interrupt:
         self.reason = self.reason or reason
         self.run_options.terminate = True
 
+    def check(self) -> None:
+        """Raise Interrupted where the answer has been ended."""
+        if self.reason is not None:
+            raise Interrupted
+
     def close(self) -> None:
         """The answer has ended by itself."""
         if self._timer is not None:

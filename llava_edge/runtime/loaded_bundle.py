@@ -1,28 +1,31 @@
 """LoadedBundle: a bundle's parts in memory, which turn what a user says into an answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vision_onnx
 from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.machine import release_unused
-from llava_edge.core.prompt import IMAGE, Message, Picture, Segment, picture_first, render
+from llava_edge.core.prompt import Message, Picture, Segment, render
+from llava_edge.core.prompt_pieces import trimmed
 from llava_edge.core.stop_ids import stop_ids
 from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.errors import PromptError
 from llava_edge.runtime.answer import Answer, Vocabulary
-from llava_edge.runtime.arguments import checked, refusal
-from llava_edge.runtime.constraint import Constraint, Grammars
+from llava_edge.runtime.arguments import checked
+from llava_edge.runtime.constraint import Grammars
 from llava_edge.runtime.decoder import Decoder
 from llava_edge.runtime.devices.call_queue import gpu_thread
 from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.expected_memory import expected_memory, free_memory
+from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.options import Options
 from llava_edge.runtime.prefix_cache import Item, PrefixCaches
-from llava_edge.runtime.turn import Image, Images, Turn, checked_image, images_of
+from llava_edge.runtime.said import SaidAnswers
+from llava_edge.runtime.turn import Image, Turn, checked_image
 from llava_edge.runtime.vision_encoder import ImageEmbeddings, VisionEncoder
 
 
@@ -38,6 +41,7 @@ class LoadedBundle:
     vocabulary: Vocabulary
     grammars: Grammars
     prefix_caches: PrefixCaches  # of prompts that belong to no chat
+    said: SaidAnswers  # to them
 
     @classmethod
     def open(
@@ -48,6 +52,7 @@ class LoadedBundle:
         context: int,
         *,
         image_cache: int,
+        contexts: int,
         gpu_memory: int | None,
     ) -> "LoadedBundle":
         """Open the graphs of a bundle whose files were checked."""
@@ -85,7 +90,8 @@ class LoadedBundle:
             decoder=decoder,
             vocabulary=Vocabulary(tokenizer, size, stop, config.prompt.stop_strings),
             grammars=Grammars(tokenizer, vocab_size=size, stop=stop),
-            prefix_caches=PrefixCaches(decoder),
+            prefix_caches=PrefixCaches(decoder, contexts),
+            said=SaidAnswers(tokenizer),
         )
 
     @property
@@ -108,44 +114,32 @@ class LoadedBundle:
         self._check_rows(encoded)
         return encoded if image_tokens is None else encoded.reduced(int(image_tokens))
 
-    def turn(self, prompt: str, image: Images, options: Options) -> Turn:
-        """What a user says, with `<image>` where pictures stand, and these pictures encoded.
+    def turns(self, messages: Sequence[Message], options: Options) -> tuple[str | None, list[Turn]]:
+        """The system words of a conversation, and its turns with their pictures encoded.
 
-        Raises UsageError for arguments of other types, PictureError, and PromptError where places
-        and pictures differ or there are more pictures than could ever fit.
+        Raises PictureError, and PromptError for more pictures than could ever fit.
         """
-        _check_words("prompt", prompt)
-        if not isinstance(options, Options):
-            raise refusal("options", options, "llava_edge.Options(...)")
-        images = images_of(image)
-        if len(images) == 1:
-            prompt = picture_first(prompt, self.config.prompt)
-        if (places := prompt.count(IMAGE)) != len(images):
-            raise PromptError(
-                f"The prompt has {places} {IMAGE} places for {len(images)} pictures; "
-                f"write {IMAGE} once for each picture."
-            )
-        self._check_number(images, options)
-        pictures = (self.encode_image(image, options.image_tokens) for image in images)
-        return Turn(prompt, tuple(pictures))
-
-    def check_system(self, system: str | None) -> None:
-        """Raise UsageError or PromptError for system words that no conversation can begin with."""
-        if system is None:
-            return
-        _check_words("system", system)
-        render([Message("system", system)], self.config.prompt, self.tokenizer)
+        self._check_number(messages, options)
+        system = _words(messages[0]) if messages[0].role == "system" else None
+        turns: list[Turn] = []
+        for message in messages[system is not None :]:
+            if message.role == "user":
+                turns.append(Turn(self._seen(message, options)))
+            else:
+                turns[-1] = Turn(turns[-1].question, _words(message))
+        return system, turns
 
     def items(self, turns: Sequence[Turn], system: str | None = None) -> list[Item]:
         """A conversation as the model reads it, whose last answer may still grow."""
         items: list[Item] = []
         for turn in turns:
-            messages = [Message("user", turn.prompt)]
+            messages = [turn.question]
             if system is not None and not items:
                 messages.insert(0, Message("system", system))
             segments = render(messages, self.config.prompt, self.tokenizer, first=not items)
-            items += [item for segment in segments for item in _items(segment, turn.pictures)]
-            items += turn.answer if turn is turns[-1] else self.ended(turn.answer)
+            items += [item for segment in segments for item in _items(segment)]
+            answer = self._answer_ids(turn.answer, items[-1])
+            items += answer if turn is turns[-1] else self.ended(answer)
         return items
 
     def ended(self, answer: list[int]) -> list[int]:
@@ -155,14 +149,53 @@ class LoadedBundle:
         said = (n for n in range(len(end), 0, -1) if answer[-n:] == end[:n])
         return [*answer, *end[next(said, 0) :]]
 
-    def begin(self, items: list[Item], options: Options, *, encode_seconds: float) -> Answer:
-        """An answer to a conversation's items, which nothing has been done for yet.
+    def answer(self, options: Options, interrupt: Interrupt) -> Answer:
+        """An answer that nothing has been done for yet."""
+        return Answer(options, self.vocabulary, self.grammars, interrupt)
 
-        Raises PromptError where they leave no room for it in the context.
-        """
-        self._check_fit(items)
-        constraint = Constraint(options, self.grammars) if options.constrained else None
-        return Answer(items, options, self.vocabulary, constraint, encode_seconds)
+    def check_fit(self, items: Sequence[Item]) -> None:
+        """Raise PromptError where a prompt leaves no room for an answer in the context."""
+        size = self.decoder.context
+        if len(items) < size:
+            return
+        rows = sum(isinstance(item, tuple) for item in items)
+        larger = size < self.config.decoder.context_length
+        raise PromptError(
+            f"The prompt takes {len(items):,} tokens ({rows:,} of them image tokens), and the "
+            f"context holds {size:,} with the answer; shorten it or begin a new "
+            f"conversation{', or load the bundle with a larger context' if larger else ''}."
+        )
+
+    def apart(self) -> "LoadedBundle":
+        """The same parts, which know nothing of what was asked and seen here."""
+        return replace(
+            self,
+            vision=self.vision.apart(),
+            prefix_caches=PrefixCaches(self.decoder, self.prefix_caches.most),
+            said=SaidAnswers(self.tokenizer),
+        )
+
+    def _seen(self, question: Message, options: Options) -> Message:
+        """The same question, with its pictures encoded."""
+        return Message(
+            question.role,
+            tuple(
+                Picture(self.encode_image(checked_image(part.source), options.image_tokens))
+                if isinstance(part, Picture)
+                else part
+                for part in question.content
+            ),
+        )
+
+    def _answer_ids(self, answer: list[int] | str, last: Item) -> list[int]:
+        """The ids of an answer; words are those that the model has said, if it has said them."""
+        if not isinstance(answer, str):
+            return answer
+        if (known := self.said.ids(answer)) is not None:
+            return known
+        prompt = self.config.prompt
+        words = [(prompt.answer_prefix, True), (trimmed(answer, "assistant", prompt), False)]
+        return self.tokenizer.encode(words, after=last if isinstance(last, int) else None)
 
     def _check_rows(self, picture: ImageEmbeddings) -> None:
         if picture.rows.shape[1] != (size := self.config.decoder.hidden_size):
@@ -171,8 +204,10 @@ class LoadedBundle:
                 f"have {size:,}; encode the picture with this bundle."
             )
 
-    def _check_number(self, images: Sequence[Image], options: Options) -> None:
+    def _check_number(self, messages: Sequence[Message], options: Options) -> None:
         """Refuse pictures that could never fit, before time is spent on them."""
+        parts = [part for message in messages for part in message.content]
+        images = [checked_image(part.source) for part in parts if isinstance(part, Picture)]
         least = sum(self._least_tokens(image, options) for image in images)
         if least >= self.decoder.context:
             raise PromptError(
@@ -188,31 +223,6 @@ class LoadedBundle:
             return len(image.rows)
         return self.config.vision.image_tokens
 
-    def _check_fit(self, items: list[Item]) -> None:
-        """The items must leave room for an answer."""
-        size = self.decoder.context
-        if len(items) < size:
-            return
-        rows = sum(isinstance(item, tuple) for item in items)
-        larger = size < self.config.decoder.context_length
-        raise PromptError(
-            f"The prompt takes {len(items):,} tokens ({rows:,} of them image tokens), and the "
-            f"context holds {size:,} with the answer; shorten it or begin a new "
-            f"conversation{', or load the bundle with a larger context' if larger else ''}."
-        )
-
-
-def _check_words(name: str, words: str) -> None:
-    if not isinstance(words, str):
-        raise refusal(name, words, "a string")
-    try:
-        words.encode()
-    except UnicodeEncodeError as error:  # half of a surrogate pair
-        raise PromptError(
-            f"The {name} has half a character at place {error.start} "
-            f"({words[error.start]!r}); leave it out."
-        ) from error
-
 
 def _limit(config: BundleConfig, device: Device, wanted: int | None) -> int | None:
     """Bytes that each graph's runs may take on a GPU, beside the weights."""
@@ -222,8 +232,12 @@ def _limit(config: BundleConfig, device: Device, wanted: int | None) -> int | No
     return max(free - expected_memory(config, device).weights, 0)
 
 
-def _items(segment: Segment, pictures: tuple[ImageEmbeddings, ...]) -> list[Item]:
+def _items(segment: Segment) -> list[Item]:
     if isinstance(segment, Picture):
-        picture = pictures[segment.index]
-        return [(picture, row) for row in range(len(picture.rows))]
+        assert isinstance(segment.source, ImageEmbeddings)
+        return [(segment.source, row) for row in range(len(segment.source.rows))]
     return list(segment.ids)
+
+
+def _words(message: Message) -> str:
+    return "".join(part for part in message.content if isinstance(part, str))

@@ -2,17 +2,21 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, overload
 
 from msgspec import Meta
 
 from llava_edge.core.bundle import read_bundle, verify_once
 from llava_edge.core.bundle_config import BundleConfig
+from llava_edge.core.prompt import Message
+from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.runtime.answer import Answer, Pieces
-from llava_edge.runtime.arguments import bundle_folder, checked
+from llava_edge.runtime.answer import Pieces
+from llava_edge.runtime.arguments import bundle_folder, checked, refusal
+from llava_edge.runtime.asked import asked_messages, asked_question
 from llava_edge.runtime.chat import Chat
 from llava_edge.runtime.decoder import Decoder
 from llava_edge.runtime.device_choice import choose
@@ -21,7 +25,8 @@ from llava_edge.runtime.devices.onnx_session import prepare
 from llava_edge.runtime.expected_memory import fitting_context
 from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.loaded_bundle import LoadedBundle
-from llava_edge.runtime.options import DEFAULTS, Options
+from llava_edge.runtime.options import DEFAULTS, Options, checked_options
+from llava_edge.runtime.prefix_cache import Item
 from llava_edge.runtime.stream import Stream
 from llava_edge.runtime.turn import Image, Images
 from llava_edge.runtime.vision_encoder import IMAGE_CACHE, ImageEmbeddings, VisionEncoder
@@ -38,6 +43,7 @@ def load(
     *,
     context: int | None = None,
     image_cache: int = IMAGE_CACHE,
+    contexts: int = 1,
     gpu_memory: int | None = None,
 ) -> "Llava":
     """Load a bundle to run on a device.
@@ -54,6 +60,8 @@ def load(
     - context: the most tokens that a conversation may hold; by default 4,096, or fewer where model
       or memory do not allow as many.
     - image_cache: bytes of encoded pictures that are remembered; 0 for none.
+    - contexts: how many conversations are remembered from one call of `stream` to the next, each
+      of which takes a KV cache; a `chat` has its own beside them.
     - gpu_memory: the most bytes to take on a GPU; by default what is free there.
 
     What was loaded, where, and how long that took is logged at level INFO by the logger
@@ -66,6 +74,7 @@ def load(
     start = time.perf_counter()
     context = checked("context", context, _Tokens | None)
     image_cache = checked("image_cache", image_cache, _Bytes)
+    contexts = checked("contexts", contexts, PositiveInt)
     gpu_memory = checked("gpu_memory", gpu_memory, _Bytes | None)
     path = bundle_folder(bundle)
     config = read_bundle(path)
@@ -77,7 +86,14 @@ def load(
         size, note = fitting_context(config, context, device, gpu_memory)
         notes = (note,) if note else ()
         return Llava.from_path(
-            path, config, device, size, image_cache=image_cache, gpu_memory=gpu_memory, notes=notes
+            path,
+            config,
+            device,
+            size,
+            image_cache=image_cache,
+            contexts=contexts,
+            gpu_memory=gpu_memory,
+            notes=notes,
         )
 
     model, note = choose(devices, open_on)
@@ -109,12 +125,19 @@ class Llava:
         context: int,
         *,
         image_cache: int = IMAGE_CACHE,
+        contexts: int = 1,
         gpu_memory: int | None = None,
         notes: tuple[str, ...] = (),
     ) -> "Llava":
         """Open the graphs of a bundle whose files were checked; `load` does both."""
         bundle = LoadedBundle.open(
-            path, config, device, context, image_cache=image_cache, gpu_memory=gpu_memory
+            path,
+            config,
+            device,
+            context,
+            image_cache=image_cache,
+            contexts=contexts,
+            gpu_memory=gpu_memory,
         )
         if failure := bundle.not_recorded:
             notes = (*notes, f"{device.name} runs without a CUDA graph ({failure}), so slower.")
@@ -145,50 +168,83 @@ class Llava:
         """The language model; `decoder.context` is the most tokens of a conversation."""
         return self.bundle.decoder
 
+    @overload
+    def stream(self, messages: Message | Sequence[Message], options: Options, /) -> Stream: ...
+
+    @overload
     def stream(
         self,
-        prompt: str,
+        prompt: str | Message | Sequence[Message],
+        /,
         image: Images = None,
+        options: Options = DEFAULTS,
+        *,
+        system: str | None = None,
+    ) -> Stream: ...
+
+    def stream(
+        self,
+        prompt: str | Message | Sequence[Message],
+        /,
+        image: Images | Options = None,
         options: Options = DEFAULTS,
         *,
         system: str | None = None,
     ) -> Stream:
-        """Answer a prompt piece by piece.
+        """Answer a prompt, or the last message of a conversation, piece by piece.
 
             for piece in model.stream("What is this?", "photo.jpg", Options(max_tokens=40)):
                 print(piece.text, end="", flush=True)
 
-        - prompt: the user's words. A picture stands before them, or where they say `<image>`;
-          several pictures need an `<image>` each.
+            messages = [
+                Message("system", "Be brief."),
+                Message("user", ["Who is this? ", Picture("photo.jpg")]),
+            ]
+            model.stream(messages, Options(max_tokens=40))
+
+        - prompt: the user's words, or messages, whose parts are words and pictures.
         - image: a picture, or a list or tuple of them: paths, the bytes of files, Pillow pictures,
-          or what `encode_image` returned.
+          or what `encode_image` returned. They stand before the words, or where these say
+          `<image>`, once for each.
         - options: how the answer is drawn and ended.
         - system: words that say how to answer, in the place of the prompt format's own.
 
-        What a prompt before began with is not read again. Raises PictureError for a picture that
-        cannot be read, PromptError for a prompt that does not fit the context or its pictures and
-        for system words that the prompt format has no place for, UsageError for arguments of other
-        types and options that the model cannot follow; while the answer comes, DeviceError where
-        the device fails.
+        Nothing is read or computed before the iteration. What the conversations before began with
+        is not read again. Raises UsageError for arguments of other types, and PromptError for what
+        the prompt format cannot write; in the iteration PictureError for a picture that cannot be
+        read, PromptError for a prompt that does not fit the context, UsageError for options that
+        the model cannot follow, and DeviceError where the device fails.
         """
-        start = time.perf_counter()
-        self.bundle.check_system(system)
-        turn = self.bundle.turn(prompt, image, options)
-        seconds = time.perf_counter() - start if turn.pictures else 0.0
-        items = self.bundle.items([turn], system)
-        answer = self.bundle.begin(items, options, encode_seconds=seconds)
-        interrupt = Interrupt(options.timeout, since=start)
-        return Stream(self._pieces(answer, interrupt), interrupt)
+        if isinstance(image, Options) and not isinstance(prompt, str):
+            options, image = image, None
+        messages = self._asked(prompt, image, system)
+        interrupt = Interrupt(checked_options(options).timeout)
+        return Stream(self._pieces(messages, options, interrupt), interrupt)
 
+    @overload
+    def answer(self, messages: Message | Sequence[Message], options: Options, /) -> str: ...
+
+    @overload
     def answer(
         self,
-        prompt: str,
+        prompt: str | Message | Sequence[Message],
+        /,
         image: Images = None,
         options: Options = DEFAULTS,
         *,
         system: str | None = None,
+    ) -> str: ...
+
+    def answer(
+        self,
+        prompt: Any,
+        /,
+        image: Any = None,
+        options: Options = DEFAULTS,
+        *,
+        system: str | None = None,
     ) -> str:
-        """Answer a prompt as a whole: the joined pieces of `stream`, which takes the same."""
+        """Answer as a whole: the joined pieces of `stream`, which takes the same."""
         return self.stream(prompt, image, options, system=system).text()
 
     def chat(self, system: str | None = None) -> Chat:
@@ -217,9 +273,40 @@ class Llava:
         """
         return self.bundle.encode_image(image, image_tokens)
 
-    def _pieces(self, answer: Answer, interrupt: Interrupt) -> Pieces:
-        with self.bundle.prefix_caches.lend() as cache:
-            yield from answer.pieces(cache, interrupt)
+    def apart(self) -> "Llava":
+        """The same model, which knows nothing of the prompts and pictures that this one has seen.
+
+        Weights and device are shared. A server takes one for each of its users, since the time to
+        the first word tells what was read before.
+        """
+        return replace(self, bundle=self.bundle.apart())
+
+    def _asked(
+        self, prompt: str | Message | Sequence[Message], image: Any, system: str | None
+    ) -> list[Message]:
+        """The conversation that is asked for, checked."""
+        if isinstance(prompt, str) or image is not None:
+            if not isinstance(prompt, str | Message):
+                raise refusal("image", image, "pictures in the messages, or a string as prompt")
+            prompt = asked_question(prompt, image, self.config.prompt)
+        return asked_messages(prompt, system, self.config.prompt)
+
+    def _pieces(
+        self, messages: Sequence[Message], options: Options, interrupt: Interrupt
+    ) -> Pieces:
+        bundle = self.bundle
+        answer = bundle.answer(options, interrupt)
+
+        def make_prompt() -> list[Item]:
+            system, turns = bundle.turns(messages, options)
+            items = bundle.items(turns, system)
+            bundle.check_fit(items)
+            return items
+
+        try:
+            yield from answer.pieces(make_prompt, bundle.prefix_caches.lend)
+        finally:
+            bundle.said.remember(answer.ids)
 
 
 def _log_loaded(model: Llava, seconds: float) -> None:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from llava_edge.core.strict import PositiveInt
 from llava_edge.errors import UsageError
-from llava_edge.runtime.arguments import checked
+from llava_edge.runtime.arguments import checked, refusal
 
 _HUGE = 1e30  # logits are float32, which end at 3e38
 _DAY = 86_400  # seconds; a timer of Python's for 50 days fails on Windows
@@ -162,3 +162,10 @@ def _json_object(schema: Mapping[str, Any] | str) -> str:
 
 
 DEFAULTS = Options()
+
+
+def checked_options(options: object) -> Options:
+    """The options; raises UsageError for anything else."""
+    if not isinstance(options, Options):
+        raise refusal("options", options, "llava_edge.Options(...)")
+    return options

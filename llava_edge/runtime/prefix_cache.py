@@ -48,14 +48,18 @@ class PrefixCache:
         """
         known = self.known(items)
         self.cut(known)
-        self.run += 1
-        run = self.run
+        run = self.begin()
         for start, end in _chunks(known, len(items), self._decoder.chunk):
             self.check(run)
             rows = self._rows(items[start:end])
             self.logits = self._decoder.read(self.kv_cache, rows, interrupt=interrupt)[0]
             self.items.extend(items[start:end])
             yield end
+
+    def begin(self) -> int:
+        """Another prompt is begun -> the number of its run."""
+        self.run += 1
+        return self.run
 
     def check(self, run: int) -> None:
         """Raise UsageError where another prompt has been begun since that run."""
@@ -113,24 +117,37 @@ class PrefixCache:
 
 
 class PrefixCaches:
-    """Lends caches to answers; the last one that came back is kept for the next prompt."""
+    """Lends caches to answers, and keeps up to `most` of those that came back."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, most: int = 1) -> None:
+        self.most = most
         self._decoder = decoder
         self._lock = Lock()
-        self._kept: PrefixCache | None = None
+        self._kept: list[PrefixCache] = []  # the one that came back last stands last
 
     @contextmanager
-    def lend(self) -> Iterator[PrefixCache]:
-        """The kept cache, or a new one while that is lent."""
+    def lend(self, items: Sequence[Item]) -> Iterator[PrefixCache]:
+        """The kept cache that fits a prompt best, or a new one."""
         with self._lock:
-            cache, self._kept = self._kept, None
+            cache = self._take(items)
         cache = cache or PrefixCache(self._decoder)
         try:
             yield cache
         finally:
             with self._lock:
-                self._kept = cache
+                self._kept = [*self._kept, cache][-self.most :]
+
+    def _take(self, items: Sequence[Item]) -> PrefixCache | None:
+        """None where another conversation would have to be forgotten without need."""
+        if not self._kept:
+            return None
+        best = max(self._kept, key=lambda cache: cache.known(items))
+        if 2 * best.known(items) < len(best.items):  # a conversation of its own
+            if len(self._kept) < self.most:
+                return None
+            best = self._kept[0]
+        self._kept.remove(best)
+        return best
 
 
 def _chunks(start: int, end: int, size: int) -> Iterator[tuple[int, int]]:

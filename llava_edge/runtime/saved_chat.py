@@ -5,16 +5,18 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from llava_edge.core.files import write_atomically
+from llava_edge.core.prompt import Message, Part, Picture
 from llava_edge.errors import StateError, UsageError
 from llava_edge.runtime.kv_cache import CacheNumbers
 from llava_edge.runtime.turn import Turn
 from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,7 @@ def write_chat(path: Path, fingerprint: str, chat: SavedChat) -> None:
         "bundle": fingerprint,
         "system": chat.system,
         "turns": [
-            {
-                "prompt": turn.prompt,
-                "pictures": [picture.key.hex() for picture in turn.pictures],
-                "answer": turn.answer,
-            }
+            {"question": list(map(_saved, turn.question.content)), "answer": turn.answer}
             for turn in chat.turns
         ],
     }
@@ -88,6 +86,17 @@ def _check(path: Path, about: dict[str, object], fingerprint: str) -> None:
         )
 
 
-def _turn(turn: dict[str, list[str]], file: "np.lib.npyio.NpzFile") -> Turn:
-    pictures = tuple(ImageEmbeddings(file[key]) for key in turn["pictures"])
-    return Turn(str(turn["prompt"]), pictures, [int(id) for id in turn["answer"]])
+def _saved(part: Part) -> str | dict[str, str]:
+    """Words as they are, and a picture by its key."""
+    if isinstance(part, str):
+        return part
+    assert isinstance(part.source, ImageEmbeddings)
+    return {"picture": part.source.key.hex()}
+
+
+def _turn(turn: dict[str, list[Any]], file: "np.lib.npyio.NpzFile") -> Turn:
+    parts = tuple(
+        part if isinstance(part, str) else Picture(ImageEmbeddings(file[part["picture"]]))
+        for part in turn["question"]
+    )
+    return Turn(Message("user", parts), [int(id) for id in turn["answer"]])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from llava_edge.core.picture import PictureSource
+from llava_edge.core.prompt import Message, Picture
 from llava_edge.errors import UsageError
 from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
@@ -15,11 +16,19 @@ _EXPECTED = "give a path, bytes, a Pillow picture, or what encode_image returned
 
 @dataclass(frozen=True)
 class Turn:
-    """The words, with `<image>` where a picture stands, the pictures, and the answer's ids."""
+    """A question whose pictures are encoded, and the answer: its ids, or words that somebody gave.
 
-    prompt: str
-    pictures: tuple[ImageEmbeddings, ...]
-    answer: list[int] = field(default_factory=list)
+    An answer that is being made grows in its list.
+    """
+
+    question: Message
+    answer: list[int] | str = field(default_factory=list)
+
+    @property
+    def pictures(self) -> tuple[ImageEmbeddings, ...]:
+        """The pictures, in their order."""
+        found = (part.source for part in self.question.content if isinstance(part, Picture))
+        return tuple(source for source in found if isinstance(source, ImageEmbeddings))
 
 
 def images_of(image: Images) -> list[Image]:

@@ -1,6 +1,7 @@
 """VisionEncoder: pixels to image embeddings, remembered by content."""
 
 from collections import OrderedDict
+from copy import copy
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -105,6 +106,13 @@ class VisionEncoder:
         """Why a picture's run is no CUDA graph, where it should be one."""
         return "" if self._one is None else self._one.failure
 
+    def apart(self) -> "VisionEncoder":
+        """The same encoder, which remembers none of the pictures that this one has seen."""
+        twin = copy(self)
+        twin._remembered = _Remembered(self._remembered.most)
+        twin._pixels_of = OrderedDict()
+        return twin
+
     def encode(self, source: PictureSource) -> ImageEmbeddings:
         """Encode a picture; the same picture again costs no run. Raises PictureError."""
         with self._encoding:
@@ -181,7 +189,7 @@ class _Remembered:
     """Image embeddings by a key, up to some bytes; those not asked for longest go first."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._size = 0
         self._kept: OrderedDict[bytes, ImageEmbeddings] = OrderedDict()
 
@@ -193,7 +201,7 @@ class _Remembered:
     def put(self, key: bytes, embeddings: ImageEmbeddings) -> None:
         self._kept[key] = embeddings
         self._size += embeddings.rows.nbytes
-        while self._size > self._most:
+        while self._size > self.most:
             _, gone = self._kept.popitem(last=False)
             self._size -= gone.rows.nbytes
 

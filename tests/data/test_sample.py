@@ -10,14 +10,14 @@ from PIL import Image
 from tiny import tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from llava_edge.core.prompt import CHATML, IMAGE, Message, Text, render
+from llava_edge.core.prompt import CHATML, IMAGE, Text, WrittenMessage, render
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.data.picture_folder import PictureFolder
 from llava_edge.data.record_types import BadRecord, Record
 from llava_edge.data.sample import counted, read_sample, unread_keys
 
-ASKED = [Message("user", "<image>\nWhat?"), Message("assistant", "x")]
-PLAIN = [Message("user", "What?"), Message("assistant", "x")]
+ASKED = [WrittenMessage("user", "<image>\nWhat?"), WrittenMessage("assistant", "x")]
+PLAIN = [WrittenMessage("user", "What?"), WrittenMessage("assistant", "x")]
 
 
 def png(colour: str = "red") -> bytes:
@@ -39,8 +39,8 @@ def read(sample: Any) -> Record | BadRecord:
 
 
 NAMED = Path("pictures/p.png")
-TERSE = Message("system", "You are terse.")
-WITH_PICTURE: dict[str, tuple[dict[str, Any], list[Message]]] = {
+TERSE = WrittenMessage("system", "You are terse.")
+WITH_PICTURE: dict[str, tuple[dict[str, Any], list[WrittenMessage]]] = {
     "LLaVA": ({"image": "p.png", "conversations": conversation()}, ASKED),
     "role and content": ({"image": "p.png", "conversations": messages()}, ASKED),
     "user and assistant": (
@@ -81,7 +81,7 @@ WITH_PICTURE: dict[str, tuple[dict[str, Any], list[Message]]] = {
             "messages": messages([{"type": "text", "text": "What?"}, {"type": "image"}]),
             "image": "p.png",
         },
-        [Message("user", "What?\n<image>"), ASKED[1]],
+        [WrittenMessage("user", "What?\n<image>"), ASKED[1]],
     ),
     "OpenAI's parts": (
         {

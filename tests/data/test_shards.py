@@ -7,7 +7,7 @@ import pytest
 from tar_shards import picture_bytes, write_shard
 
 from llava_edge.core.picture import TarMember, load_picture
-from llava_edge.core.prompt import Message
+from llava_edge.core.prompt import WrittenMessage
 from llava_edge.data.captions import BRIEF_INSTRUCTIONS, caption_sample
 from llava_edge.data.records import Data, load_records
 from llava_edge.data.shards import expand, read_members
@@ -73,7 +73,7 @@ def test_keys_become_samples_and_captions(tmp_path: Path) -> None:
         },
     )
     one, two, three = load_records(Data((tmp_path / "*.tar",), shard))
-    assert one.messages[1] == Message("assistant", "Red.")
+    assert one.messages[1] == WrittenMessage("assistant", "Red.")
     assert two.id == "d/two" and two.messages[1].text == "Blå."
     place, instruction = two.messages[0].text.split("\n")
     assert place == "<image>" and instruction in BRIEF_INSTRUCTIONS

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from runtime_calls import answer_anew, items_of
 from tiny import Tiny, write_llava
 from transformers import LlavaForConditionalGeneration
 
@@ -26,21 +27,16 @@ from llava_edge.export.export import export
 from llava_edge.runtime import expected_memory
 from llava_edge.runtime.devices.cuda_driver import GpuMemory
 from llava_edge.runtime.devices.device import CUDA
-from llava_edge.runtime.options import DEFAULTS
-from llava_edge.runtime.prefix_cache import Item, PrefixCache
+from llava_edge.runtime.prefix_cache import PrefixCache
 
 QUESTION = "What is in the picture?"
 SHORT = Options(max_tokens=8)
 
 
-def items(model: Llava, prompt: str, *images: Image.Image) -> list[Item]:
-    return model.bundle.items([model.bundle.turn(prompt, images, DEFAULTS)])
-
-
 def logits(model: Llava, prompt: str, *images: Image.Image) -> list[float]:
     """After a prompt that is read anew."""
     cache = PrefixCache(model.decoder)
-    list(cache.prefill(items(model, prompt, *images)))
+    list(cache.prefill(items_of(model, prompt, images)))
     return list(cache.logits)
 
 
@@ -107,13 +103,14 @@ def test_fewer_image_tokens(model: Llava, photo: Image.Image) -> None:
     assert model.encode_image(photo, len(whole.rows)) == whole
     assert model.encode_image(photo, 7) is some  # chosen once
     with pytest.raises(UsageError, match="image_tokens is 37, but the picture has 36"):
-        model.stream(QUESTION, photo, Options(image_tokens=37))
+        model.answer(QUESTION, photo, Options(image_tokens=37))
 
 
 def test_a_long_prompt_tells_how_far_it_is_read(model: Llava) -> None:
     pieces = list(model.stream("word " * 30, options=SHORT))
     read = [piece.timings.prefilled_tokens for piece in pieces if not piece.text]
-    assert read[0] == model.decoder.chunk < pieces[-1].timings.prompt_tokens
+    assert read[:2] == [0, model.decoder.chunk]
+    assert pieces[0].timings.prompt_tokens == pieces[-1].timings.prompt_tokens > read[1]
     assert pieces[0].timings.generated_tokens == 0
 
 
@@ -131,7 +128,7 @@ def test_logprobs_are_those_of_the_tokens(model: Llava) -> None:
     tokens = [token for piece in pieces for token in piece.logprobs]
     ids = [token.id for token in tokens if token.id not in model.bundle.vocabulary.stop]
     assert len(ids) == pieces[-1].timings.generated_tokens
-    assert model.tokenizer.decode(ids).startswith(pieces[0].text)
+    assert model.tokenizer.decode(ids).startswith(pieces[0].text + pieces[1].text)
     for token in tokens:
         assert token.logprob <= token.likeliest[0][1] <= 0
         assert len(token.likeliest) == 2
@@ -151,12 +148,8 @@ def test_stop_strings_end_an_answer(model: Llava) -> None:
 
 
 def test_pieces_join_to_the_text_of_the_ids(model: Llava) -> None:
-    answer = model.bundle.begin(
-        items(model, "Tell"), Options(max_tokens=40, temperature=3.0, seed=1), encode_seconds=0
-    )
-    from llava_edge.runtime.interrupt import Interrupt
-
-    pieces = list(answer.pieces(PrefixCache(model.decoder), Interrupt()))
+    options = Options(max_tokens=40, temperature=3.0, seed=1)
+    answer, pieces = answer_anew(model.bundle, items_of(model, "Tell"), options)
     assert pieces[-1].timings.generated_tokens == len(answer.ids)
     text = "".join(piece.text for piece in pieces)
     assert text == model.tokenizer.decode(answer.ids).rstrip("\ufffd")
@@ -196,17 +189,17 @@ def test_answers_up_to_the_end_of_the_context(tiny_bundle: Path) -> None:
 
 def test_a_prompt_that_does_not_fit(model: Llava, photo: Image.Image) -> None:
     with pytest.raises(PromptError, match=r"takes 1,306 tokens \(36 of .* holds 256 with"):
-        model.stream("word " * 250, photo)
+        model.answer("word " * 250, photo)
 
 
 def test_more_pictures_than_fit_are_refused_before_they_are_looked_at(model: Llava) -> None:
     with pytest.raises(PromptError, match=r"8 pictures take 288 tokens .* holds 256; give fewer"):
-        model.stream("<image>" * 8, [Path("not even there.png")] * 8)
+        model.answer("<image>" * 8, [Path("not even there.png")] * 8)
 
 
 @pytest.mark.parametrize(
     ("prompt", "count", "said"),
-    [("<image>", 0, "1 <image> places for 0"), ("<image> <image>", 1, "2 .* for 1"), ("", 2, "0")],
+    [("<image> <image>", 1, "2 <image> places for 1"), ("<image>", 2, "1 .* for 2")],
 )
 def test_places_and_pictures_must_match(
     model: Llava, photo: Image.Image, prompt: str, count: int, said: str
@@ -229,13 +222,13 @@ def test_refusals_leave_the_model_as_it_was(
 ) -> None:
     expected = model.answer("Tell", options=SHORT)
     with pytest.raises(PictureError, match="does not exist"):
-        model.stream("Tell", tmp_path / "gone.jpg")
+        model.answer("Tell", tmp_path / "gone.jpg")
     with pytest.raises(UsageError, match="max_tokens"):
         model.stream("Tell", options=Options(max_tokens=0))
     with pytest.raises(UsageError, match="the id 293, but the model has 293 tokens"):
-        model.stream("Tell", options=Options(logit_bias={293: 1.0}))
+        model.answer("Tell", options=Options(logit_bias={293: 1.0}))
     with pytest.raises(UsageError, match="The regex '\\(' cannot be used"):
-        model.stream("Tell", options=Options(regex="("))
+        model.answer("Tell", options=Options(regex="("))
     assert model.answer("Tell", options=SHORT) == expected
     with pytest.raises(UsageError, match="auto, cpu"):
         load(tiny_bundle, device="tpu")
@@ -326,7 +319,9 @@ def test_logits_are_those_of_transformers_with_a_picture_in_the_middle(
     judge = LlavaForConditionalGeneration.from_pretrained(tiny_checkpoint).eval()
     prompt = "before <image> after"
     image_token = judge.config.image_token_id
-    ids = [image_token if isinstance(item, tuple) else item for item in items(model, prompt, photo)]
+    ids = [
+        image_token if isinstance(item, tuple) else item for item in items_of(model, prompt, photo)
+    ]
     pixels = torch.from_numpy(preprocess(photo, model.config.vision.image))[None]
     with torch.no_grad():
         expected = judge(input_ids=torch.tensor([ids]), pixel_values=pixels).logits[0, -1]

@@ -109,7 +109,7 @@ def test_fewer_tokens_of_an_encoded_picture(model: Llava, photo: Image.Image) ->
             *_, last = asked.stream("<image> and <image>", [picture, photo], options)
             assert last.timings.image_tokens % 7 == 0
         assert_sentence(
-            lambda asked=asked: asked.stream("Tell", some, Options(image_tokens=8)),
+            lambda asked=asked: asked.answer("Tell", some, Options(image_tokens=8)),
             "image_tokens is 8, but the picture has 7",
         )
 

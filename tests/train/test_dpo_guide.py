@@ -12,7 +12,7 @@ from sessions import EXACT
 from tiny_training import write_recipe
 
 from llava_edge import Options, load
-from llava_edge.core.prompt import Message, render
+from llava_edge.core.prompt import WrittenMessage, render
 from llava_edge.export.export import export
 from llava_edge.train.models.learner import build
 from llava_edge.train.recipe import load_recipe
@@ -37,7 +37,10 @@ def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
     learner = build(load_recipe(recipe))
     encoding = learner.encoding
-    turns = (Message("user", f"<image>\n{said['question']}"), Message("assistant", said["chosen"]))
+    turns = (
+        WrittenMessage("user", f"<image>\n{said['question']}"),
+        WrittenMessage("assistant", said["chosen"]),
+    )
     segments = render(turns, encoding.prompt, encoding.tokenizer)
     words = [id for part in segments if hasattr(part, "ids") for id in part.ids]
     trainer = found["trainer"]

@@ -19,7 +19,7 @@ from tiny_training import dataset, write_records
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from llava_edge.core.picture import load_picture, preprocess
-from llava_edge.core.prompt import Message, Text, render
+from llava_edge.core.prompt import Text, WrittenMessage, render
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.data.record_table import open_table
 from llava_edge.errors import TrainingError
@@ -45,7 +45,11 @@ data = { records = ["records.json"], images = "pictures" }
 
 FULL = "language_model_lr = 1e-3"
 LORA = f"{FULL}\nlora = {{ rank = 2 }}"
-TURNS = (Message("user", "<image>\nA cat?"), Message("assistant", "No."), Message("user", "Why?"))
+TURNS = (
+    WrittenMessage("user", "<image>\nA cat?"),
+    WrittenMessage("assistant", "No."),
+    WrittenMessage("user", "Why?"),
+)
 
 
 def write_recipe(

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from llava_edge.core.prompt import IMAGE, Message, plain, render
+from llava_edge.core.prompt import IMAGE, WrittenMessage, plain, render
 from llava_edge.data.record_types import Record
 from llava_edge.errors import PromptError, RecordError
 from llava_edge.train.inputs.labels import Encoding, label, truncate
@@ -71,7 +71,9 @@ class Encoder:
         return label(segments, self.encoding, image_tokens)
 
 
-def place_picture(messages: Sequence[Message], between: str, *, last: bool) -> tuple[Message, ...]:
+def place_picture(
+    messages: Sequence[WrittenMessage], between: str, *, last: bool
+) -> tuple[WrittenMessage, ...]:
     """The first question with its one picture before the words, or after them (paper, eq. 2)."""
     number = int(messages[0].role == "system")
     question = messages[number]
@@ -79,5 +81,5 @@ def place_picture(messages: Sequence[Message], between: str, *, last: bool) -> t
         return tuple(messages)
     words = question.text.replace(IMAGE, "").strip()
     parts = (words, IMAGE) if last else (IMAGE, words)
-    placed = Message(question.role, between.join(parts))
+    placed = WrittenMessage(question.role, between.join(parts))
     return *messages[:number], placed, *messages[number + 1 :]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from runtime_calls import items_of
 from sessions import EXACT, Sessions
 from tiny import Tiny, text_config, tokenizer, write_llava
 from tiny_gguf import write_gguf
@@ -38,7 +39,6 @@ from llava_edge.bench.peers.question import PeerQuestion, make_question
 from llava_edge.errors import LlavaEdgeError, UsageError
 from llava_edge.export.export import export
 from llava_edge.runtime.model import Llava
-from llava_edge.runtime.options import DEFAULTS
 
 SIZES = Sizes(prefill=12, context=20, tokens=3)
 
@@ -68,8 +68,7 @@ def asked(exact: Llava, photo_file: Path, tmp_path: Path) -> PeerQuestion:
 
 
 def test_a_question_is_what_the_bundle_itself_reads(exact: Llava, asked: PeerQuestion) -> None:
-    turn = exact.bundle.turn(asked.prompt, Path(asked.picture), DEFAULTS)
-    items = exact.bundle.items([turn])
+    items = items_of(exact, asked.prompt, Path(asked.picture))
     ids = [item for item in items if isinstance(item, int)]
     assert ids == [*asked.before, *asked.after] and len(items) == asked.tokens
     assert PeerQuestion(**json.loads(json.dumps(asked.fields()))).prompt == asked.prompt

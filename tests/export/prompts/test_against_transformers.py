@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from llava_edge.core.bundle_config import PromptConfig
-from llava_edge.core.prompt import IMAGE, Message, Picture, render
+from llava_edge.core.prompt import IMAGE, Picture, WrittenMessage, render
 from llava_edge.core.strict import Section
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.export.prompts.chat_sources import ChatSources
@@ -125,7 +125,7 @@ def content(said: list[str | None], parts: bool) -> str | list[dict[str, Any]]:
 def ours(prompt: PromptConfig, plain: Tokenizer, turns: Conversation) -> list[int | None]:
     picture = IMAGE + (prompt.image_suffix if prompt.pictures != "as_written" else "")
     messages = [
-        Message(role, "".join(picture if part is None else part for part in said))  # type: ignore[arg-type]
+        WrittenMessage(role, "".join(picture if part is None else part for part in said))  # type: ignore[arg-type]
         for role, said in turns
     ]
     image = plain.token_id(IMAGE)

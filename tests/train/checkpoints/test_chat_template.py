@@ -9,7 +9,7 @@ from tokenizers import processors
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from llava_edge.core.bundle_config import PromptConfig
-from llava_edge.core.prompt import PROMPTS, Message, picture_first
+from llava_edge.core.prompt import IMAGE, PROMPTS, WrittenMessage
 from llava_edge.core.prompt_pieces import as_text
 from llava_edge.core.strict import Section
 from llava_edge.export.prompts.chat_sources import ChatSources
@@ -21,15 +21,15 @@ SAID = ("Where is it?", "  It\u2019s \\n 'here'\n\n", "\u6f22 \U0001f642 {{ 1 }}
 HUGGINGFACE = Kind("llama", original=False, tiled=False)
 
 
-def conversation(prompt: PromptConfig, count: int, *, picture: bool) -> list[Message]:
+def conversation(prompt: PromptConfig, count: int, *, picture: bool) -> list[WrittenMessage]:
     roles = ("user", "assistant")
-    turns = [Message(roles[place % 2], SAID[place]) for place in range(count)]  # type: ignore[arg-type]
+    turns = [WrittenMessage(roles[place % 2], SAID[place]) for place in range(count)]  # type: ignore[arg-type]
     if picture:
-        turns[0] = Message("user", picture_first(SAID[0], prompt))
+        turns[0] = WrittenMessage("user", IMAGE + prompt.image_suffix + SAID[0])
     return turns
 
 
-def as_parts(message: Message, prompt: PromptConfig) -> dict[str, Any]:
+def as_parts(message: WrittenMessage, prompt: PromptConfig) -> dict[str, Any]:
     words = message.text.removeprefix("<image>" + prompt.image_suffix)
     parts = [{"type": "image"}] if words != message.text else []
     return {"role": message.role, "content": [*parts, {"type": "text", "text": words}]}
@@ -44,7 +44,7 @@ def test_transformers_writes_what_was_trained(name: str, system: bool, count: in
     for picture in (False, True):
         turns = conversation(prompt, count, picture=picture)
         if system:
-            turns.insert(0, Message("system", "Be 'brief'.\n"))
+            turns.insert(0, WrittenMessage("system", "Be 'brief'.\n"))
         strings = [{"role": turn.role, "content": turn.text} for turn in turns]
         parts = [as_parts(turn, prompt) for turn in turns]
         texts, _ = render_jinja_template(

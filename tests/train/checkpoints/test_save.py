@@ -5,7 +5,7 @@ import torch
 from saved_checkpoints import NAMES, SHARDED, Saved, logits, write_checkpoints
 from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
-from llava_edge.core.prompt import Message
+from llava_edge.core.prompt import WrittenMessage
 from llava_edge.core.prompt_pieces import as_text
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of peft's making
@@ -41,5 +41,5 @@ def test_transformers_writes_the_format_that_was_trained(
     loaded = AutoTokenizer.from_pretrained(folder)
     turns = [{"role": "user", "content": "Where?"}]
     text = loaded.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    assert text == as_text([Message("user", "Where?")], prompt)
+    assert text == as_text([WrittenMessage("user", "Where?")], prompt)
     assert AutoProcessor.from_pretrained(folder).chat_template == loaded.chat_template

@@ -21,10 +21,10 @@ from llava_edge.core.prompt import (
     LLAMA_2,
     PROMPTS,
     VICUNA_V1,
-    Message,
     Picture,
     Segment,
     Text,
+    WrittenMessage,
     plain,
     render,
 )
@@ -141,12 +141,12 @@ def encoding(prompt: PromptConfig, kind: Kind) -> Encoding:
     return Encoding(kind.tokenizer, prompt, IMAGE, IMAGE_TOKENS, image_id)
 
 
-def conversation(said: Sequence[tuple[str, str]], pictures: int = 1) -> list[Message]:
+def conversation(said: Sequence[tuple[str, str]], pictures: int = 1) -> list[WrittenMessage]:
     """Turns of which the first ones have a picture each."""
     messages = []
     for number, (question, answer) in enumerate(said):
         question = f"<image>\n{question}" if number < pictures else question
-        messages += [Message("user", question), Message("assistant", answer)]
+        messages += [WrittenMessage("user", question), WrittenMessage("assistant", answer)]
     return messages
 
 
