@@ -66,6 +66,15 @@ def load_picture(source: PictureSource) -> Image.Image:
             ) from error
 
 
+def pixels_of(source: PictureSource, formats: tuple[str, ...] = FORMATS) -> int:
+    """How many pixels a picture has by its header, before anything of it is decoded.
+
+    Raises PictureError where it is of no format among these, or has more than Pillow reads.
+    """
+    with _open(source, _name(source), formats) as picture:
+        return picture.width * picture.height
+
+
 def picture_size(source: PictureSource) -> tuple[int, int]:
     """Height and width of the picture that `load_picture` decodes, mostly from its header alone.
 
@@ -124,7 +133,9 @@ def _too_large(what: str) -> PictureError:
     return LargePictureError(f"{what}, but at most {MAX_PIXELS:,} are read; make it smaller first.")
 
 
-def _open(source: PictureSource, name: str) -> AbstractContextManager[Image.Image]:
+def _open(
+    source: PictureSource, name: str, formats: tuple[str, ...] = FORMATS
+) -> AbstractContextManager[Image.Image]:
     if isinstance(source, Image.Image):
         return nullcontext(source)  # the caller's own to close
     try:
@@ -133,7 +144,7 @@ def _open(source: PictureSource, name: str) -> AbstractContextManager[Image.Imag
         file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).expanduser()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
-            return Image.open(file, formats=FORMATS)
+            return Image.open(file, formats=formats)
     except FileNotFoundError as error:
         raise PictureError(f"{name} does not exist; {_FORMATS_SENTENCE}.") from error
     except IsADirectoryError as error:

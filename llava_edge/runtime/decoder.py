@@ -12,6 +12,7 @@ import numpy.typing as npt
 from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import DecoderConfig
 from llava_edge.errors import BundleError, DeviceError
+from llava_edge.runtime.batched_steps import BatchedSteps
 from llava_edge.runtime.devices.call_queue import CallersThread, CallQueue
 from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.devices.device_kv_caches import Slot, Slots
@@ -19,7 +20,14 @@ from llava_edge.runtime.devices.device_memory import compute, run_options
 from llava_edge.runtime.devices.onnx_session import open_graph
 from llava_edge.runtime.embedding_table import EmbeddingTable
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
-from llava_edge.runtime.kv_cache import CacheNumbers, HostKVCache, KVCache, cache_shape
+from llava_edge.runtime.kv_cache import (
+    CacheNumbers,
+    CacheShape,
+    HostKVCache,
+    KVCache,
+    cache_shape,
+    reserve,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -71,7 +79,8 @@ class Decoder:
     """The decoder graph, which reads rows into any of its KV caches, one call at a time.
 
     `queue` is the one of all that runs on a GPU; a CPU's decoder has its own. `limit` is the most
-    bytes that runs may take on a GPU beside the weights.
+    bytes that runs may take on a GPU beside the weights. On a CPU, the next tokens of up to
+    `parallel` answers are computed together.
     """
 
     def __init__(
@@ -82,6 +91,7 @@ class Decoder:
         device: Device,
         *,
         context: int,
+        parallel: int = 1,
         queue: CallQueue | None = None,
         limit: int | None = None,
     ) -> None:
@@ -101,6 +111,7 @@ class Decoder:
         self._check_graph(graph)
         self._options = run_options()
         self._calls: WeakKeyDictionary[KVCache, dict[tuple[int, int], _Call]] = WeakKeyDictionary()
+        self._batched = self._batched_steps(parallel)
         self._slots: Slots | None = None
         if device.separate:
             self._slots = Slots(self._session, config, device, context)
@@ -120,8 +131,10 @@ class Decoder:
         if self._slots is not None:
             make = self._slots.new_cache
             return self._queue.run(lambda: compute(make))
-        dtype = self._config.cache_type(self._device.graph)
-        return HostKVCache(cache_shape(self._config, self.context), dtype)
+        if self._batched is not None and (cache := self._batched.new_cache()) is not None:
+            return cache
+        shape, dtype = self._cache_form()
+        return HostKVCache(shape, reserve(shape, dtype))
 
     def numbers(self, cache: KVCache) -> CacheNumbers:
         """What a cache holds: see KVCache.numbers."""
@@ -156,6 +169,8 @@ class Decoder:
         """Append one id, alone -> the logits [V] after it; else as `read`."""
         if self._slots is not None:
             return self._append(self._slots.of(cache), cache, id, interrupt, Slot.logits)
+        if self._batched is not None and isinstance(cache, HostKVCache) and cache.slot is not None:
+            return self._batched.step(cache, self.embed([id]), interrupt)
         logits: Floats = self._read(cache, self.embed([id]), 1, (0,), interrupt)[0]
         return logits
 
@@ -179,12 +194,11 @@ class Decoder:
         """Append rows, and up to `size` others of anything, which later rows overwrite."""
         call = self._call(cache, size, len(positions))
         call.fill(rows, positions, cache.length)
-        self._queue.run(lambda: self._run(call, cache, interrupt))
-        cache.length += len(rows)
+        self._queue.run(lambda: self._run(call, cache, len(rows), interrupt))
         logits: Floats = call.logits[0]
         return logits
 
-    def _run(self, call: _Call, cache: KVCache, interrupt: Interrupt | None) -> None:
+    def _run(self, call: _Call, cache: KVCache, rows: int, interrupt: Interrupt | None) -> None:
         options = self._options if interrupt is None else interrupt.run_options
         try:
             if self._device.separate:
@@ -194,6 +208,7 @@ class Decoder:
             if interrupt is None or interrupt.reason is None:
                 raise
             raise Interrupted from error
+        cache.length += rows  # now, before another run looks at it
 
     def _append(
         self,
@@ -215,6 +230,27 @@ class Decoder:
         result = self._queue.run(call)
         cache.length += 1
         return result
+
+    def _batched_steps(self, parallel: int) -> BatchedSteps | None:
+        """None where there is nothing to compute together, or the graph takes one answer alone."""
+        batch = next(i.shape[0] for i in self._session.get_inputs() if i.name == "inputs_embeds")
+        if parallel == 1 or self._device.separate or not isinstance(batch, str):
+            return None
+        shape, dtype = self._cache_form()
+        return BatchedSteps(
+            self._session,
+            shape,
+            dtype,
+            slots=parallel,
+            hidden_size=self._config.hidden_size,
+            vocab_size=self.vocab_size,
+            queue=self._queue,
+        )
+
+    def _cache_form(self) -> tuple[CacheShape, npt.DTypeLike]:
+        """A cache's shape and the type of its numbers."""
+        config = self._config
+        return cache_shape(config, self.context), config.cache_type(self._device.graph)
 
     def _warm_up(self) -> None:
         """Record a token's run, and take the memory of a whole chunk before smaller ones come."""

@@ -67,6 +67,7 @@ class LoadedBundle:
             config.decoder,
             device,
             context=context,
+            parallel=contexts,
             queue=queue,
             limit=limit,
         )
