@@ -49,15 +49,17 @@ def remove(name: str) -> Path:
     What an unfinished `pull` has left of it goes too. Of a link to a folder elsewhere only the link
     is deleted. Raises BundleError where there is no bundle of that name, or it cannot be deleted.
     """
-    path, unfinished = models_folder() / name, unfinished_folder(name)
-    if name not in bundle_names() and not (is_name(name) and unfinished.is_dir()):
+    path = models_folder() / name
+    whole = [path] if name in bundle_names() else []
+    begun = [unfinished_folder(name)] if is_name(name) and unfinished_folder(name).is_dir() else []
+    if not (whole or begun):
         raise BundleError(
             f"There is no bundle {name} in {models_folder()}; `llava-edge list` says which there "
             "are."
         )
     try:
-        _delete(path)
-        _delete(unfinished)
+        for doomed in (*whole, *begun):
+            _delete(doomed)
     except OSError as error:
         raise BundleError(
             f"{path} could not be removed ({error}); end the programs that use it, or make it "
@@ -75,6 +77,5 @@ def _delete(path: Path) -> None:
     """A folder that takes another name first, so that no part of it is ever taken for a bundle."""
     if path.is_symlink():
         path.unlink()
-    elif path.exists():
-        doomed = path.rename(path.with_name(f".{path.name}.{os.getpid()}.tmp"))
-        shutil.rmtree(doomed)
+    else:
+        shutil.rmtree(path.rename(path.with_name(f".{path.name}.{os.getpid()}.tmp")))

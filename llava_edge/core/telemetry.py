@@ -3,7 +3,7 @@
 import os
 
 # onnxruntime keeps a device id and a database in the user's cache and looks for a host of
-# Microsoft's; huggingface_hub tells the hub about the machine, and asks it which programs to name.
+# Microsoft's; huggingface_hub tells the hub about the machine and what runs there.
 SWITCHES = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 

@@ -20,6 +20,7 @@ def folder(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("one", "two words"):
         shutil.copytree(tiny_bundle, folder / name)
     shutil.copytree(tiny_bundle, folder / ".half.part")
+    (folder / "half").mkdir()
     (folder / "empty").mkdir()
     (folder / "file").touch()
     monkeypatch.setenv("LLAVA_EDGE_MODELS", str(folder))
@@ -82,9 +83,9 @@ def test_a_bundle_is_removed_and_nothing_else(folder: Path, tiny_bundle: Path) -
     remove("link")
     remove("half")  # whose download never ended
     assert bundle_names() == ("two words",)
-    assert sorted(path.name for path in folder.iterdir()) == ["empty", "file", "two words"]
+    assert sorted(path.name for path in folder.iterdir()) == ["empty", "file", "half", "two words"]
     assert (tiny_bundle / "bundle.json").exists()
-    for name in ("one", "empty", "file", "../models/two words", ".", ""):
+    for name in ("one", "empty", "file", "half", "../models/two words", ".", ""):
         with pytest.raises(BundleError, match="There is no bundle"):
             remove(name)
     assert (folder / "two words" / "bundle.json").exists()

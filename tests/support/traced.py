@@ -48,7 +48,10 @@ def own_folders(folder: Path, **more: str) -> dict[str, str]:
 
 
 def under_strace(command: Sequence[object], log: Path) -> list[str]:
-    """The command that runs another one, its children too, and writes what they do to a log."""
+    """The command that runs another one, its children too, and writes what they do to a log.
+
+    strace keeps signals to itself: one that is to end the command goes to its only child.
+    """
     assert STRACE is not None
     words = [STRACE, "-f", "-y", "-qq", "-s", "4096", "-e", f"trace={CALLS}", "-o", str(log)]
     return [*words, *map(str, command)]
