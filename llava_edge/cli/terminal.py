@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from llava_edge.cli.shown_warnings import note, shown_warnings
+from llava_edge.cli.shown_warnings import note as _note
+from llava_edge.cli.shown_warnings import shown_warnings
 from llava_edge.core.prompt import IMAGE
 from llava_edge.errors import LlavaEdgeError
 from llava_edge.runtime.answer import Piece
@@ -62,7 +63,7 @@ def converse(model: Llava, images: Sequence[Path], options: Options, system: str
     for path in images:
         conversation.show(path)
     _print_notes(model)
-    note(f"{model.config.name} on {model.device.name}; /help says what can be typed")
+    _note(f"{model.config.name} on {model.device.name}; /help says what can be typed")
     while conversation.take(_read_line()):
         pass
 
@@ -84,32 +85,32 @@ class _Conversation:
         try:
             self._obey(command, rest.strip(), line)
         except LlavaEdgeError as error:
-            note(f"Error: {error}", style="red")
+            _note(f"Error: {error}", style="red")
         except KeyboardInterrupt:
-            note("\n(stopped)")
+            _note("\n(stopped)")
         return True
 
     def show(self, path: Path) -> None:
         """Encode a picture now, so that the answer comes sooner."""
         tokens = self._options.image_tokens
         self._pictures.append(self._model.encode_image(path, tokens))
-        note(f"{path.name} goes with your next words")
+        _note(f"{path.name} goes with your next words")
 
     def _obey(self, command: str, rest: str, line: str) -> None:
         if command == "/image" and rest:
             self.show(Path(rest.strip("'\"")))
         elif command == "/save" and rest:
             self._chat.save(Path(rest).expanduser())
-            note(f"{rest} holds the conversation so far")
+            _note(f"{rest} holds the conversation so far")
         elif command == "/load" and rest:
             self._chat = self._model.load_chat(Path(rest).expanduser())
-            note(f"the conversation of {rest} goes on")
+            _note(f"the conversation of {rest} goes on")
         elif command == "/reset":
             self._chat.reset()
             self._pictures = []
-            note("a new conversation")
+            _note("a new conversation")
         elif command.startswith("/") and "/" not in command[1:]:
-            note(HELP)
+            _note(HELP)
         elif line.strip():
             self._ask(line)
 
@@ -119,7 +120,7 @@ class _Conversation:
         self._pictures = []
         _print_answer(pieces)
         if (turns := self._chat.forgotten - forgotten) > 0:
-            note(f"the context was full, so that the oldest turns were forgotten ({turns})")
+            _note(f"the context was full, so that the oldest turns were forgotten ({turns})")
 
 
 def _read_line() -> str:
@@ -138,7 +139,7 @@ def _print_answer(pieces: Iterator[Piece]) -> None:
     for piece in chain([_await_words(pieces)], pieces):
         print(_printable(piece.text), end="", flush=True)
     print()
-    note(_summary(piece))
+    _note(_summary(piece))
 
 
 def _await_words(pieces: Iterator[Piece]) -> Piece:
@@ -184,5 +185,5 @@ def _summary(last: Piece) -> str:
 
 
 def _print_notes(model: Llava) -> None:
-    for sentence in model.notes:
-        note(sentence)
+    for note in model.notes:
+        _note(note)
