@@ -16,7 +16,7 @@ _NO_NETWORK = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUN
 def fetching(name: str, kind: type[LlavaEdgeError]) -> Iterator[None]:
     """Within it the hub's `org/name` is fetched, and what goes wrong is raised as this kind."""
     from huggingface_hub import errors
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if sys.stderr is None:  # in an app without a console, where bars would raise
         disable_progress_bars()
