@@ -18,6 +18,7 @@ from llava_edge.cli.merge import merge
 from llava_edge.cli.pull import pull
 from llava_edge.cli.remove import remove
 from llava_edge.cli.sensitivity import sensitivity
+from llava_edge.cli.serve import serve
 from llava_edge.cli.train import train
 from llava_edge.cli.verify import verify
 from llava_edge.core.version import __version__
@@ -33,6 +34,7 @@ data = typer.Typer(help="Look at records before training on them.", no_args_is_h
 
 app.command()(chat)
 app.command()(ask)
+app.command()(serve)
 app.command()(list)
 app.command()(pull)
 app.command()(remove)
