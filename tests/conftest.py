@@ -83,12 +83,12 @@ def tiny_bundle_fp32(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFac
 def roomy_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose context holds several answers, since a random model never ends one."""
     folder = tmp_path_factory.mktemp("roomy")
-    shutil.copytree(tiny_checkpoint, folder / "checkpoint")
-    path = folder / "checkpoint" / "config.json"
+    shutil.copytree(tiny_checkpoint, folder / "tiny llava")
+    path = folder / "tiny llava" / "config.json"
     config = json.loads(path.read_text())
     config["text_config"]["max_position_embeddings"] = 4096
     path.write_text(json.dumps(config))
-    export(folder / "checkpoint", folder / "bundle")
+    export(folder / "tiny llava", folder / "bundle")
     return folder / "bundle"
 
 

@@ -1,11 +1,16 @@
 """Nothing leaves the machine, and nothing is written outside of the program's own folders."""
 
+import base64
+import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
-from traced import needs_strace, own_folders, traced
+from openai import OpenAI
+from traced import needs_strace, own_folders, read_trace, traced, under_strace
 
 pytestmark = needs_strace
 PYTHON = sys.executable
@@ -95,3 +100,27 @@ def test_telemetry_is_off_unless_the_user_has_a_setting(
         [PYTHON, "-c", code], env=own_folders(tmp_path, **more), capture_output=True, text=True
     )
     assert done.stdout == after + "\n", done.stderr
+
+
+@pytest.mark.skipif(find_spec("uvicorn") is None, reason="the extra serve is not installed")
+def test_a_server(tiny_bundle: Path, photo_file: Path, tmp_path: Path) -> None:
+    """It answers on this machine, and asks nobody itself."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = (*LLAVA_EDGE, "serve", tiny_bundle, "--port", address.partition(":")[2])
+    log = tmp_path / "trace.log"
+    strace = subprocess.Popen(under_strace(command, log), cwd=tmp_path, env=own_folders(tmp_path))
+    picture = "data:;base64," + base64.b64encode(photo_file.read_bytes()).decode()
+    parts = [{"type": "image_url", "image_url": picture}, {"type": "text", "text": "What?"}]
+    asked = {"messages": [{"role": "user", "content": parts}], "max_tokens": 3}
+    try:
+        with OpenAI(base_url=f"http://{address}/v1", api_key="none", max_retries=9) as client:
+            reply = client.post("/chat/completions", body=asked, cast_to=object)
+        assert reply["choices"][0]["finish_reason"] == "length"
+    finally:
+        (server,) = psutil.Process(strace.pid).children()
+        server.terminate()
+        strace.wait()
+    trace = read_trace(log, tmp_path)
+    assert trace.addresses == frozenset()
+    assert trace.outside(tmp_path / "XDG_CACHE_HOME" / "llava-edge") == []
