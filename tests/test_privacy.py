@@ -4,7 +4,6 @@ import base64
 import socket
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -102,7 +101,6 @@ def test_telemetry_is_off_unless_the_user_has_a_setting(
     assert done.stdout == after + "\n", done.stderr
 
 
-@pytest.mark.skipif(find_spec("uvicorn") is None, reason="the extra serve is not installed")
 def test_a_server(tiny_bundle: Path, photo_file: Path, tmp_path: Path) -> None:
     """It answers on this machine, and asks nobody itself."""
     with socket.create_server(("127.0.0.1", 0)) as probe:

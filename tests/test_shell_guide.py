@@ -36,8 +36,6 @@ const missing = await startServer(program, "nowhere").catch(refused);
 console.log(JSON.stringify({ words, stopped, stranger, broken, missing }));
 """
 
-pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-
 
 @pytest.mark.skipif(NODE is None, reason="Node is not installed")
 @pytest.mark.skipif(sys.platform == "win32", reason="its program is a shell's script")
