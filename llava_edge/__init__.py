@@ -3,6 +3,8 @@
 import logging
 
 from llava_edge.core.prompt import Message, Picture
+from llava_edge.core.stored_models import StoredModel, models
+from llava_edge.core.telemetry import switch_off_telemetry
 from llava_edge.core.version import __version__
 from llava_edge.errors import (
     BundleError,
@@ -26,6 +28,7 @@ from llava_edge.runtime.sampling import TokenLogprob
 from llava_edge.runtime.stream import Stream
 from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
+switch_off_telemetry()  # no library that has telemetry is imported yet
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # quiet unless a program asks
 
 __all__ = [
@@ -46,6 +49,7 @@ __all__ = [
     "QualityError",
     "RecordError",
     "StateError",
+    "StoredModel",
     "Stream",
     "Timings",
     "TokenLogprob",
@@ -54,4 +58,5 @@ __all__ = [
     "__version__",
     "inspect",
     "load",
+    "models",
 ]

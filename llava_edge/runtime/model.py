@@ -9,13 +9,13 @@ from typing import Annotated, Any, overload
 
 from msgspec import Meta
 
-from llava_edge.core.bundle import find_bundle, read_bundle, verify_once
+from llava_edge.core.bundle import read_bundle, verify_once
 from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.prompt import Message
 from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.runtime.answer import Pieces
-from llava_edge.runtime.arguments import checked, checked_path, refusal
+from llava_edge.runtime.arguments import bundle_folder, checked, refusal
 from llava_edge.runtime.asked import asked_messages, asked_question
 from llava_edge.runtime.chat import Chat
 from llava_edge.runtime.decoder import Decoder
@@ -51,8 +51,9 @@ def load(
         model = load("my-bundle")
         model.answer("What is in the picture?", image="photo.jpg")
 
-    - bundle: the folder that `llava-edge export` wrote; by default the one that the environment
-      variable LLAVA_EDGE_BUNDLE names, else the demo's.
+    - bundle: the folder that `llava-edge export` wrote, or the name of one in the models folder
+      (`llava_edge.models()`); by default the one that the environment variable LLAVA_EDGE_BUNDLE
+      names, else the demo's.
     - device: "auto" takes a GPU where one computes the whole bundle correctly, else the CPU;
       `model.device` says which, and `model.notes` why. Or "cpu", "cuda", "webgpu",
       "tensorrt-rtx" or "openvino".
@@ -75,7 +76,7 @@ def load(
     image_cache = checked("image_cache", image_cache, _Bytes)
     contexts = checked("contexts", contexts, PositiveInt)
     gpu_memory = checked("gpu_memory", gpu_memory, _Bytes | None)
-    path = find_bundle(None if bundle is None else checked_path("bundle", bundle))
+    path = bundle_folder(bundle)
     config = read_bundle(path)
     devices = candidates(device, config.devices)
     verify_once(path, config)

@@ -5,12 +5,15 @@ from pathlib import Path
 from PIL import Image
 
 import llava_edge
-from llava_edge import Chat, ImageEmbeddings, Llava, Options, Piece, Stream, load
+from llava_edge import Chat, ImageEmbeddings, Llava, Options, Piece, StoredModel, Stream, load
 
 
 def talk(folder: str, photo: Image.Image, words: dict[str, object]) -> str:
     model: Llava = load(folder, "cpu", context=2048, image_cache=0, gpu_memory=2**30)
     model = load()
+    stored: tuple[StoredModel, ...] = llava_edge.models()
+    names_here: list[str] = [one.name for one in stored if one.config.size < 2**30]
+    model = load(names_here[0])
     names: list[str] = ["a.jpg", "b.jpg"]
     paths: list[Path] = [Path(name) for name in names]
     encoded: ImageEmbeddings = model.encode_image("a.jpg", image_tokens=64)
