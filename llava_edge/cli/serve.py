@@ -8,14 +8,20 @@ from typing import Annotated
 
 import typer
 
-from llava_edge.cli.option_types import DEVICE, BundleArgument, DeviceOption
+from llava_edge.cli.option_types import BUNDLE_HELP, DEFAULT_BUNDLE, DEVICE, DeviceOption
 from llava_edge.core.extras import needed_by
 from llava_edge.errors import UsageError
 from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
 
 
 def serve(
-    bundle: BundleArgument = None,
+    bundles: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help=f"{BUNDLE_HELP} Of several, each is loaded when it is asked for.",
+            show_default=DEFAULT_BUNDLE,
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Other machines can reach 0.0.0.0.")
     ] = "127.0.0.1",
@@ -30,6 +36,21 @@ def serve(
     queue: Annotated[
         int, typer.Option(help="Number of questions that may wait. Further ones are refused.")
     ] = 64,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            help="Most memory for models, in gigabytes. Where they need more, the one not used for "
+            "longest is unloaded.",
+            show_default="what is free",
+        ),
+    ] = None,
+    unload_after: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds without a question after which a model is unloaded.",
+            show_default="never",
+        ),
+    ] = None,
     max_tokens: Annotated[
         int | None,
         typer.Option(
@@ -92,8 +113,9 @@ def serve(
         from llava_edge.serve.remote_pictures import RemotePictures
         from llava_edge.serve.serve_settings import ServeSettings
 
-    if gpu_memory is not None and not 0 < gpu_memory < math.inf:
-        raise UsageError(f"--gpu-memory is {gpu_memory}; give GB, more than 0.")
+    for name, size in (("--gpu-memory", gpu_memory), ("--memory", memory)):
+        if size is not None and not 0 < size < math.inf:
+            raise UsageError(f"{name} is {size}; give GB, more than 0.")
     guards = GuardSettings(
         host=host,
         host_names=frozenset(host_name or ()),
@@ -106,6 +128,8 @@ def serve(
         port=port,
         parallel=parallel,
         queue=queue,
+        memory=_bytes(memory),
+        unload_after=unload_after,
         max_tokens=max_tokens,
         ollama=ollama,
     )
@@ -114,10 +138,14 @@ def serve(
     # wait for, or trip over, a bundle that is still loading.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     verb.serve(
-        bundle,
+        bundles or (),
         device,
         context=context,
-        gpu_memory=None if gpu_memory is None else int(gpu_memory * 1e9),
+        gpu_memory=_bytes(gpu_memory),
         alias=alias,
         settings=settings,
     )
+
+
+def _bytes(gigabytes: float | None) -> int | None:
+    return None if gigabytes is None else int(gigabytes * 1e9)

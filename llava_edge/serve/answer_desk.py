@@ -21,7 +21,10 @@ class AnswerDesk:
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="answer")
         self._metrics = metrics
         self._running = set[RunningAnswer]()
-        metrics.watch(lambda: self._queue.running, lambda: self._queue.waiting)
+        metrics.watch("answers_running", "Answers that are computed.", lambda: self._queue.running)
+        metrics.watch(
+            "answers_waiting", "Questions that wait for a place.", lambda: self._queue.waiting
+        )
 
     @asynccontextmanager
     async def answer(

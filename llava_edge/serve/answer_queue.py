@@ -36,13 +36,7 @@ class AnswerQueue:
             self._inside += 1
             return
         if len(self._waiting) >= self._limit:
-            raise WireError(
-                429,
-                f"{len(self._waiting)} questions are waiting already; ask again later.",
-                "rate_limit_error",
-                "queue_full",
-                headers={"retry-after": str(_RETRY_SECONDS)},
-            )
+            raise queue_full(len(self._waiting))
         place = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
@@ -74,6 +68,17 @@ class AnswerQueue:
             if not place.done():
                 return place
         return None
+
+
+def queue_full(waiting: int) -> WireError:
+    """Too many questions wait already."""
+    return WireError(
+        429,
+        f"{waiting} questions are waiting already; ask again later.",
+        "rate_limit_error",
+        "queue_full",
+        headers={"retry-after": str(_RETRY_SECONDS)},
+    )
 
 
 def stopping() -> WireError:

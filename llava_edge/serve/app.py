@@ -1,6 +1,7 @@
 """The server as an ASGI app: its routes, and what stands around them."""
 
 from dataclasses import replace
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -11,33 +12,37 @@ from starlette.types import ASGIApp
 
 from llava_edge.errors import LlavaEdgeError
 from llava_edge.serve.answer_desk import AnswerDesk
-from llava_edge.serve.answer_route import AnswerRoutes
-from llava_edge.serve.completions import completion_question
+from llava_edge.serve.answer_route import AnswerRoute
+from llava_edge.serve.completions import read_completion
 from llava_edge.serve.error_replies import as_wire_error
 from llava_edge.serve.guards.guarded import guarded
 from llava_edge.serve.metrics import Metrics
-from llava_edge.serve.model_host import ModelHost
+from llava_edge.serve.model_pool import ModelPool
 from llava_edge.serve.ollama import ollama_routes
 from llava_edge.serve.page_files import page_routes
 from llava_edge.serve.request_log import logged, note_result
-from llava_edge.serve.responses import responses_question
+from llava_edge.serve.responses import read_responses
 from llava_edge.serve.serve_settings import ServeSettings
 from llava_edge.serve.status_routes import status_routes
 from llava_edge.serve.wire_errors import WireError
 
 
 def make_app(
-    host: ModelHost, desk: AnswerDesk, metrics: Metrics, settings: ServeSettings
+    pool: ModelPool, desk: AnswerDesk, metrics: Metrics, settings: ServeSettings
 ) -> ASGIApp:
     """The app of a server; nothing in it is a middleware that would hide a client's going."""
-    answers = AnswerRoutes(host, desk, settings)
+    metrics.watch("models_loaded", "Models that are loaded.", lambda: pool.loaded)
+    metrics.watch(
+        "loading_waiting", "Questions that wait for a model to be loaded.", lambda: pool.waiting
+    )
+    route = partial(AnswerRoute, pool, desk, settings)
     page = page_routes()
     routes = [
-        Route("/v1/chat/completions", answers.route(completion_question), methods=["POST"]),
-        Route("/v1/responses", answers.route(responses_question), methods=["POST"]),
-        *status_routes(host, metrics),
+        Route("/v1/chat/completions", route(read_completion), methods=["POST"]),
+        Route("/v1/responses", route(read_responses), methods=["POST"]),
+        *status_routes(pool, metrics),
         *page,
-        *(ollama_routes(host, answers) if settings.ollama else ()),
+        *(ollama_routes(pool, route) if settings.ollama else ()),
     ]
     faults = (WireError, LlavaEdgeError, HTTPException, Exception)
     app = Starlette(routes=routes, exception_handlers={fault: _refused for fault in faults})

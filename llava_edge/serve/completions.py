@@ -6,18 +6,18 @@ from llava_edge.runtime.answer import Piece
 from llava_edge.serve.completion_reply import CompletionEvents, CompletionReply
 from llava_edge.serve.completion_request import CompletionRequest
 from llava_edge.serve.json_body import decoded
-from llava_edge.serve.question import Question
+from llava_edge.serve.api_request import ApiRequest
 from llava_edge.serve.served_model import ServedModel
 
 
-def completion_question(body: bytes) -> Question:
+def read_completion(body: bytes) -> ApiRequest:
     """A request to the path; raises WireError."""
     asked = decoded(body, CompletionRequest)
 
     def whole(served: ServedModel, pieces: Sequence[Piece]) -> bytes:
         return CompletionReply(served, asked).whole(pieces)
 
-    return Question(
+    return ApiRequest(
         asked=asked,
         stream=bool(asked.stream),
         whole=whole,

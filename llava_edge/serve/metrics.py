@@ -27,14 +27,9 @@ class Metrics:
         self._first = self._seconds("time_to_first_token", "From the question to the first token.")
         self._whole = self._seconds("answer", "From the question to the end of its answer.")
 
-    def watch(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
-        """Take the numbers of answers in the making from these functions."""
-        for name, count, help in (
-            ("answers_running", running, "Answers that are computed."),
-            ("answers_waiting", waiting, "Questions that wait for a place."),
-        ):
-            gauge = Gauge(f"llava_edge_{name}", help, registry=self.registry)
-            gauge.set_function(count)
+    def watch(self, name: str, help: str, count: Callable[[], int]) -> None:
+        """Take a number that goes up and down from a function."""
+        Gauge(f"llava_edge_{name}", help, registry=self.registry).set_function(count)
 
     def replied(self, status: int) -> None:
         """Count a reply; 499 is nginx's number for a client that did not wait."""

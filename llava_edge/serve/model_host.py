@@ -1,24 +1,28 @@
-"""The bundle that is served: loaded in the background, and a twin of its model for each key."""
+"""A bundle that is served: loaded or not, and a twin of its model for each key."""
 
-import threading
+import asyncio
+import gc
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from llava_edge.core.bundle import BUNDLE_JSON, find_bundle, read_bundle
+from llava_edge.core.machine import release_unused
 from llava_edge.runtime.model import Llava, load
 from llava_edge.serve.served_model import ServedModel
-from llava_edge.serve.wire_errors import WireError
 
 _TWINS = 4  # each remembers prompts and pictures of its own, which take memory
-_RETRY_SECONDS = 2
+
+_log = logging.getLogger(__name__)
 
 
 class ModelHost:
     """A bundle by the name that clients know it by; raises BundleError where there is none.
 
-    `load_model` loads it, from its folder, when `start` is called.
+    `load_model` loads it from its folder. `users` are those that need it, or wait for it to be
+    loaded, and `used` is when the last of them had done with it.
     """
 
     def __init__(
@@ -31,40 +35,37 @@ class ModelHost:
         self.config = read_bundle(self.path)
         self.id = alias or "-".join(self.config.name.split())
         self.created = int((self.path / BUNDLE_JSON).stat().st_mtime)
-        self.failure: Exception | None = None
-        self.loaded: ServedModel | None = None  # None while it is loading
+        self.loading: asyncio.Future[None] | None = None
+        self.loaded: ServedModel | None = None
+        self.users = 0
+        self.used = 0.0
         self._load_model = load_model
         self._twins = OrderedDict[str, ServedModel]()
 
-    def start(self, failed: Callable[[], None]) -> None:
-        """Load in a thread; `failed` is called there if that fails, and `failure` says why."""
-        threading.Thread(target=self._load, args=(failed,), name="loading", daemon=True).start()
+    @property
+    def present(self) -> bool:
+        """Whether it takes memory."""
+        return self.loading is not None or self.loaded is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be unloaded."""
+        return self.loaded is not None and not self.users
+
+    def load(self) -> None:
+        """Load it, which takes seconds; raises what `load_model` raises."""
+        self.loaded = ServedModel.of(self.id, self._load_model(self.path))
+
+    def unload(self) -> None:
+        """Forget the model; `give_back` is to follow."""
+        self.loaded = None
+        self._twins.clear()
+        _log.info("Unloaded %s.", self.id)
 
     def model(self, key: str = "") -> ServedModel:
-        """The model as the holder of a key has it: with no trace of what other keys asked.
-
-        Raises WireError while it is loading.
-        """
-        if self.loaded is None:
-            raise WireError(
-                503,
-                "The model is loading; ask again in a moment.",
-                "unavailable_error",
-                "loading",
-                headers={"retry-after": str(_RETRY_SECONDS)},
-            )
+        """The loaded model as the holder of a key has it: with no trace of what others asked."""
+        assert self.loaded is not None
         return self._twin(key, self.loaded) if key else self.loaded
-
-    def check_name(self, name: str) -> None:
-        """Raise WireError for another model's name."""
-        if name not in (self.id, f"{self.id}:latest"):  # which Ollama's clients add
-            raise WireError(
-                404,
-                f"The model {name[:80]!r} is not here; this server has {self.id!r}.",
-                "not_found_error",
-                "model_not_found",
-                "model",
-            )
 
     def _twin(self, key: str, served: ServedModel) -> ServedModel:
         twin = self._twins.pop(key, None) or replace(served, model=served.model.apart())
@@ -73,9 +74,8 @@ class ModelHost:
             self._twins.popitem(last=False)
         return twin
 
-    def _load(self, failed: Callable[[], None]) -> None:
-        try:
-            self.loaded = ServedModel.of(self.id, self._load_model(self.path))
-        except Exception as error:
-            self.failure = error
-            failed()
+
+def give_back() -> None:
+    """Give the memory of models that are unloaded back to the system."""
+    gc.collect()  # a model's parts know each other
+    release_unused()

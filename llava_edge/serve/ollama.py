@@ -10,10 +10,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from llava_edge.core.bundle import WEIGHTS_BIN
-from llava_edge.serve.answer_route import AnswerRoutes
+from llava_edge.serve.answer_route import AnswerRoute
 from llava_edge.serve.completion_request import CompletionRequest
 from llava_edge.serve.json_body import decoded
 from llava_edge.serve.model_host import ModelHost
+from llava_edge.serve.model_pool import ModelPool
 from llava_edge.serve.ollama_reply import (
     OllamaReply,
     Words,
@@ -28,7 +29,7 @@ from llava_edge.serve.ollama_request import (
     chat_completion,
     generate_completion,
 )
-from llava_edge.serve.question import Question
+from llava_edge.serve.api_request import ApiRequest
 from llava_edge.serve.served_model import ServedModel
 
 VERSION = "0.12.11"  # of Ollama, whose API this is; some clients refuse versions before 0.6
@@ -43,7 +44,9 @@ class Named(Struct):
     name: str | None = None
 
 
-def ollama_routes(host: ModelHost, answers: AnswerRoutes) -> list[Route]:
+def ollama_routes(
+    pool: ModelPool, route: Callable[[Callable[[bytes], ApiRequest]], AnswerRoute]
+) -> list[Route]:
     """The routes; that of `/` is used where no page stands there."""
 
     async def running(request: Request) -> Response:
@@ -53,18 +56,18 @@ def ollama_routes(host: ModelHost, answers: AnswerRoutes) -> list[Route]:
         return JSONResponse({"version": VERSION})
 
     async def tags(request: Request) -> Response:
-        return JSONResponse({"models": [_listed(host)]})
+        return JSONResponse({"models": list(map(_listed, pool.hosts))})
 
     async def loaded(request: Request) -> Response:
-        return JSONResponse({"models": [_running(host, host.loaded)] if host.loaded else []})
+        found = [_running(host, host.loaded) for host in pool.hosts if host.loaded]
+        return JSONResponse({"models": found})
 
     async def show(request: Request) -> Response:
         asked = decoded(await request.body(), Named)
-        host.check_name(asked.model or asked.name or "")
-        return JSONResponse(_shown(host))
+        return JSONResponse(_shown(pool.named(asked.model or asked.name or "")))
 
-    chat = answers.route(_reader(ChatAsked, chat_completion, chat_words))
-    generate = answers.route(_reader(GenerateAsked, generate_completion, generate_words))
+    chat = route(_reader(ChatAsked, chat_completion, chat_words))
+    generate = route(_reader(GenerateAsked, generate_completion, generate_words))
     return [
         Route("/", running),
         Route("/api/version", version),
@@ -78,13 +81,13 @@ def ollama_routes(host: ModelHost, answers: AnswerRoutes) -> list[Route]:
 
 def _reader(
     kind: type[_Asked], completion: Callable[[_Asked], CompletionRequest], words: Words
-) -> Callable[[bytes], Question]:
+) -> Callable[[bytes], ApiRequest]:
     """What reads the requests of a path."""
 
-    def read(body: bytes) -> Question:
+    def read(body: bytes) -> ApiRequest:
         began, asked = perf_counter_ns(), decoded(body, kind)
         found = completion(asked)
-        return Question(
+        return ApiRequest(
             asked=found,
             stream=asked.stream is not False,
             whole=lambda served, pieces: OllamaReply(served, words, began).whole(pieces),

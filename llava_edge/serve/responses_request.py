@@ -95,7 +95,7 @@ def as_completion(asked: ResponsesRequest) -> tuple[CompletionRequest, Sequence[
         max_tokens=asked.max_output_tokens,
         temperature=asked.temperature,
         top_p=asked.top_p,
-        response_format=_form(asked.text and asked.text.format),
+        response_format=_form(asked.text.format if asked.text else None),
         tool_choice=asked.tool_choice,
     )
     return completion, places

@@ -1,5 +1,6 @@
 """How a server is to behave."""
 
+import math
 from dataclasses import dataclass, field
 
 from llava_edge.errors import UsageError
@@ -18,6 +19,8 @@ class ServeSettings:
     - port: 0 for any that is free.
     - parallel: how many answers are computed at a time.
     - queue: how many questions may wait for that.
+    - memory: bytes that models may take together; None for what is free as the server begins.
+    - unload_after: seconds without a question after which a model is unloaded; None for never.
     - max_tokens: of an answer, whatever is asked for; None for as many as the context holds.
     - ollama: whether Ollama's paths are served too.
     - ping_seconds: how long nothing is sent while a prompt is read.
@@ -31,6 +34,8 @@ class ServeSettings:
     port: int = 8080
     parallel: int = 2
     queue: int = 64
+    memory: int | None = None
+    unload_after: float | None = None
     max_tokens: int | None = None
     ollama: bool = False
     ping_seconds: float = 10.0
@@ -47,3 +52,7 @@ class ServeSettings:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise UsageError(f"{name} is {value}; give a whole number from {least} to {most}.")
+        if self.unload_after is not None and not 0 < self.unload_after < math.inf:
+            raise UsageError(
+                f"unload_after is {self.unload_after}; give a number of seconds above 0."
+            )

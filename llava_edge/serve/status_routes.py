@@ -8,21 +8,22 @@ from starlette.routing import Route
 
 from llava_edge.serve.metrics import Metrics
 from llava_edge.serve.model_host import ModelHost
+from llava_edge.serve.model_pool import ModelPool
 
 
-def status_routes(host: ModelHost, metrics: Metrics) -> list[Route]:
+def status_routes(pool: ModelPool, metrics: Metrics) -> list[Route]:
     """The routes of the model list, of health, and of the metrics."""
 
     async def models(request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [_model(host)]})
+        return JSONResponse({"object": "list", "data": list(map(_model, pool.hosts))})
 
     async def model(request: Request) -> Response:
-        host.check_name(request.path_params["id"])
-        return JSONResponse(_model(host))
+        return JSONResponse(_model(pool.named(request.path_params["id"])))
 
     async def health(request: Request) -> Response:
-        host.model()  # raises while it is loading
-        return JSONResponse({"status": "ok"})
+        pool.check_ready()
+        loaded = [host.id for host in pool.hosts if host.loaded]
+        return JSONResponse({"status": "ok", "loaded": loaded})
 
     async def figures(request: Request) -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")

@@ -64,7 +64,7 @@ def test_while_it_loads_it_says_so(roomy_model: Llava) -> None:
 
 def test_what_is_ready_is_healthy(server: Served) -> None:
     assert ask(server.port, "/health").json == ask(server.port, "/v1/health").json
-    assert ask(server.port, "/health").json == {"status": "ok"}
+    assert ask(server.port, "/health").json == {"status": "ok", "loaded": [server.host.id]}
 
 
 @pytest.mark.parametrize(

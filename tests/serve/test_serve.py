@@ -68,6 +68,32 @@ def test_a_signal_ends_it_while_it_loads(roomy_model: Llava, number: int) -> Non
         assert not re.search("Traceback|terminate", process.stderr.read())
 
 
+def test_so_many_conversations_are_remembered_as_are_answered_at_a_time(
+    roomy_model: Llava,
+) -> None:
+    with (
+        started(roomy_model.path, "--parallel", "3") as (_, url),
+        OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=9) as client,
+    ):
+        for again in (False, True):
+            for words in ("one", "two", "three"):
+                usage = client.chat.completions.create(
+                    model="any", messages=[{"role": "user", "content": words * 9}], max_tokens=2
+                ).usage
+                assert usage and usage.prompt_tokens_details
+                new = usage.prompt_tokens - (usage.prompt_tokens_details.cached_tokens or 0)
+                assert (new <= 2) is again
+
+
+def test_several_bundles(roomy_model: Llava, tiny_bundle: Path) -> None:
+    line = refusal(run("serve", roomy_model.path, roomy_model.path, "--port", 0), 2)
+    assert "Two of the bundles are named" in line
+    assert "alias" in refusal(run("serve", roomy_model.path, tiny_bundle, "--alias", "x"), 2)
+    assert "takes about" in refusal(run("serve", roomy_model.path, "--memory", 0.000001), 2)
+    for flag in ("--memory", "--unload-after"):
+        assert "is -1" in refusal(run("serve", roomy_model.path, flag, -1), 2)
+
+
 def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
     assert "does not exist" in refusal(run("serve", tmp_path / "nothing", "--port", 0))
 

@@ -6,7 +6,7 @@ import re
 import socket
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,8 @@ from llava_edge import Llava, Piece
 from llava_edge.runtime.stream import Stream
 from llava_edge.serve.http_server import listening_socket
 from llava_edge.serve.model_host import ModelHost
-from llava_edge.serve.serve import make_server
+from llava_edge.serve.model_memory import ModelMemory
+from llava_edge.serve.serve import make_pool, make_server
 from llava_edge.serve.serve_settings import ServeSettings
 from llava_edge.serve.served_model import ServedModel
 
@@ -78,16 +79,40 @@ def serving_model(
 
     host = ModelHost(model.path, load_model=load_model)
     host.loaded = ServedModel.of(host.id, model) if loaded else None
-    server = make_server(host, ServeSettings(**settings))
+    with _running([host], ServeSettings(**settings), send_buffer=send_buffer) as port:
+        try:
+            yield Served(port, host)
+        finally:
+            never.set()
+
+
+@contextmanager
+def serving_models(
+    hosts: Sequence[ModelHost], memory: int | None = None, **settings: Any
+) -> Iterator[Served]:
+    """Serve several, of which each takes one byte of `memory`; the first is the server's host."""
+    budget = ModelMemory(memory, {host.id: 1 for host in hosts})
+    with _running(hosts, ServeSettings(**settings), budget) as port:
+        yield Served(port, hosts[0])
+
+
+@contextmanager
+def _running(
+    hosts: Sequence[ModelHost],
+    settings: ServeSettings,
+    memory: ModelMemory | None = None,
+    send_buffer: int | None = None,
+) -> Iterator[int]:
+    pool = make_pool(hosts, memory or ModelMemory(None, {}), settings)
+    server = make_server(pool, settings)
     listening = listening_socket(ADDRESS, 0)
     if send_buffer is not None:  # connections inherit it
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
-        yield Served(listening.getsockname()[1], host)
+        yield listening.getsockname()[1]
     finally:
-        never.set()
         server.stop()
         thread.join()
 

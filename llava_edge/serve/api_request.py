@@ -12,7 +12,7 @@ from llava_edge.serve.wire_errors import WireError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class ApiRequest:
     """A request as a chat completion, and how its answer is written.
 
     - whole: the body of a reply that is sent at once, or else, with `stream`,
