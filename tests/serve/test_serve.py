@@ -86,7 +86,14 @@ def test_a_port_that_is_taken(roomy_model: Llava) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--parallel", 0), ("--queue", -1), ("--port", 70_000), ("--max-tokens", 0)]
+    "arguments",
+    [
+        ("--parallel", 0),
+        ("--queue", -1),
+        ("--port", 70_000),
+        ("--max-tokens", 0),
+        ("--ping-seconds", 0.0),
+    ],
 )
 def test_settings_out_of_their_range(roomy_model: Llava, arguments: tuple[object, ...]) -> None:
     assert str(arguments[1]).replace("_", "") in refusal(
