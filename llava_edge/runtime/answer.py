@@ -18,13 +18,16 @@ from llava_edge.runtime.speculation import Speculator
 from llava_edge.runtime.stop_strings import StopStrings
 
 Finish = Literal["stop", "length", "context", "cancelled", "timeout"]
+Stage = Literal["encoding", "reading", "answering"]
 
 
 @dataclass(frozen=True)
 class Timings:
     """What an answer took up to a piece of it.
 
-    - encode_seconds: for pictures: decoding, preprocessing and the vision tower.
+    - pictures: that the prompt brings and that are encoded for it.
+    - encoded_pictures: those of them that are encoded so far.
+    - encode_seconds: for pictures: reading, decoding, preprocessing and the vision tower.
     - prefill_seconds: for reading the prompt.
     - ttft_seconds: from the beginning of the iteration to the first token.
     - prompt_tokens: of the prompt, with the conversation before it and the image tokens.
@@ -35,6 +38,8 @@ class Timings:
     - tokens_per_second: of the answer after its first token; 0 where there are no more.
     """
 
+    pictures: int
+    encoded_pictures: int
     encode_seconds: float
     prefill_seconds: float
     ttft_seconds: float
@@ -50,22 +55,37 @@ class Timings:
 class Piece:
     """A piece of an answer; the texts of all pieces, joined, are the answer.
 
-    - text: the words since the piece before. While a long prompt is read, pieces without text tell
-      how far that is.
+    - text: the words since the piece before. Before the first word, pieces without text tell how
+      far that is.
     - timings: what the answer took so far; those of the last piece are final.
     - finish: in the last piece, why the answer ended: "stop" at a stop token, a stop string or the
       end of a form, "length" at max_tokens, "context" where that is full, "cancelled" by
       Stream.cancel, "timeout" at the deadline. None in the others.
     - logprobs: of the tokens since the piece before, where Options.logprobs asks for them.
+    - stage: what is being done. "encoding": a picture, number `timings.encoded_pictures + 1` of
+      `timings.pictures`; one piece before each. "reading": the prompt, of whose
+      `timings.prompt_tokens` `cached_tokens + prefilled_tokens` are read; the first such piece
+      comes when all pictures are encoded and the prompt is known to fit, before any of it is
+      read. "answering": the words.
     """
 
     text: str
     timings: Timings
     finish: Finish | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    stage: Stage = "answering"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """How many of a prompt's pictures are encoded."""
+
+    pictures: int
+    of: int
 
 
 Pieces = Generator[Piece, None, None]
+PromptInMaking = Generator[Encoded, None, list[Item]]  # yields before each picture
 
 
 @dataclass(frozen=True)
@@ -84,11 +104,16 @@ class _Clock:
     def __init__(self) -> None:
         self._start = self._begun = self._prefilled = self._first = time.perf_counter()
         self._encode_seconds = 0.0
+        self._encoded = Encoded(0, 0)
         self._prompt_tokens = self._image_tokens = 0
         self._cached_tokens = self._prefilled_tokens = 0
 
+    def encoding(self, encoded: Encoded) -> None:
+        self._encoded = encoded
+
     def begin(self, items: list[Item]) -> None:
         """The prompt is made, its pictures encoded."""
+        self._encoded = Encoded(self._encoded.of, self._encoded.of)
         self._begun = self._prefilled = self._first = time.perf_counter()
         self._prompt_tokens = len(items)
         self._image_tokens = sum(isinstance(item, tuple) for item in items)
@@ -107,6 +132,8 @@ class _Clock:
     def timings(self, generated: int) -> Timings:
         decoding = time.perf_counter() - self._first
         return Timings(
+            pictures=self._encoded.of,
+            encoded_pictures=self._encoded.pictures,
             encode_seconds=self._encode_seconds,
             prefill_seconds=self._prefilled - self._begun,
             ttft_seconds=self._first - self._start,
@@ -135,27 +162,31 @@ class Answer:
         self._text = TextStream(vocabulary.tokenizer)
         self._stops = StopStrings((*options.stop, *vocabulary.stop_strings))
         self._logprobs: list[TokenLogprob] = []
+        self._stage: Stage = "encoding"
 
     def pieces(
         self,
-        make_prompt: Callable[[], list[Item]],
+        make_prompt: Callable[[], PromptInMaking],
         lend: Callable[[list[Item]], AbstractContextManager[PrefixCache]],
         make_room: Callable[[], list[Item] | None] = lambda: None,
     ) -> Pieces:
         """Make the prompt, read it and answer it, until the answer ends or is interrupted.
 
-        The first piece tells that the prompt can be answered, and comes before it is read. Where
-        the context is full, `make_room` gives a shorter prompt to go on after, or None.
+        The first piece of the stage "reading" tells that the prompt can be answered, and comes
+        before it is read. Where the context is full, `make_room` gives a shorter prompt to go on
+        after, or None.
         """
         finish: Finish | None = None
         self._clock = _Clock()
         self._interrupt.begin()
         try:
-            self._begin(make_prompt())
+            self._begin((yield from self._make(make_prompt())))
             self._interrupt.check()
+            self._stage = "reading"
             yield self._piece("")
             with lend(self._prompt) as cache:
                 yield from self._read_prompt(cache)
+                self._stage = "answering"
                 finish = yield from self._say(cache, make_room)
         except Interrupted:
             finish = self._interrupt.reason
@@ -164,6 +195,17 @@ class Answer:
         rest = self._stops.push(self._text.flush()) + self._stops.flush()
         self._drop_stop_string()
         yield self._piece(rest, finish)
+
+    def _make(self, prompt: PromptInMaking) -> Generator[Piece, None, list[Item]]:
+        """Let a prompt be made, and tell of each of its pictures."""
+        while True:
+            try:
+                self._clock.encoding(next(prompt))
+            except StopIteration as made:
+                items: list[Item] = made.value
+                return items
+            self._interrupt.check()
+            yield self._piece("")
 
     def _begin(self, prompt: list[Item]) -> None:
         self._prompt = prompt
@@ -241,4 +283,4 @@ class Answer:
 
     def _piece(self, text: str, finish: Finish | None = None) -> Piece:
         logprobs, self._logprobs = tuple(self._logprobs), []
-        return Piece(text, self._clock.timings(len(self.ids)), finish, logprobs)
+        return Piece(text, self._clock.timings(len(self.ids)), finish, logprobs, self._stage)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llava_edge.core.prompt import Message
-from llava_edge.runtime.answer import Pieces
+from llava_edge.runtime.answer import Pieces, PromptInMaking
 from llava_edge.runtime.arguments import checked_path
 from llava_edge.runtime.asked import asked_messages, asked_question
 from llava_edge.runtime.interrupt import Interrupt
@@ -97,9 +97,9 @@ class Chat:
         turns: list[Turn] = []
         begun: list[int] = []
 
-        def make_prompt() -> list[Item]:
-            _, [asked] = self._bundle.turns([question], options)
-            turns[:] = [*self._turns, asked]
+        def make_prompt() -> PromptInMaking:
+            [seen] = yield from self._bundle.see([question], options, interrupt)
+            turns[:] = [*self._turns, Turn(seen)]
             items = self._bundle.items(turns, self.system)
             while (
                 len(turns) > 1 and options.when_full == "shift" and self._is_tight(items, options)
@@ -107,7 +107,7 @@ class Chat:
                 del turns[0]
                 items = self._bundle.items(turns, self.system)
             self._bundle.check_fit(items)
-            turns[-1] = Turn(asked.question, answer.ids)
+            turns[-1] = Turn(seen, answer.ids)
             begun.append(self._own_cache().begin())
             return items
 

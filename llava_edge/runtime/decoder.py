@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import DecoderConfig
-from llava_edge.errors import BundleError, DeviceError
+from llava_edge.errors import BundleError
 from llava_edge.runtime.devices.call_queue import CallersThread, CallQueue
 from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.devices.device_kv_caches import Slot, Slots
 from llava_edge.runtime.devices.device_memory import compute, run_options
+from llava_edge.runtime.devices.fair_lock import nothing
 from llava_edge.runtime.devices.onnx_session import open_graph
 from llava_edge.runtime.embedding_table import EmbeddingTable
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
@@ -179,21 +180,20 @@ class Decoder:
         """Append rows, and up to `size` others of anything, which later rows overwrite."""
         call = self._call(cache, size, len(positions))
         call.fill(rows, positions, cache.length)
-        self._queue.run(lambda: self._run(call, cache, interrupt))
+        check = nothing if interrupt is None else interrupt.check
+        self._queue.run(lambda: self._run(call, cache, interrupt), check)
         cache.length += len(rows)
         logits: Floats = call.logits[0]
         return logits
 
     def _run(self, call: _Call, cache: KVCache, interrupt: Interrupt | None) -> None:
-        options = self._options if interrupt is None else interrupt.run_options
-        try:
-            if self._device.separate:
-                compute(lambda: call.bind(cache))
-            compute(lambda: self._session.run_with_iobinding(call.binding, options))
-        except DeviceError as error:
-            if interrupt is None or interrupt.reason is None:
-                raise
-            raise Interrupted from error
+        if self._device.separate:
+            compute(lambda: call.bind(cache))
+        if interrupt is None:
+            compute(lambda: self._session.run_with_iobinding(call.binding, self._options))
+        else:
+            options = interrupt.run_options
+            interrupt.compute(lambda: self._session.run_with_iobinding(call.binding, options))
 
     def _append(
         self,
@@ -212,7 +212,7 @@ class Decoder:
             compute(lambda: slot.append(row, cache.length))
             return compute(lambda: ask(slot))
 
-        result = self._queue.run(call)
+        result = self._queue.run(call, nothing if interrupt is None else interrupt.check)
         cache.length += 1
         return result
 

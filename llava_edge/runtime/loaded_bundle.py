@@ -1,6 +1,6 @@
 """LoadedBundle: a bundle's parts in memory, which turn what a user says into an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -8,13 +8,13 @@ from pathlib import Path
 from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vision_onnx
 from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.machine import release_unused
-from llava_edge.core.prompt import Message, Picture, Segment, render
+from llava_edge.core.prompt import Message, Part, Picture, Segment, render
 from llava_edge.core.prompt_pieces import trimmed
 from llava_edge.core.stop_ids import stop_ids
 from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.errors import PromptError
-from llava_edge.runtime.answer import Answer, Vocabulary
+from llava_edge.runtime.answer import Answer, Encoded, Vocabulary
 from llava_edge.runtime.arguments import checked
 from llava_edge.runtime.constraint import Grammars
 from llava_edge.runtime.decoder import Decoder
@@ -106,25 +106,47 @@ class LoadedBundle:
         cache = self.config.decoder.cache_type(self.device.graph)
         return sha256(repr((*listed, self.config.prompt, cache)).encode()).hexdigest()
 
-    def encode_image(self, image: Image, image_tokens: int | None = None) -> ImageEmbeddings:
+    def encode_image(
+        self, image: Image, image_tokens: int | None = None, interrupt: Interrupt | None = None
+    ) -> ImageEmbeddings:
         """Encode a picture, where it is not yet, and keep `image_tokens` of its rows."""
         checked("image_tokens", image_tokens, PositiveInt | None)
         image = checked_image(image)
-        encoded = image if isinstance(image, ImageEmbeddings) else self.vision.encode(image)
-        self._check_rows(encoded)
-        return encoded if image_tokens is None else encoded.reduced(int(image_tokens))
+        if not isinstance(image, ImageEmbeddings):
+            image = self.vision.encode(image, interrupt)
+        self._check_rows(image)
+        return image if image_tokens is None else image.reduced(int(image_tokens))
 
-    def turns(self, messages: Sequence[Message], options: Options) -> tuple[str | None, list[Turn]]:
-        """The system words of a conversation, and its turns with their pictures encoded.
+    def see(
+        self, messages: Sequence[Message], options: Options, interrupt: Interrupt
+    ) -> Generator[Encoded, None, list[Message]]:
+        """The same messages with their pictures encoded; yields before each that is not yet.
 
         Raises PictureError, and PromptError for more pictures than could ever fit.
         """
         self._check_number(messages, options)
+        new = sum(not isinstance(image, ImageEmbeddings) for image in _images(messages))
+        number, seen = 0, []
+        for message in messages:
+            parts: list[Part] = []
+            for part in message.content:
+                if isinstance(part, Picture):
+                    image = checked_image(part.source)
+                    if not isinstance(image, ImageEmbeddings):
+                        yield Encoded(number, new)
+                        number += 1
+                    part = Picture(self.encode_image(image, options.image_tokens, interrupt))
+                parts.append(part)
+            seen.append(Message(message.role, tuple(parts)))
+        return seen
+
+    def turns(self, messages: Sequence[Message]) -> tuple[str | None, list[Turn]]:
+        """The system words of a conversation, and its turns, whose pictures are encoded."""
         system = _words(messages[0]) if messages[0].role == "system" else None
         turns: list[Turn] = []
         for message in messages[system is not None :]:
             if message.role == "user":
-                turns.append(Turn(self._seen(message, options)))
+                turns.append(Turn(message))
             else:
                 turns[-1] = Turn(turns[-1].question, _words(message))
         return system, turns
@@ -175,18 +197,6 @@ class LoadedBundle:
             said=SaidAnswers(self.tokenizer),
         )
 
-    def _seen(self, question: Message, options: Options) -> Message:
-        """The same question, with its pictures encoded."""
-        return Message(
-            question.role,
-            tuple(
-                Picture(self.encode_image(checked_image(part.source), options.image_tokens))
-                if isinstance(part, Picture)
-                else part
-                for part in question.content
-            ),
-        )
-
     def _answer_ids(self, answer: list[int] | str, last: Item) -> list[int]:
         """The ids of an answer; words are those that the model has said, if it has said them."""
         if not isinstance(answer, str):
@@ -206,8 +216,7 @@ class LoadedBundle:
 
     def _check_number(self, messages: Sequence[Message], options: Options) -> None:
         """Refuse pictures that could never fit, before time is spent on them."""
-        parts = [part for message in messages for part in message.content]
-        images = [checked_image(part.source) for part in parts if isinstance(part, Picture)]
+        images = _images(messages)
         least = sum(self._least_tokens(image, options) for image in images)
         if least >= self.decoder.context:
             raise PromptError(
@@ -237,6 +246,12 @@ def _items(segment: Segment) -> list[Item]:
         assert isinstance(segment.source, ImageEmbeddings)
         return [(segment.source, row) for row in range(len(segment.source.rows))]
     return list(segment.ids)
+
+
+def _images(messages: Sequence[Message]) -> list[Image]:
+    """The pictures of messages, in their order."""
+    parts = [part for message in messages for part in message.content]
+    return [checked_image(part.source) for part in parts if isinstance(part, Picture)]
 
 
 def _words(message: Message) -> str:

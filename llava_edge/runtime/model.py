@@ -14,7 +14,7 @@ from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.prompt import Message
 from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.runtime.answer import Pieces
+from llava_edge.runtime.answer import Pieces, PromptInMaking
 from llava_edge.runtime.arguments import checked, checked_path, refusal
 from llava_edge.runtime.asked import asked_messages, asked_question
 from llava_edge.runtime.chat import Chat
@@ -26,7 +26,6 @@ from llava_edge.runtime.expected_memory import fitting_context
 from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.loaded_bundle import LoadedBundle
 from llava_edge.runtime.options import DEFAULTS, Options, checked_options
-from llava_edge.runtime.prefix_cache import Item
 from llava_edge.runtime.stream import Stream
 from llava_edge.runtime.turn import Image, Images
 from llava_edge.runtime.vision_encoder import IMAGE_CACHE, ImageEmbeddings, VisionEncoder
@@ -296,8 +295,9 @@ class Llava:
         bundle = self.bundle
         answer = bundle.answer(options, interrupt)
 
-        def make_prompt() -> list[Item]:
-            system, turns = bundle.turns(messages, options)
+        def make_prompt() -> PromptInMaking:
+            seen = yield from bundle.see(messages, options, interrupt)
+            system, turns = bundle.turns(seen)
             items = bundle.items(turns, system)
             bundle.check_fit(items)
             return items
