@@ -121,11 +121,12 @@ def from_array(array: Array) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.dtype.kind == "f":
-        if not ((array >= 0) & (array <= 1)).all():
+        floats = array.astype(np.float32)
+        if not ((floats >= 0) & (floats <= 1)).all():
             raise PictureError(
                 "The picture's floats are not all from 0 to 1; scale them, or give uint8."
             )
-        array = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
+        array = np.rint(floats * 255).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(array))
 
 

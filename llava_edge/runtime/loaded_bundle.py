@@ -1,9 +1,10 @@
 """LoadedBundle: a bundle's parts in memory, which turn what a user says into an answer."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vision_onnx
 from llava_edge.core.bundle_config import BundleConfig
@@ -27,6 +28,9 @@ from llava_edge.runtime.prefix_cache import Item, PrefixCaches
 from llava_edge.runtime.said import SaidAnswers
 from llava_edge.runtime.turn import Image, Turn, checked_image
 from llava_edge.runtime.vision_encoder import ImageEmbeddings, VisionEncoder
+
+LoadStage = Literal["files", "decoder", "vision"]
+LoadProgress = Callable[[LoadStage, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,7 @@ class LoadedBundle:
         image_cache: int,
         contexts: int,
         gpu_memory: int | None,
+        progress: LoadProgress = lambda stage, done: None,
     ) -> "LoadedBundle":
         """Open the graphs of a bundle whose files were checked."""
         tokenizer = Tokenizer.from_file(path / TOKENIZER_JSON)
@@ -61,6 +66,7 @@ class LoadedBundle:
         queue = gpu_thread() if device.separate else None
         limit = _limit(config, device, gpu_memory)
         release_unused()
+        progress("decoder", 0.0)
         decoder = Decoder(
             path / decoder_onnx(device.graph),
             path / WEIGHTS_BIN,
@@ -70,7 +76,9 @@ class LoadedBundle:
             queue=queue,
             limit=limit,
         )
+        progress("decoder", 1.0)
         release_unused()
+        progress("vision", 0.0)
         vision = VisionEncoder(
             path / vision_onnx(device.graph),
             path / WEIGHTS_BIN,
@@ -81,6 +89,7 @@ class LoadedBundle:
             queue=queue,
             limit=limit,
         )
+        progress("vision", 1.0)
         release_unused()
         return cls(
             config=config,

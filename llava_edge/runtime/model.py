@@ -24,7 +24,7 @@ from llava_edge.runtime.devices.device import Device, candidates
 from llava_edge.runtime.devices.onnx_session import prepare
 from llava_edge.runtime.expected_memory import fitting_context
 from llava_edge.runtime.interrupt import Interrupt
-from llava_edge.runtime.loaded_bundle import LoadedBundle
+from llava_edge.runtime.loaded_bundle import LoadedBundle, LoadProgress
 from llava_edge.runtime.options import DEFAULTS, Options, checked_options
 from llava_edge.runtime.stream import Stream
 from llava_edge.runtime.turn import Image, Images
@@ -44,6 +44,7 @@ def load(
     image_cache: int = IMAGE_CACHE,
     contexts: int = 1,
     gpu_memory: int | None = None,
+    progress: LoadProgress | None = None,
 ) -> "Llava":
     """Load a bundle to run on a device.
 
@@ -61,6 +62,9 @@ def load(
     - contexts: how many conversations are remembered from one call of `stream` to the next, each
       of which takes a KV cache; a `chat` has its own beside them.
     - gpu_memory: the most bytes to take on a GPU; by default what is free there.
+    - progress: is called in this thread with what is being done ("files" are checked, then the
+      "decoder" and the "vision" graph are opened) and how much of that is done, from 0.0 to 1.0.
+      What it raises ends the loading.
 
     What was loaded, where, and how long that took is logged at level INFO by the logger
     "llava_edge", and so are the notes; `logging.basicConfig(level=logging.INFO)` shows them.
@@ -74,10 +78,11 @@ def load(
     image_cache = checked("image_cache", image_cache, _Bytes)
     contexts = checked("contexts", contexts, PositiveInt)
     gpu_memory = checked("gpu_memory", gpu_memory, _Bytes | None)
+    tell = _checked_progress(progress)
     path = find_bundle(None if bundle is None else checked_path("bundle", bundle))
     config = read_bundle(path)
     devices = candidates(device, config.devices)
-    verify_once(path, config)
+    verify_once(path, config, lambda done: tell("files", done))
 
     def open_on(device: Device) -> Llava:
         prepare(device)
@@ -92,6 +97,7 @@ def load(
             contexts=contexts,
             gpu_memory=gpu_memory,
             notes=notes,
+            progress=tell,
         )
 
     model, note = choose(devices, open_on)
@@ -126,6 +132,7 @@ class Llava:
         contexts: int = 1,
         gpu_memory: int | None = None,
         notes: tuple[str, ...] = (),
+        progress: LoadProgress = lambda stage, done: None,
     ) -> "Llava":
         """Open the graphs of a bundle whose files were checked; `load` does both."""
         bundle = LoadedBundle.open(
@@ -136,6 +143,7 @@ class Llava:
             image_cache=image_cache,
             contexts=contexts,
             gpu_memory=gpu_memory,
+            progress=progress,
         )
         if failure := bundle.not_recorded:
             notes = (*notes, f"{device.name} runs without a CUDA graph ({failure}), so slower.")
@@ -306,6 +314,14 @@ class Llava:
             yield from answer.pieces(make_prompt, bundle.prefix_caches.lend)
         finally:
             bundle.said.remember(answer.ids)
+
+
+def _checked_progress(progress: LoadProgress | None) -> LoadProgress:
+    if progress is None:
+        return lambda stage, done: None
+    if not callable(progress):
+        raise refusal("progress", progress, "a function of two arguments")
+    return progress
 
 
 def _log_loaded(model: Llava, seconds: float) -> None:
