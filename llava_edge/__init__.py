@@ -18,6 +18,8 @@ from llava_edge.errors import (
     UsageError,
 )
 from llava_edge.runtime.answer import Piece, Timings
+from llava_edge.runtime.async_model import AsyncChat, AsyncLlava, load_async
+from llava_edge.runtime.async_stream import AsyncStream
 from llava_edge.runtime.chat import Chat
 from llava_edge.runtime.inspect import Inspection, inspect
 from llava_edge.runtime.model import Llava, load
@@ -29,6 +31,9 @@ from llava_edge.runtime.vision_encoder import ImageEmbeddings
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # quiet unless a program asks
 
 __all__ = [
+    "AsyncChat",
+    "AsyncLlava",
+    "AsyncStream",
     "BundleError",
     "Chat",
     "CheckpointError",
@@ -54,4 +59,5 @@ __all__ = [
     "__version__",
     "inspect",
     "load",
+    "load_async",
 ]

@@ -181,9 +181,8 @@ class Answer:
         self._interrupt.begin()
         try:
             self._begin((yield from self._make(make_prompt())))
-            self._interrupt.check()
             self._stage = "reading"
-            yield self._piece("")
+            yield from self._told("")
             with lend(self._prompt) as cache:
                 yield from self._read_prompt(cache)
                 self._stage = "answering"
@@ -204,8 +203,7 @@ class Answer:
             except StopIteration as made:
                 items: list[Item] = made.value
                 return items
-            self._interrupt.check()
-            yield self._piece("")
+            yield from self._told("")
 
     def _begin(self, prompt: list[Item]) -> None:
         self._prompt = prompt
@@ -220,7 +218,7 @@ class Answer:
         for read in cache.prefill(self._prompt, self._interrupt):
             self._clock.prefilled(read)
             if read < len(self._prompt):
-                yield self._piece("")
+                yield from self._told("")
 
     def _say(
         self, cache: PrefixCache, make_room: Callable[[], list[Item] | None]
@@ -232,7 +230,7 @@ class Answer:
         while (id := self._choose(after)) not in self._vocabulary.stop:
             self.ids.append(id)
             if words := self._stops.push(self._text.push(id)):
-                yield self._piece(words)
+                yield from self._told(words)
             if self._stops.found or (self._constraint is not None and self._constraint.ended):
                 return "stop"
             if len(self.ids) == self._options.max_tokens:
@@ -280,6 +278,12 @@ class Answer:
         if (count := self._options.logprobs) is not None:
             self._logprobs.append(log_probabilities(after, id, count))
         return id
+
+    def _told(self, text: str) -> Pieces:
+        """A piece that more follow; the answer may have been ended, also while a reader has it."""
+        self._interrupt.check()
+        yield self._piece(text)
+        self._interrupt.check()
 
     def _piece(self, text: str, finish: Finish | None = None) -> Piece:
         logprobs, self._logprobs = tuple(self._logprobs), []

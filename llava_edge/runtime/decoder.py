@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.devices.device_kv_caches import Slot, Slots
 from llava_edge.runtime.devices.device_memory import compute, run_options
 from llava_edge.runtime.devices.fair_lock import nothing
-from llava_edge.runtime.devices.onnx_session import open_graph
+from llava_edge.runtime.devices.onnx_session import OpenGraph, open_graph
 from llava_edge.runtime.embedding_table import EmbeddingTable
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
 from llava_edge.runtime.kv_cache import CacheNumbers, HostKVCache, KVCache, cache_shape
@@ -98,13 +98,16 @@ class Decoder:
             hidden_size=config.hidden_size,
         )
         self._queue = queue or CallersThread()
-        self._session = self._queue.run(lambda: open_graph(graph, device, often=True, limit=limit))
+        self._graph = OpenGraph(
+            self._queue.run(lambda: open_graph(graph, device, often=True, limit=limit))
+        )
         self._check_graph(graph)
         self._options = run_options()
         self._calls: WeakKeyDictionary[KVCache, dict[tuple[int, int], _Call]] = WeakKeyDictionary()
+        self._caches: WeakSet[KVCache] = WeakSet()
         self._slots: Slots | None = None
         if device.separate:
-            self._slots = Slots(self._session, config, device, context)
+            self._slots = Slots(self._graph.session, config, device, context)
             self._warm_up()
 
     @property
@@ -114,15 +117,42 @@ class Decoder:
 
     def embed(self, ids: Sequence[int]) -> Floats:
         """The language model's own rows [S, D] for ids."""
+        self._graph.check()
         return self._embedding.rows(ids)
 
     def new_cache(self) -> KVCache:
-        """An empty KV cache; it may be kept, rewound and continued as long as the decoder lives."""
-        if self._slots is not None:
-            make = self._slots.new_cache
-            return self._queue.run(lambda: compute(make))
-        dtype = self._config.cache_type(self._device.graph)
-        return HostKVCache(cache_shape(self._config, self.context), dtype)
+        """An empty KV cache; it may be kept, rewound and continued as long as the decoder lives.
+
+        Raises UsageError where the decoder is closed.
+        """
+        cache = self._new_cache()
+        self._caches.add(cache)
+        return cache
+
+    def shrink(self) -> None:
+        """Give back what a CPU's runs keep for the next ones; takes the time of two tokens."""
+        if self._device.separate:
+            return
+        # https://onnxruntime.ai/docs/get-started/with-c.html, "Memory arena shrinkage"
+        interrupt = Interrupt()
+        interrupt.run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        rows = np.zeros((2, self._config.hidden_size), np.float32)
+        self.read(self.new_cache(), rows, interrupt=interrupt)
+
+    def close(self) -> None:
+        """Give all memory back, that of the caches too; no call may be made meanwhile."""
+
+        def release() -> None:
+            self._calls.clear()
+            for cache in list(self._caches):
+                cache.release()
+            if self._slots is not None:
+                self._slots.close()
+                self._slots = None
+            self._graph.close()
+            self._embedding.close()
+
+        self._queue.run(release)
 
     def numbers(self, cache: KVCache) -> CacheNumbers:
         """What a cache holds: see KVCache.numbers."""
@@ -169,6 +199,14 @@ class Decoder:
         likeliest = int(logits.argmax())
         return Top(likeliest, float(logits[likeliest]))
 
+    def _new_cache(self) -> KVCache:
+        if self._slots is not None:
+            make = self._slots.new_cache
+            return self._queue.run(lambda: compute(make))
+        self._graph.check()
+        dtype = self._config.cache_type(self._device.graph)
+        return HostKVCache(cache_shape(self._config, self.context), dtype)
+
     def _read(
         self,
         cache: KVCache,
@@ -190,10 +228,10 @@ class Decoder:
         if self._device.separate:
             compute(lambda: call.bind(cache))
         if interrupt is None:
-            compute(lambda: self._session.run_with_iobinding(call.binding, self._options))
+            compute(lambda: self._graph.session.run_with_iobinding(call.binding, self._options))
         else:
             options = interrupt.run_options
-            interrupt.compute(lambda: self._session.run_with_iobinding(call.binding, options))
+            interrupt.compute(lambda: self._graph.session.run_with_iobinding(call.binding, options))
 
     def _append(
         self,
@@ -238,7 +276,7 @@ class Decoder:
     def _new_call(self, rows: int, logit_rows: int) -> _Call:
         config = self._config
         return _Call(
-            binding=self._session.io_binding(),
+            binding=self._graph.session.io_binding(),
             inputs_embeds=np.zeros((1, rows, config.hidden_size), dtype=np.float32),
             seqlens_k=np.empty(1, dtype=np.int32),
             total_sequence_length=np.empty((), dtype=np.int32),
@@ -263,7 +301,7 @@ class Decoder:
         }
         found = {
             node.name: tuple(node.shape[1::2] if len(node.shape) == 4 else node.shape[2:])
-            for node in (*self._session.get_inputs(), *self._session.get_outputs())
+            for node in (*self._graph.session.get_inputs(), *self._graph.session.get_outputs())
             if len(node.shape) > 1
         }
         if found != expected:

@@ -50,6 +50,10 @@ class KVCache(ABC):
     def restore(self, numbers: CacheNumbers) -> None:
         """Hold what `numbers` gave of another cache for the same graph."""
 
+    @abstractmethod
+    def release(self) -> None:
+        """Give the memory back; nothing may use the cache any more."""
+
 
 def cache_shape(config: DecoderConfig, context: int) -> CacheShape:
     """Of a cache for `context` tokens: [layers, 2, kv_heads, context, head_dim]."""
@@ -76,6 +80,9 @@ class HostKVCache(KVCache):
     def restore(self, numbers: CacheNumbers) -> None:
         self.length = numbers.shape[3]
         self.numbers()[:] = numbers
+
+    def release(self) -> None:
+        self._memory = self._memory[:0].copy()
 
 
 class CacheMemory:
@@ -134,6 +141,9 @@ class DeviceKVCache(KVCache):
                 whole = np.zeros((1, *self.shape[2:]), half.dtype)
                 whole[0, :, : self.length] = half
                 tensor.write(whole)
+
+    def release(self) -> None:
+        self._memory.layers = []
 
 
 def _reserve(shape: CacheShape, dtype: np.dtype[np.generic]) -> CacheNumbers:

@@ -1,10 +1,11 @@
 """LoadedBundle: a bundle's parts in memory, which turn what a user says into an answer."""
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
+from weakref import WeakSet, ref
 
 from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vision_onnx
 from llava_edge.core.bundle_config import BundleConfig
@@ -21,8 +22,11 @@ from llava_edge.runtime.constraint import Grammars
 from llava_edge.runtime.decoder import Decoder
 from llava_edge.runtime.devices.call_queue import gpu_thread
 from llava_edge.runtime.devices.device import Device
+from llava_edge.runtime.devices.onnx_session import CLOSED
 from llava_edge.runtime.expected_memory import expected_memory, free_memory
+from llava_edge.runtime.idle_trim import IdleTrim
 from llava_edge.runtime.interrupt import Interrupt
+from llava_edge.runtime.lifetime import Lifetime
 from llava_edge.runtime.options import Options
 from llava_edge.runtime.prefix_cache import Item, PrefixCaches
 from llava_edge.runtime.said import SaidAnswers
@@ -46,6 +50,11 @@ class LoadedBundle:
     grammars: Grammars
     prefix_caches: PrefixCaches  # of prompts that belong to no chat
     said: SaidAnswers  # to them
+    lifetime: Lifetime
+    users: WeakSet[Lifetime] = field(default_factory=WeakSet)  # of what `apart` shares
+
+    def __post_init__(self) -> None:
+        self.users.add(self.lifetime)
 
     @classmethod
     def open(
@@ -58,6 +67,7 @@ class LoadedBundle:
         image_cache: int,
         contexts: int,
         gpu_memory: int | None,
+        idle_trim: float | None = None,
         progress: LoadProgress = lambda stage, done: None,
     ) -> "LoadedBundle":
         """Open the graphs of a bundle whose files were checked."""
@@ -91,6 +101,7 @@ class LoadedBundle:
         )
         progress("vision", 1.0)
         release_unused()
+        prefix_caches = PrefixCaches(decoder, contexts)
         return cls(
             config=config,
             device=device,
@@ -99,9 +110,25 @@ class LoadedBundle:
             decoder=decoder,
             vocabulary=Vocabulary(tokenizer, size, stop, config.prompt.stop_strings),
             grammars=Grammars(tokenizer, vocab_size=size, stop=stop),
-            prefix_caches=PrefixCaches(decoder, contexts),
+            prefix_caches=prefix_caches,
             said=SaidAnswers(tokenizer),
+            lifetime=_lifetime(prefix_caches, idle_trim),
         )
+
+    def close(self) -> None:
+        """End what is being computed, and give memory back: the shared parts' with the last user.
+
+        Raises UsageError in a thread that is computing.
+        """
+        if not self.lifetime.close():
+            return
+        self.prefix_caches.close()
+        self.vision.known.clear()
+        self.users.discard(self.lifetime)
+        if not self.users:
+            self.decoder.close()
+            self.vision.close()
+        release_unused()
 
     @property
     def not_recorded(self) -> str:
@@ -199,11 +226,14 @@ class LoadedBundle:
 
     def apart(self) -> "LoadedBundle":
         """The same parts, which know nothing of what was asked and seen here."""
+        self.lifetime.check()
+        prefix_caches = PrefixCaches(self.decoder, self.prefix_caches.most)
         return replace(
             self,
             vision=self.vision.apart(),
-            prefix_caches=PrefixCaches(self.decoder, self.prefix_caches.most),
+            prefix_caches=prefix_caches,
             said=SaidAnswers(self.tokenizer),
+            lifetime=_lifetime(prefix_caches, self.lifetime.idle_seconds),
         )
 
     def _answer_ids(self, answer: list[int] | str, last: Item) -> list[int]:
@@ -240,6 +270,19 @@ class LoadedBundle:
         if isinstance(image, ImageEmbeddings):
             return len(image.rows)
         return self.config.vision.image_tokens
+
+
+def _lifetime(prefix_caches: PrefixCaches, idle_trim: float | None) -> Lifetime:
+    """A model's, whose kept prompts are forgotten when it was idle for so many seconds."""
+    if idle_trim is None:
+        return Lifetime(CLOSED)
+    kept = ref(prefix_caches)
+
+    def trim() -> None:
+        if (caches := kept()) is not None:
+            caches.trim()
+
+    return Lifetime(CLOSED, idle=IdleTrim(idle_trim, trim))
 
 
 def _limit(config: BundleConfig, device: Device, wanted: int | None) -> int | None:

@@ -31,6 +31,7 @@ from llava_edge.runtime.turn import Image, Images
 from llava_edge.runtime.vision_encoder import IMAGE_CACHE, ImageEmbeddings, VisionEncoder
 
 _Tokens = Annotated[int, Meta(description="a whole number of tokens")]
+_Seconds = Annotated[float, Meta(gt=0, description="a number of seconds above 0")]
 _Bytes = Annotated[int, Meta(ge=0, description="a whole number of bytes, 0 or more")]
 
 _log = logging.getLogger("llava_edge")
@@ -44,12 +45,13 @@ def load(
     image_cache: int = IMAGE_CACHE,
     contexts: int = 1,
     gpu_memory: int | None = None,
+    idle_trim: float | None = None,
     progress: LoadProgress | None = None,
 ) -> "Llava":
     """Load a bundle to run on a device.
 
-        model = load("my-bundle")
-        model.answer("What is in the picture?", image="photo.jpg")
+        with load("my-bundle") as model:  # or model.close() at the end
+            model.answer("What is in the picture?", image="photo.jpg")
 
     - bundle: the folder that `llava-edge export` wrote; by default the one that the environment
       variable LLAVA_EDGE_BUNDLE names, else the demo's.
@@ -62,6 +64,8 @@ def load(
     - contexts: how many conversations are remembered from one call of `stream` to the next, each
       of which takes a KV cache; a `chat` has its own beside them.
     - gpu_memory: the most bytes to take on a GPU; by default what is free there.
+    - idle_trim: seconds without a question after which the KV caches of finished prompts are
+      forgotten and their memory is given back; by default they are kept.
     - progress: is called in this thread with what is being done ("files" are checked, then the
       "decoder" and the "vision" graph are opened) and how much of that is done, from 0.0 to 1.0.
       What it raises ends the loading.
@@ -78,6 +82,7 @@ def load(
     image_cache = checked("image_cache", image_cache, _Bytes)
     contexts = checked("contexts", contexts, PositiveInt)
     gpu_memory = checked("gpu_memory", gpu_memory, _Bytes | None)
+    idle_trim = checked("idle_trim", idle_trim, _Seconds | None)
     tell = _checked_progress(progress)
     path = find_bundle(None if bundle is None else checked_path("bundle", bundle))
     config = read_bundle(path)
@@ -97,6 +102,7 @@ def load(
             contexts=contexts,
             gpu_memory=gpu_memory,
             notes=notes,
+            idle_trim=idle_trim,
             progress=tell,
         )
 
@@ -132,6 +138,7 @@ class Llava:
         contexts: int = 1,
         gpu_memory: int | None = None,
         notes: tuple[str, ...] = (),
+        idle_trim: float | None = None,
         progress: LoadProgress = lambda stage, done: None,
     ) -> "Llava":
         """Open the graphs of a bundle whose files were checked; `load` does both."""
@@ -143,6 +150,7 @@ class Llava:
             image_cache=image_cache,
             contexts=contexts,
             gpu_memory=gpu_memory,
+            idle_trim=idle_trim,
             progress=progress,
         )
         if failure := bundle.not_recorded:
@@ -225,7 +233,8 @@ class Llava:
             options, image = image, None
         messages = self._asked(prompt, image, system)
         interrupt = Interrupt(checked_options(options).timeout)
-        return Stream(self._pieces(messages, options, interrupt), interrupt)
+        pieces = self._pieces(messages, options, interrupt)
+        return Stream(pieces, interrupt, self.bundle.lifetime)
 
     @overload
     def answer(self, messages: Message | Sequence[Message], options: Options, /) -> str: ...
@@ -277,7 +286,22 @@ class Llava:
 
         Raises PictureError for a picture that cannot be read, UsageError where it has fewer rows.
         """
-        return self.bundle.encode_image(image, image_tokens)
+        return self.bundle.lifetime.run(
+            lambda interrupt: self.bundle.encode_image(image, image_tokens, interrupt)
+        )
+
+    def close(self) -> None:
+        """Give all memory back, from any thread; ends its running answers and chats first.
+
+        What twins share goes with the last of them. Other calls raise UsageError from then on.
+        """
+        self.bundle.close()
+
+    def __enter__(self) -> "Llava":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def apart(self) -> "Llava":
         """The same model, which knows nothing of the prompts and pictures that this one has seen.

@@ -145,9 +145,9 @@ def test_a_long_prompt_is_answered_like_a_short_one(
 
 def test_what_is_being_done_is_said(tiny_bundle: Path, photo_file: Path) -> None:
     model = load(tiny_bundle)
-    stream = model.stream("What? " * 300, [photo_file, photo_file], Options(max_tokens=2))
+    stream = model.stream("What? " * 20, [photo_file, photo_file], Options(max_tokens=2))
     said = [terminal._doing(piece) for piece in stream if not piece.text and not piece.finish]
-    *_, last = model.stream("What? " * 300, [photo_file, photo_file], Options(max_tokens=2))
+    *_, last = model.stream("What? " * 20, [photo_file, photo_file], Options(max_tokens=2))
     count = f"{last.timings.prompt_tokens:,}"
     assert said[:3] == [
         "encoding picture 1 of 2",

@@ -15,6 +15,7 @@ LOAD = {
     "context": (1.5, True, "100", np.float64(100)),
     "image_cache": (-1, None, 0.5, "x"),
     "gpu_memory": (-1, "x", 1e9, True),
+    "idle_trim": (0, -1.0, "60", True),
     "progress": (5, "tell", []),
 }
 PICTURES = (5, {"a": 1}, Options(), [5], ["photo.jpg", None], [["photo.jpg"]], np.zeros((9, 9, 2)))
