@@ -13,8 +13,8 @@ from rich.console import Console
 from llava_edge.core.prompt import IMAGE
 from llava_edge.errors import LlavaEdgeError
 from llava_edge.runtime.answer import Piece
-from llava_edge.runtime.loaded_bundle import LoadProgress, LoadStage
 from llava_edge.runtime.model import Llava
+from llava_edge.runtime.open_bundle import LoadProgress, LoadStage
 from llava_edge.runtime.options import Options
 from llava_edge.runtime.turn import Image
 

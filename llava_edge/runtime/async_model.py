@@ -9,11 +9,11 @@ from llava_edge.core.prompt import Message
 from llava_edge.runtime.async_stream import AsyncStream, in_thread
 from llava_edge.runtime.chat import Chat
 from llava_edge.runtime.devices.device import Device
+from llava_edge.runtime.image_embeddings import ImageEmbeddings
 from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.model import Llava, load
 from llava_edge.runtime.options import DEFAULTS, Options
 from llava_edge.runtime.turn import Image, Images
-from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
 
 async def load_async(

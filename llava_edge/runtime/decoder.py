@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
-import numpy.typing as npt
 
 from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import DecoderConfig
 from llava_edge.errors import BundleError
+from llava_edge.runtime.decoder_call import DecoderCall
 from llava_edge.runtime.devices.call_queue import CallersThread, CallQueue
 from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.devices.device_kv_caches import Slot, Slots
@@ -22,11 +22,7 @@ from llava_edge.runtime.embedding_table import EmbeddingTable
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
 from llava_edge.runtime.kv_cache import CacheNumbers, HostKVCache, KVCache, cache_shape
 
-if TYPE_CHECKING:
-    import onnxruntime
-
 T = TypeVar("T")
-Integers = npt.NDArray[np.int64]
 
 KEPT_ROWS = 16  # a call of more rows is rare, and its binding is cheap beside it
 
@@ -37,35 +33,6 @@ class Top:
 
     id: int
     logit: float
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What the graph is given of S rows and yields after P of them, in the host's memory."""
-
-    binding: "onnxruntime.IOBinding"
-    inputs_embeds: Floats  # [1, S, D]
-    seqlens_k: npt.NDArray[np.int32]  # [1]
-    total_sequence_length: npt.NDArray[np.int32]  # []
-    logit_positions: Integers  # [P]
-    logits: Floats  # [1, P, V]
-
-    def fill(self, rows: Floats, positions: Sequence[int], before: int) -> None:
-        """Set the inputs for up to S rows after `before` others; what lies behind stays."""
-        self.inputs_embeds[0, : len(rows)] = rows
-        self.logit_positions[:] = positions
-        total = before + self.inputs_embeds.shape[1]
-        self.seqlens_k[0] = total - 1
-        self.total_sequence_length[...] = total
-
-    def bind(self, cache: KVCache) -> None:
-        """Name the memory to the binding; to another device the inputs are copied now, once."""
-        for name in ("inputs_embeds", "seqlens_k", "total_sequence_length", "logit_positions"):
-            array = getattr(self, name)
-            self.binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        logits = self.logits
-        self.binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
-        cache.bind(self.binding)
 
 
 class Decoder:
@@ -103,7 +70,9 @@ class Decoder:
         )
         self._check_graph(graph)
         self._options = run_options()
-        self._calls: WeakKeyDictionary[KVCache, dict[tuple[int, int], _Call]] = WeakKeyDictionary()
+        self._calls: WeakKeyDictionary[KVCache, dict[tuple[int, int], DecoderCall]] = (
+            WeakKeyDictionary()
+        )
         self._caches: WeakSet[KVCache] = WeakSet()
         self._slots: Slots | None = None
         if device.separate:
@@ -224,7 +193,7 @@ class Decoder:
         logits: Floats = call.logits[0]
         return logits
 
-    def _run(self, call: _Call, cache: KVCache, interrupt: Interrupt | None) -> None:
+    def _run(self, call: DecoderCall, cache: KVCache, interrupt: Interrupt | None) -> None:
         if self._device.separate:
             compute(lambda: call.bind(cache))
         if interrupt is None:
@@ -260,7 +229,7 @@ class Decoder:
         rows = min(self.chunk, self.context - 1)
         self.read(cache, np.zeros((rows, self._config.hidden_size), np.float32))
 
-    def _call(self, cache: KVCache, rows: int, logit_rows: int) -> _Call:
+    def _call(self, cache: KVCache, rows: int, logit_rows: int) -> DecoderCall:
         """The memory for a cache and these sizes, bound and kept where it will be wanted again."""
         if self._device.separate:
             return self._new_call(rows, logit_rows)
@@ -273,9 +242,9 @@ class Decoder:
             kept[rows, logit_rows] = call
         return call
 
-    def _new_call(self, rows: int, logit_rows: int) -> _Call:
+    def _new_call(self, rows: int, logit_rows: int) -> DecoderCall:
         config = self._config
-        return _Call(
+        return DecoderCall(
             binding=self._graph.session.io_binding(),
             inputs_embeds=np.zeros((1, rows, config.hidden_size), dtype=np.float32),
             seqlens_k=np.empty(1, dtype=np.int32),

@@ -2,10 +2,8 @@
 
 from collections import OrderedDict
 from threading import Lock
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from llava_edge.runtime.vision_encoder import ImageEmbeddings
+from llava_edge.runtime.image_embeddings import ImageEmbeddings
 
 FILES = 4096  # that are recognised before they are decoded
 
@@ -23,12 +21,12 @@ class KnownPictures:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def of_file(self, digest: bytes | None) -> "ImageEmbeddings | None":
+    def of_file(self, digest: bytes | None) -> ImageEmbeddings | None:
         """Those of a file with this digest."""
         with self._lock:
             return None if digest is None else self._get(self._key_of.get(digest, b""))
 
-    def of_pixels(self, key: bytes) -> "ImageEmbeddings | None":
+    def of_pixels(self, key: bytes) -> ImageEmbeddings | None:
         """Those of pixels with this key."""
         with self._lock:
             return self._get(key)
@@ -42,7 +40,7 @@ class KnownPictures:
             if len(self._key_of) > FILES:
                 self._key_of.popitem(last=False)
 
-    def put(self, key: bytes, embeddings: "ImageEmbeddings") -> None:
+    def put(self, key: bytes, embeddings: ImageEmbeddings) -> None:
         """Remember what was encoded."""
         with self._lock:
             self._kept[key] = embeddings
@@ -58,7 +56,7 @@ class KnownPictures:
             self._key_of.clear()
             self._size = 0
 
-    def _get(self, key: bytes) -> "ImageEmbeddings | None":
+    def _get(self, key: bytes) -> ImageEmbeddings | None:
         if key in self._kept:
             self._kept.move_to_end(key)
         return self._kept.get(key)

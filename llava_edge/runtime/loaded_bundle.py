@@ -1,18 +1,15 @@
 """LoadedBundle: a bundle's parts in memory, which turn what a user says into an answer."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from pathlib import Path
-from typing import Literal
 from weakref import WeakSet, ref
 
-from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vision_onnx
+from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN
 from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.machine import release_unused
 from llava_edge.core.prompt import Message, Part, Picture, Segment, render
 from llava_edge.core.prompt_pieces import trimmed
-from llava_edge.core.stop_ids import stop_ids
 from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.errors import PromptError
@@ -20,21 +17,17 @@ from llava_edge.runtime.answer import Answer, Encoded, Vocabulary
 from llava_edge.runtime.arguments import checked
 from llava_edge.runtime.constraint import Grammars
 from llava_edge.runtime.decoder import Decoder
-from llava_edge.runtime.devices.call_queue import gpu_thread
 from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.devices.onnx_session import CLOSED
-from llava_edge.runtime.expected_memory import expected_memory, free_memory
 from llava_edge.runtime.idle_trim import IdleTrim
+from llava_edge.runtime.image_embeddings import ImageEmbeddings
 from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.lifetime import Lifetime
 from llava_edge.runtime.options import Options
 from llava_edge.runtime.prefix_cache import Item, PrefixCaches
 from llava_edge.runtime.said import SaidAnswers
 from llava_edge.runtime.turn import Image, Turn, checked_image
-from llava_edge.runtime.vision_encoder import ImageEmbeddings, VisionEncoder
-
-LoadStage = Literal["files", "decoder", "vision"]
-LoadProgress = Callable[[LoadStage, float], None]
+from llava_edge.runtime.vision_encoder import VisionEncoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,65 +48,6 @@ class LoadedBundle:
 
     def __post_init__(self) -> None:
         self.users.add(self.lifetime)
-
-    @classmethod
-    def open(
-        cls,
-        path: Path,
-        config: BundleConfig,
-        device: Device,
-        context: int,
-        *,
-        image_cache: int,
-        contexts: int,
-        gpu_memory: int | None,
-        idle_trim: float | None = None,
-        progress: LoadProgress = lambda stage, done: None,
-    ) -> "LoadedBundle":
-        """Open the graphs of a bundle whose files were checked."""
-        tokenizer = Tokenizer.from_file(path / TOKENIZER_JSON)
-        stop, size = stop_ids(config, tokenizer), config.decoder.vocab_size
-        queue = gpu_thread() if device.separate else None
-        limit = _limit(config, device, gpu_memory)
-        release_unused()
-        progress("decoder", 0.0)
-        decoder = Decoder(
-            path / decoder_onnx(device.graph),
-            path / WEIGHTS_BIN,
-            config.decoder,
-            device,
-            context=context,
-            queue=queue,
-            limit=limit,
-        )
-        progress("decoder", 1.0)
-        release_unused()
-        progress("vision", 0.0)
-        vision = VisionEncoder(
-            path / vision_onnx(device.graph),
-            path / WEIGHTS_BIN,
-            config.vision,
-            device,
-            hidden_size=config.decoder.hidden_size,
-            cache_bytes=image_cache,
-            queue=queue,
-            limit=limit,
-        )
-        progress("vision", 1.0)
-        release_unused()
-        prefix_caches = PrefixCaches(decoder, contexts)
-        return cls(
-            config=config,
-            device=device,
-            tokenizer=tokenizer,
-            vision=vision,
-            decoder=decoder,
-            vocabulary=Vocabulary(tokenizer, size, stop, config.prompt.stop_strings),
-            grammars=Grammars(tokenizer, vocab_size=size, stop=stop),
-            prefix_caches=prefix_caches,
-            said=SaidAnswers(tokenizer),
-            lifetime=_lifetime(prefix_caches, idle_trim),
-        )
 
     def close(self) -> None:
         """End what is being computed, and give memory back: the shared parts' with the last user.
@@ -233,7 +167,7 @@ class LoadedBundle:
             vision=self.vision.apart(),
             prefix_caches=prefix_caches,
             said=SaidAnswers(self.tokenizer),
-            lifetime=_lifetime(prefix_caches, self.lifetime.idle_seconds),
+            lifetime=model_lifetime(prefix_caches, self.lifetime.idle_seconds),
         )
 
     def _answer_ids(self, answer: list[int] | str, last: Item) -> list[int]:
@@ -272,7 +206,7 @@ class LoadedBundle:
         return self.config.vision.image_tokens
 
 
-def _lifetime(prefix_caches: PrefixCaches, idle_trim: float | None) -> Lifetime:
+def model_lifetime(prefix_caches: PrefixCaches, idle_trim: float | None) -> Lifetime:
     """A model's, whose kept prompts are forgotten when it was idle for so many seconds."""
     if idle_trim is None:
         return Lifetime(CLOSED)
@@ -283,14 +217,6 @@ def _lifetime(prefix_caches: PrefixCaches, idle_trim: float | None) -> Lifetime:
             caches.trim()
 
     return Lifetime(CLOSED, idle=IdleTrim(idle_trim, trim))
-
-
-def _limit(config: BundleConfig, device: Device, wanted: int | None) -> int | None:
-    """Bytes that each graph's runs may take on a GPU, beside the weights."""
-    free = free_memory(device, wanted) if device.separate else None
-    if free is None:
-        return None
-    return max(free - expected_memory(config, device).weights, 0)
 
 
 def _items(segment: Segment) -> list[Item]:

@@ -23,12 +23,14 @@ from llava_edge.runtime.device_choice import choose
 from llava_edge.runtime.devices.device import Device, candidates
 from llava_edge.runtime.devices.onnx_session import prepare
 from llava_edge.runtime.expected_memory import fitting_context
+from llava_edge.runtime.image_embeddings import ImageEmbeddings
 from llava_edge.runtime.interrupt import Interrupt
-from llava_edge.runtime.loaded_bundle import LoadedBundle, LoadProgress
+from llava_edge.runtime.loaded_bundle import LoadedBundle
+from llava_edge.runtime.open_bundle import LoadProgress, open_bundle
 from llava_edge.runtime.options import DEFAULTS, Options, checked_options
 from llava_edge.runtime.stream import Stream
 from llava_edge.runtime.turn import Image, Images
-from llava_edge.runtime.vision_encoder import IMAGE_CACHE, ImageEmbeddings, VisionEncoder
+from llava_edge.runtime.vision_encoder import IMAGE_CACHE, VisionEncoder
 
 _Tokens = Annotated[int, Meta(description="a whole number of tokens")]
 _Seconds = Annotated[float, Meta(gt=0, description="a number of seconds above 0")]
@@ -142,7 +144,7 @@ class Llava:
         progress: LoadProgress = lambda stage, done: None,
     ) -> "Llava":
         """Open the graphs of a bundle whose files were checked; `load` does both."""
-        bundle = LoadedBundle.open(
+        bundle = open_bundle(
             path,
             config,
             device,

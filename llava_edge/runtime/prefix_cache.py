@@ -11,9 +11,9 @@ from llava_edge.core.array_types import Floats
 from llava_edge.core.machine import release_unused
 from llava_edge.errors import LlavaEdgeError, UsageError
 from llava_edge.runtime.decoder import Decoder, Top
+from llava_edge.runtime.image_embeddings import ImageEmbeddings
 from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.kv_cache import CacheNumbers
-from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
 ImageRow = tuple[ImageEmbeddings, int]
 Item = int | ImageRow  # a token: an id, or a row of a picture

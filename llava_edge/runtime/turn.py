@@ -7,7 +7,7 @@ from typing import TypeGuard
 from llava_edge.core.picture_source import PictureSource, is_picture_source
 from llava_edge.core.prompt import Message, Picture
 from llava_edge.errors import UsageError
-from llava_edge.runtime.vision_encoder import ImageEmbeddings
+from llava_edge.runtime.image_embeddings import ImageEmbeddings
 
 Image = PictureSource | ImageEmbeddings
 Images = Image | Sequence[Image] | None

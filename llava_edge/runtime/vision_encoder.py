@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,62 +11,20 @@ from llava_edge.core.bundle_config import VisionConfig
 from llava_edge.core.machine import release_unused
 from llava_edge.core.picture_source import PictureSource
 from llava_edge.core.tiles import assemble
-from llava_edge.errors import BundleError, UsageError
+from llava_edge.errors import BundleError
 from llava_edge.runtime.aside import aside
 from llava_edge.runtime.devices.call_queue import CallersThread, CallQueue
 from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.devices.device_memory import DeviceTensor, FixedRun, compute
 from llava_edge.runtime.devices.fair_lock import FairLock
 from llava_edge.runtime.devices.onnx_session import OpenGraph, open_graph
+from llava_edge.runtime.image_embeddings import ImageEmbeddings, frozen
 from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.known_pictures import KnownPictures
 from llava_edge.runtime.mapped_tensor import map_tensor
 from llava_edge.runtime.picture_pixels import PicturePixels, decode, read
-from llava_edge.runtime.token_reduction import diverse
 
 IMAGE_CACHE = 256 * 2**20  # bytes of image embeddings that are remembered
-
-
-@dataclass(frozen=True, eq=False)
-class ImageEmbeddings:
-    """A picture as the language model sees it, as `encode_image` returns it.
-
-    It may be given as the `image` of several prompts. Equal where the rows are, and then of the
-    same hash.
-
-    - rows: float32 [T, D], a row for each image token, as wide as the language model.
-
-    Raises UsageError where rows are anything else.
-    """
-
-    rows: Floats
-    key: bytes = field(init=False, repr=False)
-    _reduced: dict[int, "ImageEmbeddings"] = field(init=False, repr=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        rows = self.rows
-        if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype != np.float32:
-            raise UsageError("Image embeddings are rows of numbers; give float32 [T, D].")
-        digest = sha256(np.ascontiguousarray(self.rows).data).digest()
-        object.__setattr__(self, "key", digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ImageEmbeddings) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def reduced(self, count: int) -> "ImageEmbeddings":
-        """The `count` of its rows that differ most from one another, in their order.
-
-        Raises UsageError where it has fewer.
-        """
-        if count == len(self.rows):
-            return self
-        if count not in self._reduced:
-            rows = _frozen(self.rows[diverse(self.rows, count)])
-            self._reduced[count] = ImageEmbeddings(rows)
-        return self._reduced[count]
 
 
 class VisionEncoder:
@@ -178,7 +134,7 @@ class VisionEncoder:
         tiles = self._config.tiles
         if tiles is not None and self._newline is not None:
             rows = assemble(embeds, size[::-1], self._config.image, tiles, self._newline)
-        return _frozen(rows)
+        return frozen(rows)
 
     def _compute(self, pixels: Floats, interrupt: Interrupt) -> Floats:
         """Pixels [n, 3, H, W] -> [n, T, D]."""
@@ -205,8 +161,3 @@ class VisionEncoder:
             for name, shape in shapes.items()
         )
         return FixedRun(self._graph.session, device, pixels, embeds, graph_id=1)
-
-
-def _frozen(rows: Floats) -> Floats:
-    rows.flags.writeable = False  # shared by all who ask
-    return rows
