@@ -19,10 +19,12 @@ ROOMS = {
     "hub": {"core", "errors"},
     "data": {"core", "errors"},
     "runtime": {"core", "errors"},
+    "ask": {"core", "data", "errors", "runtime"},
     "export": {"core", "data", "errors", "hub", "runtime"},
     "train": {"core", "data", "errors", "export", "hub"},
     "bench": {"core", "data", "errors", "export", "hub", "runtime", "train"},
-    "cli": {"bench", "core", "data", "errors", "export", "hub", "runtime", "train"},
+    "serve": {"core", "data", "errors", "hub", "runtime"},
+    "cli": {"ask", "bench", "core", "data", "errors", "export", "hub", "runtime", "serve", "train"},
 }
 RUNTIME_LIBRARIES = {"PIL", "msgspec", "numpy", "platformdirs", "psutil", "tokenizers"}
 LIBRARIES = {
@@ -30,7 +32,9 @@ LIBRARIES = {
     "core": RUNTIME_LIBRARIES,
     "hub": RUNTIME_LIBRARIES,
     "runtime": RUNTIME_LIBRARIES,
+    "ask": RUNTIME_LIBRARIES,
     "data": {*RUNTIME_LIBRARIES, "pyarrow"},
+    "serve": {*RUNTIME_LIBRARIES, "h11", "starlette", "uvicorn"},
     "cli": {*RUNTIME_LIBRARIES, "rich", "typer"},
 }
 JUDGES = {

@@ -46,10 +46,11 @@ def write_decoder(
 ) -> None:
     """Write the decoder graph for a device, and its weights where they are not written yet.
 
-    Inputs: inputs_embeds [1, S, D] float32; seqlens_k [1] and total_sequence_length [], the rows in
-    the KV cache after the call, the first less one; logit_positions [P]; past_key_values.N.key and
-    .value [1, kv heads, L, head dim].  Outputs: logits [1, P, V] float32; present.N.key and .value,
-    for which the caller binds the memory of the past ones. The cache is of the type that the device
+    Inputs: inputs_embeds [B, S, D] float32; seqlens_k [B] and total_sequence_length [], the rows in
+    the KV caches after the call, the first less one and the second of the longest; logit_positions
+    [P]; past_key_values.N.key and .value [B, kv heads, L, head dim].  Outputs: logits [B, P, V]
+    float32; present.N.key and .value, for which the caller binds the memory of the past ones. B is
+    1 on a GPU. The cache is of the type that the device
     computes in, or with `cache_scales` [layers, 2, kv heads, head dim] of 8-bit integers, which are
     multiplied with those of their keys or values. A GPU's graph also says which token is likeliest:
     top_logit and top_id [1, P, 1].
@@ -73,9 +74,12 @@ class _Decoder:
         self._weights = weights
         self._cache_scales = cache_scales
         self.graph = graph = GraphWriter("decoder", weights.file, device)
-        self._embeds = graph.float_input("inputs_embeds", (1, "sequence", config.hidden_size))
+        # A GPU's runs are recorded, each for one conversation's memory.
+        self._batch: int | str = 1 if device == "gpu" else "batch"
+        shape = (self._batch, "sequence", config.hidden_size)
+        self._embeds = graph.float_input("inputs_embeds", shape)
         self._lengths = (
-            graph.input("seqlens_k", INT32, (1,)),
+            graph.input("seqlens_k", INT32, (self._batch,)),
             graph.input("total_sequence_length", INT32, ()),
         )
         self._positions = graph.input("logit_positions", INT64, ("logit_rows",))
@@ -101,7 +105,7 @@ class _Decoder:
         logits = multiply(graph, "lm_head", rows, self._weights.head())
         if graph.device == "gpu":
             self._write_top(logits)
-        graph.float_output(logits, "logits", (1, "logit_rows", config.vocab_size))
+        graph.float_output(logits, "logits", (self._batch, "logit_rows", config.vocab_size))
         for layer, cache in enumerate(caches):
             for part, value in zip(("key", "value"), cache, strict=True):
                 name = f"present.{layer}.{part}"
@@ -125,7 +129,7 @@ class _Decoder:
 
     @property
     def _cache_shape(self) -> tuple[int | str, ...]:
-        return (1, self._config.num_kv_heads, "cache_length", self._config.head_dim)
+        return (self._batch, self._config.num_kv_heads, "cache_length", self._config.head_dim)
 
     def _attention(self, layer: int, rows: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
         """Attention with rotary embedding and window inside -> what o_proj takes, keys, values."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from llava_edge.cli.ask import ask
 from llava_edge.cli.bench_latency import latency
 from llava_edge.cli.bench_peers import peers
 from llava_edge.cli.bench_training import training
@@ -28,6 +29,7 @@ bench = typer.Typer(help="Measure bundles and training on this machine.", no_arg
 data = typer.Typer(help="Look at records before training on them.", no_args_is_help=True)
 
 app.command()(chat)
+app.command()(ask)
 app.command()(inspect)
 app.command()(export)
 app.command()(verify)

@@ -1,11 +1,14 @@
 """What the text of an option stands for; each function raises UsageError for other text."""
 
+import json
+from dataclasses import fields
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from llava_edge.core.bundle_config import DeviceName
 from llava_edge.data.records import Data
 from llava_edge.errors import UsageError
+from llava_edge.runtime.options import Options
 
 
 def pairs(option: str, given: list[str] | None, example: str) -> dict[str, float]:
@@ -52,6 +55,25 @@ def numbers(option: str, listed: str | None) -> list[int] | None:
         raise UsageError(
             f'--{option} is "{listed}", but numbers with commas were expected, such as 128,600.'
         ) from None
+
+
+def options_of(given: list[str] | None) -> Options:
+    """Options from KEY=VALUE, whose values are JSON, or else words."""
+    found: dict[str, Any] = {}
+    known = [field.name for field in fields(Options)]
+    for pair in given or ():
+        key, equals, value = pair.partition("=")
+        if not equals or key not in known:
+            raise UsageError(
+                f'--set is "{pair}"; give KEY=VALUE, where KEY is one of {", ".join(known)}.'
+            )
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    if isinstance(bias := found.get("logit_bias"), dict):
+        found["logit_bias"] = {int(i) if i.isdecimal() else i: b for i, b in bias.items()}
+    return Options(**found)
 
 
 def text_of(option: str, path: Path | None) -> str | None:

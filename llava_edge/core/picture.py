@@ -55,6 +55,15 @@ def load_picture(source: PictureSource) -> Image.Image:
             ) from error
 
 
+def pixels_of(source: PictureSource, formats: tuple[str, ...] = FORMATS) -> int:
+    """How many pixels a picture has by its header, before anything of it is decoded.
+
+    Raises PictureError where it is of no format among these, or has more than Pillow reads.
+    """
+    with _open(source, name_of(source), formats) as picture:
+        return picture.width * picture.height
+
+
 def picture_size(source: PictureSource) -> tuple[int, int]:
     """Height and width of the picture that `load_picture` decodes, mostly from its header alone.
 
@@ -101,14 +110,16 @@ def filter_of(config: ImageConfig) -> Image.Resampling:
     return Image.Resampling[config.resample.upper()]
 
 
-def _open(source: PictureSource, name: str) -> AbstractContextManager[Image.Image]:
+def _open(
+    source: PictureSource, name: str, formats: tuple[str, ...] = FORMATS
+) -> AbstractContextManager[Image.Image]:
     if isinstance(source, Image.Image):
         return nullcontext(source)  # the caller's own to close
     if isinstance(source, np.ndarray):
         return nullcontext(from_array(source))
     with explained(name), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
-        return Image.open(_file(source), formats=FORMATS)
+        return Image.open(_file(source), formats=formats)
 
 
 def _file(source: PictureSource) -> Path | IO[bytes]:

@@ -7,11 +7,12 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
+import numpy.typing as npt
 
 from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import DecoderConfig
-from llava_edge.errors import BundleError
-from llava_edge.runtime.decoder_call import DecoderCall
+from llava_edge.runtime.batched_steps import BatchedSteps
+from llava_edge.runtime.decoder_call import DecoderCall, check_decoder_graph
 from llava_edge.runtime.devices.call_queue import CallersThread, CallQueue
 from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.devices.device_kv_caches import Slot, Slots
@@ -20,7 +21,14 @@ from llava_edge.runtime.devices.fair_lock import nothing
 from llava_edge.runtime.devices.onnx_session import OpenGraph, open_graph
 from llava_edge.runtime.embedding_table import EmbeddingTable
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
-from llava_edge.runtime.kv_cache import CacheNumbers, HostKVCache, KVCache, cache_shape
+from llava_edge.runtime.kv_cache import (
+    CacheNumbers,
+    CacheShape,
+    HostKVCache,
+    KVCache,
+    cache_shape,
+    reserve,
+)
 
 T = TypeVar("T")
 
@@ -39,7 +47,8 @@ class Decoder:
     """The decoder graph, which reads rows into any of its KV caches, one call at a time.
 
     `queue` is the one of all that runs on a GPU; a CPU's decoder has its own. `limit` is the most
-    bytes that runs may take on a GPU beside the weights.
+    bytes that runs may take on a GPU beside the weights. On a CPU, the next tokens of up to
+    `parallel` answers are computed together.
     """
 
     def __init__(
@@ -50,6 +59,7 @@ class Decoder:
         device: Device,
         *,
         context: int,
+        parallel: int = 1,
         queue: CallQueue | None = None,
         limit: int | None = None,
     ) -> None:
@@ -65,15 +75,15 @@ class Decoder:
             hidden_size=config.hidden_size,
         )
         self._queue = queue or CallersThread()
-        self._graph = OpenGraph(
-            self._queue.run(lambda: open_graph(graph, device, often=True, limit=limit))
-        )
-        self._check_graph(graph)
+        session = self._queue.run(lambda: open_graph(graph, device, often=True, limit=limit))
+        check_decoder_graph(graph, session, config, device)
+        self._graph = OpenGraph(session)
         self._options = run_options()
         self._calls: WeakKeyDictionary[KVCache, dict[tuple[int, int], DecoderCall]] = (
             WeakKeyDictionary()
         )
         self._caches: WeakSet[KVCache] = WeakSet()
+        self._batched = self._batched_steps(parallel)
         self._slots: Slots | None = None
         if device.separate:
             self._slots = Slots(self._graph.session, config, device, context)
@@ -102,11 +112,12 @@ class Decoder:
         """Give back what a CPU's runs keep for the next ones; takes the time of two tokens."""
         if self._device.separate:
             return
-        # https://onnxruntime.ai/docs/get-started/with-c.html, "Memory arena shrinkage"
-        interrupt = Interrupt()
+        interrupt = Interrupt()  # https://onnxruntime.ai/docs/get-started/with-c.html
         interrupt.run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         rows = np.zeros((2, self._config.hidden_size), np.float32)
         self.read(self.new_cache(), rows, interrupt=interrupt)
+        if self._batched is not None:
+            self._queue.run(self._batched.shrink)
 
     def close(self) -> None:
         """Give all memory back, that of the caches too; no call may be made meanwhile."""
@@ -118,6 +129,8 @@ class Decoder:
             if self._slots is not None:
                 self._slots.close()
                 self._slots = None
+            if self._batched is not None:
+                self._batched.close()
             self._graph.close()
             self._embedding.close()
 
@@ -156,6 +169,8 @@ class Decoder:
         """Append one id, alone -> the logits [V] after it; else as `read`."""
         if self._slots is not None:
             return self._append(self._slots.of(cache), cache, id, interrupt, Slot.logits)
+        if self._batched is not None and isinstance(cache, HostKVCache) and cache.slot is not None:
+            return self._batched.step(cache, self.embed([id]), interrupt)
         logits: Floats = self._read(cache, self.embed([id]), 1, (0,), interrupt)[0]
         return logits
 
@@ -173,8 +188,10 @@ class Decoder:
             make = self._slots.new_cache
             return self._queue.run(lambda: compute(make))
         self._graph.check()
-        dtype = self._config.cache_type(self._device.graph)
-        return HostKVCache(cache_shape(self._config, self.context), dtype)
+        if self._batched is not None and (cache := self._batched.new_cache()) is not None:
+            return cache
+        shape, dtype = self._cache_form()
+        return HostKVCache(shape, reserve(shape, dtype))
 
     def _read(
         self,
@@ -188,12 +205,13 @@ class Decoder:
         call = self._call(cache, size, len(positions))
         call.fill(rows, positions, cache.length)
         check = nothing if interrupt is None else interrupt.check
-        self._queue.run(lambda: self._run(call, cache, interrupt), check)
-        cache.length += len(rows)
+        self._queue.run(lambda: self._run(call, cache, len(rows), interrupt), check)
         logits: Floats = call.logits[0]
         return logits
 
-    def _run(self, call: DecoderCall, cache: KVCache, interrupt: Interrupt | None) -> None:
+    def _run(
+        self, call: DecoderCall, cache: KVCache, rows: int, interrupt: Interrupt | None
+    ) -> None:
         if self._device.separate:
             compute(lambda: call.bind(cache))
         if interrupt is None:
@@ -201,6 +219,7 @@ class Decoder:
         else:
             options = interrupt.run_options
             interrupt.compute(lambda: self._graph.session.run_with_iobinding(call.binding, options))
+        cache.length += rows  # now, before another run looks at it
 
     def _append(
         self,
@@ -222,6 +241,29 @@ class Decoder:
         result = self._queue.run(call, nothing if interrupt is None else interrupt.check)
         cache.length += 1
         return result
+
+    def _batched_steps(self, parallel: int) -> BatchedSteps | None:
+        """None where there is nothing to compute together, or the graph takes one answer alone."""
+        batch = next(
+            i.shape[0] for i in self._graph.session.get_inputs() if i.name == "inputs_embeds"
+        )
+        if parallel == 1 or self._device.separate or not isinstance(batch, str):
+            return None
+        shape, dtype = self._cache_form()
+        return BatchedSteps(
+            self._graph,
+            shape,
+            dtype,
+            slots=parallel,
+            hidden_size=self._config.hidden_size,
+            vocab_size=self.vocab_size,
+            queue=self._queue,
+        )
+
+    def _cache_form(self) -> tuple[CacheShape, npt.DTypeLike]:
+        """A cache's shape and the type of its numbers."""
+        config = self._config
+        return cache_shape(config, self.context), config.cache_type(self._device.graph)
 
     def _warm_up(self) -> None:
         """Record a token's run, and take the memory of a whole chunk before smaller ones come."""
@@ -252,33 +294,6 @@ class Decoder:
             logit_positions=np.empty(logit_rows, dtype=np.int64),
             logits=np.empty((1, logit_rows, config.vocab_size), dtype=np.float32),
         )
-
-    def _check_graph(self, graph: Path) -> None:
-        """The graph must have the shapes of bundle.json, since it is handed bare memory."""
-        config = self._config
-        cache = (config.num_kv_heads, config.head_dim)
-        expected = {
-            "inputs_embeds": (config.hidden_size,),
-            "logits": (config.vocab_size,),
-            **({"top_logit": (1,), "top_id": (1,)} if self._device.graph == "gpu" else {}),
-            **{
-                f"{kind}.{layer}.{half}": cache
-                for kind in ("past_key_values", "present")
-                for layer in range(config.num_layers)
-                for half in ("key", "value")
-            },
-        }
-        found = {
-            node.name: tuple(node.shape[1::2] if len(node.shape) == 4 else node.shape[2:])
-            for node in (*self._graph.session.get_inputs(), *self._graph.session.get_outputs())
-            if len(node.shape) > 1
-        }
-        if found != expected:
-            names = sorted(name for name, _ in set(found.items()) ^ set(expected.items()))
-            raise BundleError(
-                f"The graph {graph} and its bundle.json differ in {names[0]}; "
-                "export the bundle again."
-            )
 
 
 def _paired(positions: Sequence[int]) -> Sequence[int]:

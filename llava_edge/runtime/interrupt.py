@@ -1,7 +1,8 @@
 """Ends an answer from elsewhere: from another thread, or at a deadline."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -31,6 +32,7 @@ class Interrupt:
         since = time.perf_counter() if since is None else since
         self._deadline = None if timeout is None else since + timeout
         self._timer: Timer | None = None
+        self._shared: list[onnxruntime.RunOptions] = []
 
     def begin(self) -> None:
         """The answer is begun: from here on the deadline, which counts from before, is watched."""
@@ -47,7 +49,19 @@ class Interrupt:
     def end(self, reason: Reason) -> None:
         """End the answer; the first reason counts."""
         self.reason = self.reason or reason
-        self.run_options.terminate = True
+        for options in (self.run_options, *self._shared):
+            options.terminate = True
+
+    @contextmanager
+    def ending(self, options: "onnxruntime.RunOptions") -> Iterator[None]:
+        """Within, the end of the answer ends also a run that is shared with others."""
+        self._shared.append(options)
+        try:
+            if self.reason is not None:
+                options.terminate = True
+            yield
+        finally:
+            self._shared.remove(options)
 
     def check(self) -> None:
         """Raise Interrupted where the answer has been ended."""

@@ -61,11 +61,15 @@ def cache_shape(config: DecoderConfig, context: int) -> CacheShape:
 
 
 class HostKVCache(KVCache):
-    """One buffer [layers, 2, kv_heads, context, head_dim] whose pages are taken as tokens come."""
+    """Memory [layers, 2, kv_heads, rows, head_dim] whose pages are taken as tokens come.
 
-    def __init__(self, shape: CacheShape, dtype: npt.DTypeLike) -> None:
+    `slot` is its place where several caches lie side by side.
+    """
+
+    def __init__(self, shape: CacheShape, memory: CacheNumbers, slot: int | None = None) -> None:
         super().__init__(shape)
-        self._memory = _reserve(shape, np.dtype(dtype))
+        self.slot = slot
+        self._memory = memory
 
     def bind(self, binding: "onnxruntime.IOBinding") -> None:
         for layer, halves in enumerate(self._memory):
@@ -146,14 +150,14 @@ class DeviceKVCache(KVCache):
         self._memory.layers = []
 
 
-def _reserve(shape: CacheShape, dtype: np.dtype[np.generic]) -> CacheNumbers:
-    """Zeroed memory that the system hands out page by page, as the cache fills."""
-    size = dtype.itemsize * math.prod(shape)
+def reserve(shape: CacheShape, dtype: npt.DTypeLike) -> CacheNumbers:
+    """Zeroed memory that the system hands out page by page, as caches fill."""
+    size = np.dtype(dtype).itemsize * math.prod(shape)
     try:
         memory = mmap.mmap(-1, size)
     except (OSError, OverflowError) as error:
         raise LlavaEdgeError(
-            f"A KV cache for {shape[3]:,} tokens takes {size / 2**30:.1f} GiB, which this machine "
+            f"A KV cache for {shape[-2]:,} tokens takes {size / 2**30:.1f} GiB, which this machine "
             "does not give; load the bundle with a smaller context."
         ) from error
     if sys.platform == "linux":  # a huge page would hand out a head's memory at once

@@ -49,6 +49,7 @@ def open_bundle(
         config.decoder,
         device,
         context=context,
+        parallel=contexts,
         queue=queue,
         limit=limit,
     )

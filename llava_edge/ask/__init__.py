@@ -1,0 +1,1 @@
+"""Many questions from a file, and their answers in another."""

@@ -1,0 +1,1 @@
+"""The local server: OpenAI's wire over a bundle, and the page that it serves."""
