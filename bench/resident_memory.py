@@ -18,7 +18,7 @@ from llava_edge.core.exit_on_error import run_command
 from llava_edge.runtime.model import Llava, load
 from llava_edge.runtime.options import Options
 
-IDLE = 0.5  # seconds
+IDLE = 2.0  # seconds
 PICTURE = Image.effect_noise((640, 480), 60)
 
 
@@ -37,7 +37,7 @@ def steps(bundle: Path) -> Iterator[tuple[str, int]]:
     chat = model.chat()
     *_, last = chat.stream(long, options=Options(max_tokens=20))
     yield f"a chat of {last.timings.prompt_tokens:,} tokens beside it", resident()
-    time.sleep(2 * IDLE)
+    time.sleep(IDLE + 1)
     yield "idle: the prompt is forgotten, the chat is not", resident()
     chat.close()
     yield "chat.close()", resident()

@@ -12,17 +12,23 @@ class IdleTrim:
         self.seconds = seconds
         self._trim = trim
         self._lock = Lock()
+        self._users = 0
         self._last = 0.0
         self._timer: Timer | None = None
         self._ended = False
 
-    def used(self) -> None:
-        """Something was used now."""
-        self._last = time.monotonic()
-        if self._timer is None:
-            with self._lock:
-                if self._timer is None and not self._ended:
-                    self._wait(self.seconds)
+    def begin_use(self) -> None:
+        """It is used until `end_use`."""
+        with self._lock:
+            self._users += 1
+
+    def end_use(self) -> None:
+        """It is used no longer by one who began to."""
+        with self._lock:
+            self._users -= 1
+            self._last = time.monotonic()
+            if self._timer is None and not self._ended:
+                self._wait(self.seconds)
 
     def end(self) -> None:
         """Do nothing any more."""
@@ -41,8 +47,8 @@ class IdleTrim:
             if self._ended:
                 return
             left = self._last + self.seconds - time.monotonic()
-            if left > 0:  # it was used since
-                self._wait(left)
+            if self._users or left > 0:
+                self._wait(self.seconds if self._users else left)
                 return
             self._timer = None
         self._trim()

@@ -1,6 +1,5 @@
 """How long a model or a conversation may be used, and what is computed for it meanwhile."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from threading import Condition, get_ident
@@ -40,7 +39,7 @@ class Lifetime:
         self._idle = idle
         self._closed = False
         self._changed = Condition()
-        self._computing: Counter[int] = Counter()  # by thread
+        self._computing: list[int] = []  # the threads
         self._interrupts: WeakSet[Interrupt] = WeakSet()
         self._parts: WeakSet[Closable] = WeakSet()
 
@@ -72,16 +71,17 @@ class Lifetime:
         thread = get_ident()
         with self._within.computing() if self._within else nullcontext():
             with self._changed:
-                self._computing[thread] += 1
+                self._computing.append(thread)
+            if self._idle is not None:
+                self._idle.begin_use()
             try:
                 yield
             finally:
                 with self._changed:
-                    self._computing[thread] -= 1
-                    self._computing += Counter()  # without those that are at 0
+                    self._computing.remove(thread)
                     self._changed.notify_all()
                 if self._idle is not None:
-                    self._idle.used()
+                    self._idle.end_use()
 
     def run(self, call: Callable[[Interrupt], T], interrupt: Interrupt | None = None) -> T:
         """What a call returns; raises UsageError where this is closed before or meanwhile."""
@@ -100,7 +100,7 @@ class Lifetime:
         Raises UsageError in a thread that is computing, as in the handler of a signal.
         """
         with self._changed:
-            if self._computing[get_ident()]:
+            if get_ident() in self._computing:
                 raise UsageError(
                     "It cannot be closed while this thread computes an answer; cancel the stream, "
                     "and close it afterwards."
