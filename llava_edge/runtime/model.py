@@ -219,9 +219,10 @@ class Llava:
             model.stream(messages, Options(max_tokens=40))
 
         - prompt: the user's words, or messages, whose parts are words and pictures.
-        - image: a picture, or a list or tuple of them: paths, the bytes of files, Pillow pictures,
-          or what `encode_image` returned. They stand before the words, or where these say
-          `<image>`, once for each.
+        - image: a picture, or a list or tuple of them. Each is a path, a `data:` URL, the bytes of
+          a file, an open file, a uint8 or float array [H, W] or [H, W, 1, 3 or 4], a Pillow
+          picture, or what `encode_image` returned. They stand before the words, or where these
+          say `<image>`, once for each.
         - options: how the answer is drawn and ended.
         - system: words that say how to answer, in the place of the prompt format's own.
 
@@ -283,10 +284,11 @@ class Llava:
     def encode_image(self, image: Image, image_tokens: int | None = None) -> ImageEmbeddings:
         """Encode a picture once, to be given as `image` to several prompts.
 
-        - image: a path, the bytes of a file, a Pillow picture, or one that is encoded already.
+        - image: a picture in any of the forms that `stream` takes.
         - image_tokens: keep only so many of its rows, those that differ most from one another.
 
-        Raises PictureError for a picture that cannot be read, UsageError where it has fewer rows.
+        Raises PictureError for a picture that cannot be read, UsageError where it has fewer rows,
+        and where the model is closed.
         """
         return self.bundle.lifetime.run(
             lambda interrupt: self.bundle.encode_image(image, image_tokens, interrupt)
