@@ -1,12 +1,11 @@
 """What a `data:` URL holds, and base64 as programs write it."""
 
 import base64
-import binascii
 from urllib.parse import unquote_to_bytes
 
 from llava_edge.errors import PictureError
 
-_ALPHABET = str.maketrans("-_", "+/", " \t\r\n\f\v=")  # also RFC 4648's for URLs, in lines
+_STANDARD = bytes.maketrans(b"-_", b"+/")  # from the alphabet for URLs
 
 
 def is_data_url(text: str) -> bool:
@@ -25,19 +24,20 @@ def from_data_url(url: str) -> bytes:
             "The data URL has no comma before its data; write data:image/png;base64,... ."
         )
     if head.rpartition(";")[2].strip().lower() == "base64":
-        return from_base64(unquote_to_bytes(data).decode("ascii", "replace"))
+        return from_base64(data)
     return unquote_to_bytes(data)
 
 
 def from_base64(text: str) -> bytes:
     """The bytes that base64 stands for (RFC 4648), of either alphabet, padded or not, in lines.
 
-    Raises PictureError where it is anything else.
+    Characters may be escaped as in a URL. Raises PictureError where it is anything else.
     """
-    digits = text.translate(_ALPHABET)
     try:
-        return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:  # as for characters outside of ASCII
+        digits = unquote_to_bytes(text) if "%" in text else text.encode("ascii")
+        digits = digits.translate(_STANDARD, b" \t\r\n\f\v").rstrip(b"=")
+        return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+    except ValueError as error:  # binascii.Error is one, and so are characters outside of ASCII
         raise PictureError(
             "The picture's base64 is damaged or cut off; encode the file's bytes again."
         ) from error

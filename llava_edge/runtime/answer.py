@@ -8,6 +8,7 @@ from typing import Literal
 
 from llava_edge.core.array_types import Floats
 from llava_edge.core.tokenizer import TextStream, Tokenizer
+from llava_edge.runtime.aside import aside
 from llava_edge.runtime.constraint import Constraint, Grammars
 from llava_edge.runtime.decoder import Top
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
@@ -211,7 +212,9 @@ class Answer:
         written = [item for item in prompt if isinstance(item, int)]
         self._sampler = Sampler(self._options, written, vocab_size=self._vocabulary.size)
         if self._options.constrained:
-            self._constraint = Constraint(self._options, self._grammars)
+            self._constraint = aside(
+                lambda _: Constraint(self._options, self._grammars), self._interrupt.check
+            )
 
     def _read_prompt(self, cache: PrefixCache) -> Pieces:
         self._clock.cached(cache.known(self._prompt))

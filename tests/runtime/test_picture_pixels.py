@@ -1,10 +1,8 @@
 """Pictures are read, decoded and encoded under no lock, and given up at each of these steps."""
 
-import gc
 import io
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +13,7 @@ from PIL import Image
 
 from llava_edge import Llava, Message, Options, Picture, PictureError, load
 from llava_edge.runtime import picture_pixels
-from llava_edge.runtime.aside import LeftBehind, aside
+from llava_edge.runtime.aside import LeftBehind
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
 
 SHORT = Options(max_tokens=3)
@@ -177,29 +175,3 @@ def test_each_picture_is_told_of_before_it_is_encoded(model: Llava, photo: Image
     assert told == [(0, 2), (1, 2), (2, 2)]
     assert [piece.timings.prompt_tokens > 0 for piece in pieces[:3]] == [False, False, True]
     assert pieces[2].timings.prefilled_tokens == 0
-
-
-def test_what_a_call_aside_raises_leaves_nothing_behind() -> None:
-    gc.collect()
-    gc.disable()  # what is in no cycle goes without it
-    try:
-        gone = Event()
-
-        class Held:
-            def __del__(self) -> None:
-                gone.set()
-
-        def call(check: object) -> None:
-            held = Held()
-            raise PictureError(f"{held} is no picture.")
-
-        try:
-            aside(call)
-        except PictureError:
-            pass
-        assert gone.wait(10)
-    finally:
-        gc.enable()
-    for thread in threading.enumerate():
-        if thread.name == "llava-edge-aside":
-            thread.join()
