@@ -12,20 +12,15 @@ class IdleTrim:
         self.seconds = seconds
         self._trim = trim
         self._lock = Lock()
-        self._users = 0
+        self._in_use = False
         self._last = 0.0
         self._timer: Timer | None = None
         self._ended = False
 
-    def begin_use(self) -> None:
-        """It is used until `end_use`."""
+    def used(self, *, still: bool) -> None:
+        """It was used until now, and still is or no longer."""
         with self._lock:
-            self._users += 1
-
-    def end_use(self) -> None:
-        """It is used no longer by one who began to."""
-        with self._lock:
-            self._users -= 1
+            self._in_use = still
             self._last = time.monotonic()
             if self._timer is None and not self._ended:
                 self._wait(self.seconds)
@@ -47,8 +42,8 @@ class IdleTrim:
             if self._ended:
                 return
             left = self._last + self.seconds - time.monotonic()
-            if self._users or left > 0:
-                self._wait(self.seconds if self._users else left)
+            if self._in_use or left > 0:
+                self._wait(self.seconds if self._in_use else left)
                 return
             self._timer = None
         self._trim()

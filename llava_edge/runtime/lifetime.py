@@ -70,18 +70,19 @@ class Lifetime:
         """Within it something is computed, for which `close` waits."""
         thread = get_ident()
         with self._within.computing() if self._within else nullcontext():
-            with self._changed:
-                self._computing.append(thread)
-            if self._idle is not None:
-                self._idle.begin_use()
             try:
-                yield
-            finally:
                 with self._changed:
-                    self._computing.remove(thread)
+                    self._computing.append(thread)
+                if self._idle is not None:
+                    self._idle.used(still=True)
+                yield
+            finally:  # after Ctrl-C too, at whatever line
+                with self._changed:
+                    if thread in self._computing:
+                        self._computing.remove(thread)
                     self._changed.notify_all()
                 if self._idle is not None:
-                    self._idle.end_use()
+                    self._idle.used(still=bool(self._computing))
 
     def run(self, call: Callable[[Interrupt], T], interrupt: Interrupt | None = None) -> T:
         """What a call returns; raises UsageError where this is closed before or meanwhile."""

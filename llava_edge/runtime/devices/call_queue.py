@@ -28,11 +28,8 @@ class CallersThread:
 
     def run(self, call: Callable[[], T], check: Callable[[], None] = nothing) -> T:
         """See CallQueue."""
-        self._lock.acquire(check)
-        try:
+        with self._lock.held(check):
             return call()
-        finally:
-            self._lock.release()
 
 
 class OneThread:

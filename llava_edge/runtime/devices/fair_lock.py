@@ -1,8 +1,7 @@
 """A lock that is given in the order in which it was asked for."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from threading import Event, Lock
 from types import TracebackType
 
@@ -26,41 +25,49 @@ class FairLock:
         self._free = places
         self._waiting: deque[Event] = deque()
 
-    @contextmanager
-    def held(self, check: Callable[[], None] = nothing) -> Iterator[None]:
-        """Within it a place is taken; what `check` raises in the queue ends the wait for one."""
-        self.acquire(check)
-        try:
-            yield
-        finally:
-            self.release()
+    def held(self, check: Callable[[], None] = nothing) -> "_Place":
+        """A context within which a place is taken.
 
-    def acquire(self, check: Callable[[], None] = nothing) -> None:
-        """Wait for a place; `check` is called now and then, and ends the wait by raising."""
-        mine = Event()
-        try:
-            with self._state:
-                self._waiting.append(mine)
-                self._hand_over()
-            while not mine.wait(HEARS_CTRL_C):
-                check()
-        except BaseException:  # at any line: nobody may hand over to one that has gone
-            with self._state:
-                if mine in self._waiting:
-                    self._waiting.remove(mine)
-                elif mine.is_set():
-                    self._free += 1
-                    self._hand_over()
-            raise
+        `check` is called now and then in the queue, and ends the wait by raising.
+        """
+        return _Place(self, check)
 
-    def release(self) -> None:
-        """Give the place to the next in the queue."""
+    def enter(self, mine: Event) -> None:
+        """Stand in the queue; the event is set when a place is there."""
         with self._state:
-            self._free += 1
+            self._waiting.append(mine)
             self._hand_over()
 
+    def leave(self, mine: Event) -> None:
+        """Leave the queue, or the place."""
+        with self._state:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+            elif mine.is_set():
+                mine.clear()
+                self._free += 1
+                self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._free and self._waiting:
+            self._free -= 1
+            self._waiting.popleft().set()
+
+
+class _Place:
+    def __init__(self, lock: FairLock, check: Callable[[], None]) -> None:
+        self._lock = lock
+        self._check = check
+        self._mine = Event()
+
     def __enter__(self) -> None:
-        self.acquire()
+        try:
+            self._lock.enter(self._mine)
+            while not self._mine.wait(HEARS_CTRL_C):
+                self._check()
+        except BaseException:  # Ctrl-C, at any line: nobody may hand over to one that has gone
+            self._lock.leave(self._mine)
+            raise
 
     def __exit__(
         self,
@@ -68,9 +75,4 @@ class FairLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.release()
-
-    def _hand_over(self) -> None:
-        if self._free and self._waiting:
-            self._free -= 1
-            self._waiting.popleft().set()
+        self._lock.leave(self._mine)
