@@ -5,6 +5,7 @@ LlavaEdgeError
 ├── PictureError       a file that is no picture, is broken, or is too large
 │   └── LargePictureError
 ├── PromptError        a prompt that does not fit or names pictures that are not there
+│   └── LongPromptError
 ├── BundleError        a bundle that is missing, damaged or of another version
 ├── DeviceError        a GPU that is missing, does not run a bundle, or fails while it computes
 ├── CheckpointError    a checkpoint that cannot be exported
@@ -36,6 +37,10 @@ class LargePictureError(PictureError):
 
 class PromptError(LlavaEdgeError):
     """The prompt does not fit the context, or its pictures do not match."""
+
+
+class LongPromptError(PromptError):
+    """The prompt leaves no room for an answer in the context."""
 
 
 class BundleError(LlavaEdgeError):

@@ -34,7 +34,7 @@ LIBRARIES = {
     "runtime": RUNTIME_LIBRARIES,
     "ask": RUNTIME_LIBRARIES,
     "data": {*RUNTIME_LIBRARIES, "pyarrow"},
-    "serve": {*RUNTIME_LIBRARIES, "h11", "starlette", "uvicorn"},
+    "serve": {*RUNTIME_LIBRARIES, "h11", "prometheus_client", "starlette", "uvicorn"},
     "cli": {*RUNTIME_LIBRARIES, "rich", "typer"},
 }
 JUDGES = {

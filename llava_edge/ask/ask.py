@@ -12,6 +12,7 @@ from typing import Any
 
 from llava_edge.ask.answers_file import AnswersFile
 from llava_edge.ask.questions import Question, read_questions
+from llava_edge.core.bundle import BUNDLE_JSON
 from llava_edge.core.files import sha256_of
 from llava_edge.core.prompt import Message
 from llava_edge.data.records import Data
@@ -64,12 +65,11 @@ def ask(
         raise RecordError(f"{records[0]} holds no questions; at least one is needed.")
     start = time.perf_counter()
     model = load(bundle, device, contexts=parallel)
-    settings = _settings(model, data, system, options)
-    file = AnswersFile(out, settings, force=force)
+    file = AnswersFile(out, settings_of(model.path, data, system, options), force=force)
     done, failed, tokens = file.done, 0, 0
     try:
         questions = islice(read_questions(data), file.done, None)
-        for row in _answers(model, questions, system, options, parallel):
+        for row in answers(model, questions, system, options, parallel):
             file.append(row)
             failed += "error" in row
             tokens += sum(turn.get("answer_tokens", 0) for turn in row.get("conversation", [row]))
@@ -80,14 +80,17 @@ def ask(
     return Asked(done - file.done - failed, file.done, failed, tokens, time.perf_counter() - start)
 
 
-def _answers(
+def answers(
     model: Llava,
     questions: Iterable[Question],
     system: str | None,
     options: Options,
     parallel: int,
 ) -> Iterator[Row]:
-    """The rows of questions, in their order."""
+    """The answers to questions, in their order, `parallel` of them at once.
+
+    One that cannot be asked has an "error" instead. Raises DeviceError where the device fails.
+    """
     streams: set[Stream] = set()
     waiting: deque[Future[Row]] = deque()
     with ThreadPoolExecutor(parallel, thread_name_prefix="llava-edge-ask") as threads:
@@ -143,18 +146,15 @@ def _turn(model: Llava, messages: Sequence[Message], options: Options, streams: 
     }
 
 
-def _settings(model: Llava, data: Data, system: str | None, options: Options) -> dict[str, Any]:
+def settings_of(bundle: Path, data: Data, system: str | None, options: Options) -> Row:
     """What answers depend on: a run that goes on must have the same."""
-    digest = hashlib.sha256("".join(map(sha256_of, data.files)).encode())
-    given = {name: value for name, value in asdict(options).items() if value != _default(name)}
+    records = hashlib.sha256("".join(map(sha256_of, data.files)).encode())
+    defaults = asdict(DEFAULTS)
+    given = {name: str(v) for name, v in asdict(options).items() if v != defaults[name]}
     return {
-        "bundle": model.bundle.fingerprint,
-        "records": digest.hexdigest(),
+        "bundle": sha256_of(bundle / BUNDLE_JSON),  # which has the sha256 of all its files
+        "records": records.hexdigest(),
         "images": str(data.images.resolve()),
         "system": system,
-        "options": {name: str(value) for name, value in given.items()},
+        "options": given,
     }
-
-
-def _default(name: str) -> object:
-    return asdict(DEFAULTS)[name]

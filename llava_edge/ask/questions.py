@@ -11,7 +11,7 @@ from typing import Any
 
 from llava_edge.core.prompt import IMAGE, Message, Part, Picture
 from llava_edge.data.json_stream import NotJson
-from llava_edge.data.picture_folder import PictureFolder
+from llava_edge.data.picture_folder import PictureFile, PictureFolder
 from llava_edge.data.records import Data
 from llava_edge.data.sample_faults import SampleError, refuse_other_media
 from llava_edge.data.sample_files import read_samples
@@ -45,13 +45,16 @@ def _questions(data: Data) -> Iterator[Question]:
     for file in data.files:
         for sample in read_samples(file):
             number += 1
-            yield _question(sample.value, folder, sample.pictures, number)
+            yield question_of(sample.value, folder, sample.pictures, number)
 
 
-def _question(
-    sample: Any, folder: PictureFolder, own: Sequence[NamedPicture | Any], number: int
+def question_of(
+    sample: Any, folder: PictureFolder, own: Sequence[PictureFile] = (), number: int = 0
 ) -> Question:
-    """The question of a sample; `own` are the pictures that a shard holds beside it."""
+    """The question of a decoded sample.
+
+    `own` are the pictures that a shard holds beside it; `number` stands for an id that it lacks.
+    """
     if isinstance(sample, NotJson):
         return Question(number, problem=f"It is not JSON ({sample.reason}).")
     try:
@@ -62,7 +65,7 @@ def _question(
         refuse_other_media(sample)
         listed = any(sample.get(key) is not None for key in LISTS)
         prompts, system, named = _conversation(sample) if listed else _single(sample)
-        found: list[Any] = [folder.find(o) if isinstance(o, str) else o for o in own or named]
+        found = own or [folder.find(one) if isinstance(one, str) else one for one in named]
         turns = tuple(_placed(prompts, found))
         return Question(id, system, tuple(prompts), turns, is_conversation=listed)
     except SampleError as error:
@@ -91,7 +94,7 @@ def _conversation(sample: Mapping[str, Any]) -> tuple[list[str], str | None, lis
     return questions, system, own or pictures_of(sample)
 
 
-def _placed(texts: Sequence[str], pictures: Sequence[Any]) -> Iterator[Message]:
+def _placed(texts: Sequence[str], pictures: Sequence[PictureFile]) -> Iterator[Message]:
     """Messages with the pictures in the places that the texts name."""
     places = sum(text.count(IMAGE) for text in texts)
     if not places and pictures:  # which stand before the first words

@@ -15,6 +15,7 @@ from llava_edge.cli.export import export
 from llava_edge.cli.inspect import inspect
 from llava_edge.cli.merge import merge
 from llava_edge.cli.sensitivity import sensitivity
+from llava_edge.cli.serve import serve
 from llava_edge.cli.train import train
 from llava_edge.cli.verify import verify
 from llava_edge.core.version import __version__
@@ -30,6 +31,7 @@ data = typer.Typer(help="Look at records before training on them.", no_args_is_h
 
 app.command()(chat)
 app.command()(ask)
+app.command()(serve)
 app.command()(inspect)
 app.command()(export)
 app.command()(verify)

@@ -12,7 +12,7 @@ from llava_edge.core.prompt import Message, Part, Picture, Segment, render
 from llava_edge.core.prompt_pieces import trimmed
 from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.errors import PromptError
+from llava_edge.errors import LongPromptError, PromptError
 from llava_edge.runtime.answer import Answer, Encoded, Vocabulary
 from llava_edge.runtime.arguments import checked
 from llava_edge.runtime.constraint import Grammars
@@ -152,7 +152,7 @@ class LoadedBundle:
             return
         rows = sum(isinstance(item, tuple) for item in items)
         larger = size < self.config.decoder.context_length
-        raise PromptError(
+        raise LongPromptError(
             f"The prompt takes {len(items):,} tokens ({rows:,} of them image tokens), and the "
             f"context holds {size:,} with the answer; shorten it or begin a new "
             f"conversation{', or load the bundle with a larger context' if larger else ''}."
@@ -192,7 +192,7 @@ class LoadedBundle:
         images = _images(messages)
         least = sum(self._least_tokens(image, options) for image in images)
         if least >= self.decoder.context:
-            raise PromptError(
+            raise LongPromptError(
                 f"The {len(images)} pictures take {least:,} tokens or more, and the context holds "
                 f"{self.decoder.context:,}; give fewer pictures or fewer image_tokens."
             )

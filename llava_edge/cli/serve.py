@@ -1,0 +1,114 @@
+"""`llava-edge serve`: its flags are the fields of ServeSettings and what `load` takes."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llava_edge.cli.option_types import DEVICE, BundleArgument, DeviceOption
+from llava_edge.core.extras import needed_by
+from llava_edge.errors import UsageError
+from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
+
+
+def serve(
+    bundle: BundleArgument = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Other machines can reach 0.0.0.0.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on. 0 takes any that is free.")] = 8080,
+    alias: Annotated[
+        str | None,
+        typer.Option(help="Name of the model for clients.", show_default="the bundle's name"),
+    ] = None,
+    parallel: Annotated[
+        int, typer.Option(help="Number of answers that are computed at a time. Others wait.")
+    ] = 2,
+    queue: Annotated[
+        int, typer.Option(help="Number of questions that may wait. Further ones are refused.")
+    ] = 64,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            help="Longest answer, in tokens, whatever a client asks for.",
+            show_default="what the context holds",
+        ),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with API keys, one a line, of which clients must send one. The variable "
+            "LLAVA_EDGE_API_KEYS may name more, with commas between them.",
+            show_default="no key is asked for",
+        ),
+    ] = None,
+    host_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further name that clients reach this server by. May be given several times."
+        ),
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Web page that may ask this server from a browser, such as "
+            "http://localhost:3000. May be given several times."
+        ),
+    ] = None,
+    picture_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Host that pictures may be fetched from by https. May be given several times.",
+            show_default="no picture is fetched",
+        ),
+    ] = None,
+    device: DeviceOption = DEVICE,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            help="Longest conversation, in tokens.",
+            show_default=f"{DEFAULT_CONTEXT:,}, or less if model or memory allow only that",
+        ),
+    ] = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            help="Most memory to take on a GPU, in gigabytes.", show_default="all that is free"
+        ),
+    ] = None,
+) -> None:
+    """Serve OpenAI's API, and a page to chat on, at an address of this machine."""
+    with needed_by("The server", "serve"):
+        from llava_edge.serve import serve as verb
+        from llava_edge.serve.guards.api_keys import read_keys
+        from llava_edge.serve.guards.guard_settings import GuardSettings
+        from llava_edge.serve.remote_pictures import RemotePictures
+        from llava_edge.serve.serve_settings import ServeSettings
+
+    if gpu_memory is not None and not 0 < gpu_memory < math.inf:
+        raise UsageError(f"--gpu-memory is {gpu_memory}; give GB, more than 0.")
+    guards = GuardSettings(
+        host=host,
+        host_names=frozenset(host_name or ()),
+        origins=frozenset(origin or ()),
+        keys=read_keys(api_key_file),
+    )
+    settings = ServeSettings(
+        guards=guards,
+        remote=RemotePictures(hosts=frozenset(picture_host)) if picture_host else None,
+        port=port,
+        parallel=parallel,
+        queue=queue,
+        max_tokens=max_tokens,
+    )
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    verb.serve(
+        bundle,
+        device,
+        context=context,
+        gpu_memory=None if gpu_memory is None else int(gpu_memory * 1e9),
+        alias=alias,
+        settings=settings,
+    )
