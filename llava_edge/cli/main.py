@@ -7,6 +7,7 @@ import typer
 from llava_edge.cli.ask import ask
 from llava_edge.cli.bench_latency import latency
 from llava_edge.cli.bench_peers import peers
+from llava_edge.cli.bench_serve import serve as serve_load
 from llava_edge.cli.bench_training import training
 from llava_edge.cli.chat import chat
 from llava_edge.cli.data_check import check
@@ -40,6 +41,7 @@ app.command()(train)
 app.command()(merge)
 bench.command()(latency)
 bench.command()(peers)
+bench.command()(serve_load)
 bench.command()(training)
 data.command()(check)
 data.command()(show)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -104,6 +105,9 @@ def serve(
         max_tokens=max_tokens,
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # Once the server has ended, Ctrl-C ends the process as SIGTERM does: Python's own way would
+    # wait for, or trip over, a bundle that is still loading.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     verb.serve(
         bundle,
         device,

@@ -55,3 +55,4 @@ class AnswerDesk:
         self._queue.close()
         for answer in self._running:
             answer.cancel()
+        self._threads.shutdown(wait=False)

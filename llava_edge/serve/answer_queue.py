@@ -48,24 +48,32 @@ class AnswerQueue:
         try:
             await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():  # the place was given in the same moment
-                self.leave()
-            else:
+            if place in self._waiting:
                 self._waiting.remove(place)
+            elif not place.cancelled() and place.exception() is None:  # given in the same moment
+                self.leave()
             raise
 
     def leave(self) -> None:
         """Give a place back; the next one that waits gets it."""
-        if self._waiting:
-            self._waiting.popleft().set_result(None)
+        if (place := self._next()) is not None:
+            place.set_result(None)
         else:
             self._inside -= 1
 
     def close(self) -> None:
         """Let nobody in any more."""
         self._closed = True
+        while (place := self._next()) is not None:
+            place.set_exception(stopping())
+
+    def _next(self) -> asyncio.Future[None] | None:
+        """Whoever has waited longest, but for those who are just leaving."""
         while self._waiting:
-            self._waiting.popleft().set_exception(stopping())
+            place = self._waiting.popleft()
+            if not place.done():
+                return place
+        return None
 
 
 def stopping() -> WireError:

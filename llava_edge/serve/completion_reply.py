@@ -67,11 +67,13 @@ class CompletionEvents:
         yield self._chunk({"role": "assistant", "content": ""})
 
     def tell(self, piece: Piece) -> Iterator[bytes]:
-        """A piece's words, or how much of the prompt has been read."""
+        """How much of the prompt has been read, until all of it has, and a piece's words."""
+        if self._progress:
+            progress = _progress(piece.timings)
+            self._progress = progress["processed"] < progress["total"]
+            yield self._chunk({}, prompt_progress=progress)
         if piece.text or piece.logprobs:
             yield self._chunk({"content": piece.text}, logprobs=self._reply.logprobs(piece))
-        elif self._progress and not piece.finish:
-            yield self._chunk({}, prompt_progress=_progress(piece.timings))
 
     def end(self, last: Piece) -> Iterator[bytes]:
         """Why the answer has ended, and in the last chunk what it took."""

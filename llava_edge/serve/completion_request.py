@@ -86,6 +86,7 @@ class CompletionRequest(Struct):
     top_logprobs: int | None = None
 
     response_format: ResponseFormat | None = None
+    json_schema: dict[str, Any] | None = None  # llama-server's
     structured_outputs: StructuredOutputs | None = None
     guided_json: _Schema | None = None
     guided_regex: str | None = None

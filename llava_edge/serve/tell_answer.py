@@ -52,6 +52,7 @@ async def tell_answer(
         while not piece.finish:
             for part in teller.tell(piece):
                 await reply.write(part)
+            await asyncio.sleep(0)  # lets others go on, and hears whether the client has gone
             piece = await _next(answer, teller, reply, ping_seconds)
         ending = [*teller.tell(piece), *teller.end(piece)]
         result: Piece | WireError = piece

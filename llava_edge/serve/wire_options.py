@@ -93,9 +93,9 @@ def _logprobs(asked: CompletionRequest) -> int | None:
 def _forms(asked: CompletionRequest) -> Iterator[tuple[str, Any]]:
     """The form of the answer, as an option; more than one kind is refused by Options."""
     outputs = asked.structured_outputs
-    schemas = [_response_schema(asked), asked.guided_json, outputs and outputs.json]
-    if outputs and outputs.json_object:
-        schemas.append(_ANY_OBJECT)
+    schemas = [_response_schema(asked), asked.json_schema, asked.guided_json]
+    if outputs is not None:
+        schemas += [outputs.json, _ANY_OBJECT if outputs.json_object else None]
     for schema in schemas:
         if schema is not None:
             yield "schema", schema

@@ -1,7 +1,11 @@
 """Who is answered when; and that nothing is computed for a client that has gone."""
 
 import json
+import os
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from openai import APIStatusError, OpenAI
@@ -126,3 +130,31 @@ def test_the_connection_is_kept_alive_while_a_prompt_is_read(roomy_model: Llava)
                 model="any", messages=[{"role": "user", "content": "x"}], max_tokens=5, stream=True
             )
             assert list(stream)[-1].choices[0].finish_reason == "length"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors are counted in /proc")
+def test_many_clients_of_which_a_third_go_leave_nothing_behind(roomy_model: Llava) -> None:
+    def ask(first: int) -> None:
+        for number in range(first, 240, 4):
+            goes, stream = number % 3 == 0, number % 2 == 0
+            length = 400 if goes else 5
+            with server.post(f"{number}", max_tokens=length, stream=stream) as connection:
+                if stream or not goes:
+                    connection.recv(64)
+
+    model = roomy_model.apart()
+    with serving_model(model, queue=240) as server, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: reply_to(server), range(4)))  # so that threads are there
+        threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+        list(pool.map(ask, range(4)))
+        server.until("answers_running", 0)
+        server.until("answers_waiting", 0)
+        assert reply_to(server) == 200
+        assert threading.active_count() == threads
+        assert len(os.listdir("/proc/self/fd")) < files + 10  # those that are just closed
+        assert server.figure('answers_total{finish="error"}') == 0
+
+
+def reply_to(server: Served) -> int:
+    with server.post() as connection:
+        return reply(connection).status

@@ -32,6 +32,26 @@ def test_a_place_that_is_given_to_one_who_leaves_goes_to_the_next() -> None:
     asyncio.run(scene())
 
 
+def test_no_place_is_given_to_one_who_is_leaving() -> None:
+    async def scene() -> None:
+        queue = AnswerQueue(1, 3)
+        await queue.enter()
+        first, second, third = (asyncio.create_task(queue.enter()) for _ in range(3))
+        await settle()
+        first.cancel()
+        queue.leave()  # in the same moment: the place is the second's
+        await settle()
+        assert first.cancelled() and second.done() and not third.done()
+        assert (queue.running, queue.waiting) == (1, 1)
+        third.cancel()
+        queue.close()
+        await settle()
+        queue.leave()
+        assert (queue.running, queue.waiting) == (0, 0)
+
+    asyncio.run(scene())
+
+
 def test_a_closed_queue_lets_nobody_in() -> None:
     async def scene() -> None:
         queue = AnswerQueue(1, 2)

@@ -51,11 +51,21 @@ def test_a_signal_lets_answers_say_that_they_end(roomy_model: Llava, number: int
             last = [*stream][-1]
         assert first.model == last.model == "mine"
         assert last.choices[0].finish_reason == "length"
-        process.wait(timeout=60)
+        assert process.wait(timeout=60) == -number
         assert monotonic() - began < 5
         assert process.stderr is not None
         lines = process.stderr.read().splitlines()
         assert lines[-1].endswith("cancelled") and "Traceback" not in "".join(lines)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM for a process")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_while_it_loads(roomy_model: Llava, number: int) -> None:
+    with started(roomy_model.path) as (process, _):
+        process.send_signal(number)
+        assert process.wait(timeout=60) == -number
+        assert process.stderr is not None
+        assert not re.search("Traceback|terminate", process.stderr.read())
 
 
 def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
