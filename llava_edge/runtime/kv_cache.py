@@ -5,6 +5,7 @@ import mmap
 import sys
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -147,6 +148,7 @@ class DeviceKVCache(KVCache):
                 tensor.write(whole)
 
     def release(self) -> None:
+        self._memory = copy(self._memory)  # what it was stays whole: another cache may be lent it
         self._memory.layers = []
 
 
