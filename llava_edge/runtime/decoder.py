@@ -31,7 +31,6 @@ from llava_edge.runtime.kv_cache import (
 )
 
 T = TypeVar("T")
-
 KEPT_ROWS = 16  # a call of more rows is rare, and its binding is cheap beside it
 
 
