@@ -26,7 +26,7 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
     return time.perf_counter() - start, result
 
 
-def open_bundle(bundle: Path | None, device: str, context: int | None = None) -> Llava:
+def open_bundle(bundle: Path | str | None, device: str, context: int | None = None) -> Llava:
     """Load a bundle."""
     return load(bundle, device, context=context)
 

@@ -44,7 +44,7 @@ def measure(checkpoint: Path, options: list[str]) -> ExportCost:
         options=" ".join(options),
         seconds=seconds,
         peak_memory=peak_memory(of_children=True),
-        bundle_size=sum(file.size for file in config.files.values()),
+        bundle_size=config.size,
         bits_per_weight=config.quantization.bits_per_weight,
     )
 

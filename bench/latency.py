@@ -56,7 +56,7 @@ class Latency:
 
 
 def latency(
-    bundle: Path | None,
+    bundle: Path | str | None,
     images: Sequence[Path],
     prompt: str = PROMPT,
     *,

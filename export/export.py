@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from llava_edge.core.bundle_config import BundleConfig, DeviceName
+from llava_edge.core.new_folder import check_target, new_folder
 from llava_edge.data.records import Data, load_records
 from llava_edge.export.bundle_check import Check as Check
 from llava_edge.export.bundle_check import check_bundle, is_checked
 from llava_edge.export.layouts.checkpoint import open_checkpoint
-from llava_edge.export.new_folder import check_target, new_folder
 from llava_edge.export.precision_tuning import check_tunable, tuned
 from llava_edge.export.progress_bars import note
 from llava_edge.export.quantization.precision import DEFAULT, Precision

@@ -3,6 +3,8 @@
 import logging
 
 from llava_edge.core.prompt import Message, Picture
+from llava_edge.core.stored_models import StoredModel, models
+from llava_edge.core.telemetry import switch_off_telemetry
 from llava_edge.core.version import __version__
 from llava_edge.errors import (
     BundleError,
@@ -28,6 +30,7 @@ from llava_edge.runtime.options import Options
 from llava_edge.runtime.sampling import TokenLogprob
 from llava_edge.runtime.stream import Stream
 
+switch_off_telemetry()  # no library that has telemetry is imported yet
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # quiet unless a program asks
 
 __all__ = [
@@ -51,6 +54,7 @@ __all__ = [
     "QualityError",
     "RecordError",
     "StateError",
+    "StoredModel",
     "Stream",
     "Timings",
     "TokenLogprob",
@@ -60,4 +64,5 @@ __all__ = [
     "inspect",
     "load",
     "load_async",
+    "models",
 ]

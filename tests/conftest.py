@@ -1,12 +1,15 @@
 """Tiny random bundles, exported once a run, and a place of their own for the program's files."""
 
 import gc
+import json
 import os
+import shutil
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's: more only wait where models are tiny
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that import onnxruntime themselves
 
 import pytest
 from hypothesis import settings
@@ -16,8 +19,6 @@ from skimage import data
 
 from llava_edge import Llava, load
 from llava_edge.export.export import Check, export
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that import onnxruntime themselves
 
 collect_ignore = ["compat"]  # which installs older libraries: `make compat`
 
@@ -36,7 +37,8 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing is read from or written to the user's folders, in subprocesses neither."""
     folder = tmp_path_factory.mktemp("user")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("LLAVA_EDGE_BUNDLE", raising=False)
+        for name in ("LLAVA_EDGE_BUNDLE", "LLAVA_EDGE_MODELS"):
+            patch.delenv(name, raising=False)
         for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
             patch.setenv(name, str(folder / name))
         os.makedirs(folder / "HOME")
@@ -75,6 +77,19 @@ def tiny_bundle_fp32(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("bundles") / "fp32"
     export(tiny_checkpoint, folder, precision=EXACT)
     return folder
+
+
+@pytest.fixture(scope="session")
+def roomy_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose context holds several answers, since a random model never ends one."""
+    folder = tmp_path_factory.mktemp("roomy")
+    shutil.copytree(tiny_checkpoint, folder / "tiny llava")
+    path = folder / "tiny llava" / "config.json"
+    config = json.loads(path.read_text())
+    config["text_config"]["max_position_embeddings"] = 4096
+    path.write_text(json.dumps(config))
+    export(folder / "tiny llava", folder / "bundle")
+    return folder / "bundle"
 
 
 @pytest.fixture(scope="module", params=["int4", "fp32"])

@@ -14,7 +14,6 @@ from places import ROOT
 
 from llava_edge.core.bundle_config import ImageConfig
 from llava_edge.core.picture import load_picture, preprocess
-from llava_edge.export.export import export
 from llava_edge.train.models.preprocessing import image_processor
 
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/emoji/**/*.md")]
@@ -37,19 +36,6 @@ def test_links_lead_to_files_and_headings(document: Path) -> None:
         target = (document.parent / name).resolve() if name else document
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
-
-
-@pytest.fixture(scope="module")
-def roomy_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle whose context holds several answers, since a random model never ends one."""
-    folder = tmp_path_factory.mktemp("roomy")
-    shutil.copytree(tiny_checkpoint, folder / "checkpoint")
-    path = folder / "checkpoint" / "config.json"
-    config = json.loads(path.read_text())
-    config["text_config"]["max_position_embeddings"] = 4096
-    path.write_text(json.dumps(config))
-    export(folder / "checkpoint", folder / "bundle")
-    return folder / "bundle"
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

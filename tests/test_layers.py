@@ -19,6 +19,7 @@ ROOMS = {
     "hub": {"core", "errors"},
     "data": {"core", "errors"},
     "runtime": {"core", "errors"},
+    "__pyinstaller": {"core", "errors", "runtime"},
     "ask": {"core", "data", "errors", "runtime"},
     "export": {"core", "data", "errors", "hub", "runtime"},
     "train": {"core", "data", "errors", "export", "hub"},

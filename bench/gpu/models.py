@@ -49,7 +49,7 @@ def measure(campaign: Campaign, name: str) -> Iterator[Finding]:
         lambda: make_bundle(checkpoint, bundle, method="rtn", symmetric=symmetric, devices=devices)
     )
     config = read_bundle(bundle)
-    size = sum(file.size for file in config.files.values())
+    size = config.size
     yield Finding(f"{name}: export", seconds, "s")
     yield Finding(f"{name}: size", size / 1e9, "GB")
     yield Finding(f"{name}: bits a weight", config.quantization.bits_per_weight)

@@ -13,7 +13,7 @@ from llava_edge.errors import UsageError
 
 
 def ask_peers(
-    bundle: Path | None,
+    bundle: Path | str | None,
     images: Sequence[Path],
     prompt: str = PROMPT,
     *,

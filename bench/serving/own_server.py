@@ -28,7 +28,7 @@ class OwnServer(NamedTuple):
 
 
 @contextmanager
-def own_server(bundle: Path | None, device: str, parallel: int) -> Iterator[OwnServer]:
+def own_server(bundle: Path | str | None, device: str, parallel: int) -> Iterator[OwnServer]:
     """Serve a bundle on a free port; raises LlavaEdgeError where that fails."""
     command = [sys.executable, "-m", "llava_edge", "serve", *([str(bundle)] if bundle else [])]
     command += ["--port", "0", "--device", device, "--parallel", str(parallel), "--queue", "512"]

@@ -30,7 +30,7 @@ class ServeBench:
 
 
 def serve_bench(
-    bundle: Path | None,
+    bundle: Path | str | None,
     plan: LoadPlan,
     *,
     rounds: int,

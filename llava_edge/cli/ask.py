@@ -16,7 +16,7 @@ from rich.progress import (
 
 from llava_edge.ask.ask import PARALLEL
 from llava_edge.ask.ask import ask as ask_all
-from llava_edge.cli.option_types import DEVICE, DeviceOption
+from llava_edge.cli.option_types import DEVICE, BundleOption, DeviceOption
 from llava_edge.cli.option_values import options_of
 from llava_edge.errors import RecordError
 
@@ -31,12 +31,7 @@ def ask(
         ),
     ],
     out: Annotated[Path, typer.Option(help="File of the answers, a JSON line for each question.")],
-    bundle: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of the bundle.", show_default="$LLAVA_EDGE_BUNDLE, or else the demo bundle"
-        ),
-    ] = None,
+    bundle: BundleOption = None,
     images: Annotated[
         Path | None,
         typer.Option(

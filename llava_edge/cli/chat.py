@@ -6,7 +6,7 @@ from typing import Annotated, get_args, get_type_hints
 
 import typer
 
-from llava_edge.cli.option_types import DEVICE, DeviceOption
+from llava_edge.cli.option_types import DEVICE, BundleOption, DeviceOption
 from llava_edge.cli.option_values import pairs, text_of
 from llava_edge.errors import UsageError
 from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
@@ -17,12 +17,7 @@ WHEN_FULL = get_args(get_type_hints(Options)["when_full"])
 
 
 def chat(
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the bundle.", show_default="$LLAVA_EDGE_BUNDLE, or else the demo bundle"
-        ),
-    ] = None,
+    bundle: BundleOption = None,
     image: Annotated[
         list[Path] | None,
         typer.Option(help="Picture to talk about. May be given several times."),

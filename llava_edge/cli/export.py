@@ -2,22 +2,27 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
 from llava_edge.cli.option_types import (
+    GRAPHS,
     AcceptOption,
     BaseOption,
     CheckpointArgument,
+    GraphsOption,
     ImagesOption,
     LimitOption,
+    MethodOption,
+    MixedOption,
+    PromptFormatOption,
     RecordsOption,
+    VerifyOption,
     VisionTowerOption,
 )
 from llava_edge.cli.option_values import graphs_for, limits, records_of
 from llava_edge.cli.quality_table import print_quality
-from llava_edge.core.bundle_config import BundleConfig, DeviceName
 from llava_edge.core.extras import needed_by
 from llava_edge.core.machine import peak_memory
 from llava_edge.core.weight_formats import (
@@ -27,7 +32,6 @@ from llava_edge.core.weight_formats import (
     METHOD,
     NF4_BLOCK_SIZE,
     TOWER,
-    Method,
     TowerFormat,
 )
 from llava_edge.errors import QualityError
@@ -43,14 +47,7 @@ def export(
     ],
     base: BaseOption = None,
     vision_tower: VisionTowerOption = None,
-    quantize: Annotated[
-        Method,
-        typer.Option(
-            metavar="METHOD",
-            help="How the weights of the language model's linear layers become 4 bits: "
-            f"{', '.join(get_args(Method))}, where none leaves them as they are.",
-        ),
-    ] = METHOD,
+    quantize: MethodOption = METHOD,
     block_size: Annotated[
         int | None,
         typer.Option(
@@ -69,12 +66,7 @@ def export(
         int | None,
         typer.Option(help="Bits of a weight in the embedding table: 4, 8 or 16.", show_default="8"),
     ] = None,
-    mixed: Annotated[
-        bool,
-        typer.Option(
-            "--mixed", help="Measure which layers lose most at 4 bits, and keep 8 bits there."
-        ),
-    ] = False,
+    mixed: MixedOption = False,
     mixed_share: Annotated[
         float,
         typer.Option(
@@ -87,9 +79,7 @@ def export(
     tower: Annotated[
         TowerFormat, typer.Option(help="How the vision tower and the projector are stored.")
     ] = TOWER,
-    devices: Annotated[
-        str, typer.Option(help="Devices to write graphs for, with commas between them.")
-    ] = ",".join(get_args(DeviceName)),
+    devices: GraphsOption = GRAPHS,
     symmetric: Annotated[
         bool | None,
         typer.Option(
@@ -104,12 +94,7 @@ def export(
             help="Bits of a number in the KV cache of a GPU: 16, or 8 for twice the context."
         ),
     ] = CACHE_BITS,
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the prompt format, such as vicuna_v1.", show_default="the checkpoint's"
-        ),
-    ] = None,
+    prompt: PromptFormatOption = None,
     requantize: Annotated[
         bool,
         typer.Option(
@@ -118,14 +103,7 @@ def export(
             "compressed-tensors, FP8), instead of keeping it as it is.",
         ),
     ] = False,
-    verify: Annotated[
-        bool | None,
-        typer.Option(
-            "--verify/--no-verify",
-            help="Compare the bundle with the checkpoint, and keep it only if it is close enough.",
-            show_default="compare if torch is installed and memory allows it",
-        ),
-    ] = None,
+    verify: VerifyOption = None,
     records: RecordsOption = None,
     images: ImagesOption = None,
     limit: LimitOption = None,
@@ -170,12 +148,8 @@ def export(
         print_quality(error.config)
         raise
     print_quality(config)
-    typer.echo(f"{_size(config)} in {time.perf_counter() - start:.0f} s{_memory()}")
+    typer.echo(f"{config.size / 1e6:,.0f} MB in {time.perf_counter() - start:.0f} s{_memory()}")
     typer.echo(f"The bundle is in {out}; talk to it with: llava-edge chat --bundle {out}")
-
-
-def _size(config: BundleConfig) -> str:
-    return f"{sum(file.size for file in config.files.values()) / 1e6:,.0f} MB"
 
 
 def _memory() -> str:

@@ -14,7 +14,10 @@ from llava_edge.cli.data_check import check
 from llava_edge.cli.data_show import show
 from llava_edge.cli.export import export
 from llava_edge.cli.inspect import inspect
+from llava_edge.cli.list import list
 from llava_edge.cli.merge import merge
+from llava_edge.cli.pull import pull
+from llava_edge.cli.remove import remove
 from llava_edge.cli.sensitivity import sensitivity
 from llava_edge.cli.serve import serve
 from llava_edge.cli.train import train
@@ -33,6 +36,9 @@ data = typer.Typer(help="Look at records before training on them.", no_args_is_h
 app.command()(chat)
 app.command()(ask)
 app.command()(serve)
+app.command()(list)
+app.command()(pull)
+app.command()(remove)
 app.command()(inspect)
 app.command()(export)
 app.command()(verify)

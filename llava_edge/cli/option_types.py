@@ -2,20 +2,27 @@
 
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, get_args
 
 import typer
 
+from llava_edge.core.bundle_config import DeviceName
+from llava_edge.core.weight_formats import Method
 from llava_edge.runtime.devices.device import NAMES
 from llava_edge.runtime.model import load
 
 DEVICE = signature(load).parameters["device"].default
+GRAPHS = ",".join(get_args(DeviceName))
+
+BUNDLE_HELP = "Name of a bundle that `llava-edge list` prints, or the folder of one."
+DEFAULT_BUNDLE = "$LLAVA_EDGE_BUNDLE, or else the demo bundle"
 
 BundleArgument: TypeAlias = Annotated[
-    Path | None,
-    typer.Argument(
-        help="Folder of the bundle.", show_default="$LLAVA_EDGE_BUNDLE, or else the demo bundle"
-    ),
+    str | None, typer.Argument(help=BUNDLE_HELP, show_default=DEFAULT_BUNDLE)
+]
+BundleOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="BUNDLE", help=BUNDLE_HELP, show_default=DEFAULT_BUNDLE),
 ]
 CheckpointArgument: TypeAlias = Annotated[
     str,
@@ -48,6 +55,38 @@ VisionTowerOption: TypeAlias = Annotated[
     typer.Option(
         help="Vision tower to use where the checkpoint only names one or holds a part of it: a "
         "folder, or a name on the Hub (org/name)."
+    ),
+]
+MethodOption: TypeAlias = Annotated[
+    Method,
+    typer.Option(
+        metavar="METHOD",
+        help="How the weights of the language model's linear layers become 4 bits: "
+        f"{', '.join(get_args(Method))}, where none leaves them as they are.",
+    ),
+]
+MixedOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--mixed", help="Measure which layers lose most at 4 bits, and keep 8 bits there."
+    ),
+]
+GraphsOption: TypeAlias = Annotated[
+    str,
+    typer.Option(help="Devices to write graphs for, with commas between them."),
+]
+PromptFormatOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of the prompt format, such as vicuna_v1.", show_default="the checkpoint's"
+    ),
+]
+VerifyOption: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--verify/--no-verify",
+        help="Compare the bundle with the checkpoint, and keep it only if it is close enough.",
+        show_default="compare if torch is installed and memory allows it",
     ),
 ]
 RecordsOption: TypeAlias = Annotated[

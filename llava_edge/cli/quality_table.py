@@ -29,7 +29,7 @@ def _table(config: BundleConfig, quality: Quality) -> Table:
 
 
 def _rows(config: BundleConfig, quality: Quality) -> tuple[tuple[str, str, str], ...]:
-    limits, size = quality.limits, sum(file.size for file in config.files.values())
+    limits = quality.limits
     increase = f"at most {1 + limits.perplexity_increase:g} times"
     return (
         (
@@ -55,6 +55,6 @@ def _rows(config: BundleConfig, quality: Quality) -> tuple[tuple[str, str, str],
             f"{quality.answer_perplexity:.3f}, original {quality.answer_perplexity_original:.3f}",
             increase,
         ),
-        ("size", megabytes(size), ""),
+        ("size", megabytes(config.size), ""),
         ("bits a weight", f"{config.quantization.bits_per_weight:.2f}", ""),
     )

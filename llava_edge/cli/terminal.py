@@ -1,7 +1,6 @@
 """Answers at a terminal: one, or a conversation with a few commands."""
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,6 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from llava_edge.cli.shown_warnings import note as _note
+from llava_edge.cli.shown_warnings import shown_warnings
 from llava_edge.core.prompt import IMAGE
 from llava_edge.errors import LlavaEdgeError
 from llava_edge.runtime.answer import Piece
@@ -40,24 +41,6 @@ _LOADING = {
 }
 
 
-class _Warnings(logging.Handler):
-    """Prints what the package warns of, such as a picture that is nearly black."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _note(record.getMessage())
-
-
-@contextmanager
-def _shown_warnings() -> Iterator[None]:
-    """Within it, warnings are printed."""
-    logger, handler = logging.getLogger("llava_edge"), _Warnings(logging.WARNING)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-
-
 @contextmanager
 def shown_loading() -> Iterator[LoadProgress]:
     """Within it, a terminal shows how far a bundle is loaded, as this function is told."""
@@ -65,7 +48,7 @@ def shown_loading() -> Iterator[LoadProgress]:
         yield lambda stage, done: status.update(_loading(stage, done))
 
 
-@_shown_warnings()
+@shown_warnings()
 def answer_once(
     model: Llava,
     prompt: str,
@@ -84,7 +67,7 @@ def answer_once(
         _print_answer(pieces)
 
 
-@_shown_warnings()
+@shown_warnings()
 def converse(model: Llava, images: Sequence[Path], options: Options, system: str | None) -> None:
     """Talk until the user ends it; errors are printed and the conversation goes on."""
     try:
@@ -230,8 +213,3 @@ def _summary(last: Piece) -> str:
 def _print_notes(model: Llava) -> None:
     for note in model.notes:
         _note(note)
-
-
-def _note(text: str, style: str = "dim") -> None:
-    """What is not the answer goes to stderr, so that pipes get the answer alone."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text, style=style, markup=False)

@@ -2,12 +2,12 @@
 
 from dataclasses import asdict
 from json import dumps
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from llava_edge.cli.option_types import (
+    BUNDLE_HELP,
     AcceptOption,
     BaseOption,
     ImagesOption,
@@ -23,7 +23,7 @@ from llava_edge.core.extras import needed_by
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    bundle: Annotated[str, typer.Argument(help=BUNDLE_HELP)],
     against: Annotated[
         str,
         typer.Option(

@@ -9,7 +9,7 @@ from pathlib import Path
 from llava_edge.core.bundle_config import FORMAT_VERSION, BundleConfig, DeviceName, FileRecord
 from llava_edge.core.files import sha256_of, write_atomically
 from llava_edge.core.strict import parse, read_json
-from llava_edge.core.user_folders import cache_folder, data_folder
+from llava_edge.core.user_folders import cache_folder, models_folder
 from llava_edge.errors import BundleError
 
 BUNDLE_JSON = "bundle.json"
@@ -39,16 +39,19 @@ def bundle_files(devices: Iterable[DeviceName]) -> tuple[str, ...]:
 
 
 def find_bundle(bundle: Path | str | None = None) -> Path:
-    """The folder `bundle`, or that of `$LLAVA_EDGE_BUNDLE`, or that of the demo.
+    """The folder of a bundle, which is given by its path or by its name in the models folder.
 
-    Raises BundleError where it holds no bundle.
+    A path wins where it holds a bundle. By default it is the bundle that `$LLAVA_EDGE_BUNDLE`
+    names, or else the demo's. Raises BundleError where there is none.
     """
     if bundle is None:
-        bundle = os.environ.get(ENVIRONMENT_VARIABLE) or None
-    folder = Path(bundle).expanduser() if bundle is not None else demo_bundle()
-    if (folder / BUNDLE_JSON).is_file():
+        bundle = os.environ.get(ENVIRONMENT_VARIABLE) or demo_bundle()
+    folder = Path(bundle).expanduser()
+    if holds_bundle(folder):
         return folder
-    if bundle is None:
+    if isinstance(bundle, str) and bundle in bundle_names():
+        return models_folder() / bundle
+    if bundle == demo_bundle():
         raise BundleError(
             f"The demo bundle is not at {folder} yet; run `make demo` in a clone of llava-edge, "
             f"or name another bundle with --bundle or ${ENVIRONMENT_VARIABLE}."
@@ -56,18 +59,39 @@ def find_bundle(bundle: Path | str | None = None) -> Path:
     problem = f"holds no {BUNDLE_JSON}" if folder.exists() else "does not exist"
     raise BundleError(
         f"{folder} is not a bundle, since it {problem}; "
-        "name a folder that `llava-edge export` has written."
+        f"name a folder that `llava-edge export` has written{_or_a_name()}."
     )
+
+
+def is_name(text: str) -> bool:
+    """Whether a bundle may have this name in the models folder: it has no part of a path."""
+    whole = bool(text) and text == Path(text).name
+    return whole and not text.startswith((".", "~")) and "\0" not in text
+
+
+def holds_bundle(folder: Path) -> bool:
+    """Whether a folder has a bundle.json, which an export writes last."""
+    return (folder / BUNDLE_JSON).is_file()
+
+
+def bundle_names() -> tuple[str, ...]:
+    """The names of the bundles in the models folder, sorted."""
+    try:
+        return tuple(
+            sorted(p.name for p in models_folder().iterdir() if is_name(p.name) and holds_bundle(p))
+        )
+    except OSError:
+        return ()  # the folder is not there yet
 
 
 def demo_bundle() -> Path:
     """Where `make demo` puts its bundle."""
-    return data_folder() / "demo"
+    return models_folder() / "demo"
 
 
 def read_bundle(folder: Path) -> BundleConfig:
     """Read `bundle.json` and check that every file is there with its size; raises BundleError."""
-    config = _read_config(folder)
+    config = read_config(folder)
     if wrong := set(config.files) ^ set(bundle_files(config.devices)):
         raise _damaged(
             folder,
@@ -139,7 +163,8 @@ def rewrite_bundle_json(folder: Path, config: BundleConfig) -> BundleConfig:
     return config
 
 
-def _read_config(folder: Path) -> BundleConfig:
+def read_config(folder: Path) -> BundleConfig:
+    """Read `bundle.json` alone; raises BundleError."""
     path = folder / BUNDLE_JSON
     try:
         data = read_json(path)
@@ -163,6 +188,12 @@ def _check_version(folder: Path, data: object) -> None:
         f"The bundle {folder} has format version {version}, and this program reads "
         f"{FORMAT_VERSION}; {way_out}."
     )
+
+
+def _or_a_name() -> str:
+    """The other way out, where there are bundles with names."""
+    names = bundle_names()
+    return f", or a bundle by its name ({', '.join(names)})" if names else ""
 
 
 def _damaged(folder: Path, problem: str) -> BundleError:

@@ -224,3 +224,8 @@ class BundleConfig:
     provenance: dict[str, str]
     files: dict[str, FileRecord]
     quality: Quality | None = None  # None: never verified
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files, but for `bundle.json` itself."""
+        return sum(record.size for record in self.files.values())

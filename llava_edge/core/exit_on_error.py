@@ -17,5 +17,6 @@ def run_command(command: Callable[[], object]) -> None:
     try:
         command()
     except LlavaEdgeError as error:
-        sys.stderr.write(f"Error: {error}\n")
+        if sys.stderr is not None:  # as it is in an app that was frozen without a console
+            sys.stderr.write(f"Error: {error}\n")
         sys.exit(2 if isinstance(error, UsageError) else 1)

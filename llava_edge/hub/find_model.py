@@ -1,21 +1,18 @@
 """A model by name: a folder on this machine, or one that is fetched from the Hugging Face hub."""
 
-import errno
 import re
-import socket
-from json import JSONDecodeError
 from pathlib import Path
 
 from llava_edge.errors import CheckpointError
+from llava_edge.hub.fetching import fetching, is_unreachable, reason
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SMALL = ["*.json", "*.jinja", "tokenizer.model", "mm_projector.bin", "non_lora_trainables.bin"]
-_NO_NETWORK = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH)
 
 
 def is_hub_name(name: str) -> bool:
     """Whether it has the form of the hub's `org/name`, and `org` is no folder on this machine."""
-    return _NAME.fullmatch(name) is not None and not Path(name).parent.is_dir()
+    return HUB_NAME.fullmatch(name) is not None and not Path(name).parent.is_dir()
 
 
 def hub_name(folder: Path) -> str | None:
@@ -27,9 +24,9 @@ def hub_name(folder: Path) -> str | None:
 def find_model(name: str | Path, option: str = "", *, weights: bool = True) -> Path:
     """The folder or file of that name, or else the hub's `org/name`, fetched with a progress bar.
 
-    What was fetched before is not fetched again, and a download that stopped goes on. `option` is
-    the option that an error names; without `weights` only small files are fetched. Raises
-    CheckpointError.
+    Files that were fetched before are not fetched again, and one whose connection broke off goes
+    on. `option` is the option that an error names; without `weights` only small files are fetched.
+    Raises CheckpointError.
     """
     path = Path(name).expanduser()
     if path.exists():
@@ -37,37 +34,8 @@ def find_model(name: str | Path, option: str = "", *, weights: bool = True) -> P
     if isinstance(name, Path) or not is_hub_name(name):
         way_out = f"give an existing one with {option}" if option else "give a checkpoint's folder"
         raise CheckpointError(f"There is no folder {name}; {way_out}, or the hub's org/name.")
-    return _fetch(name, weights=weights)
-
-
-def _fetch(name: str, *, weights: bool) -> Path:
-    from huggingface_hub import errors
-
-    failures = (  # but no fault of a program, such as a TypeError
-        OSError,  # of the disk, and all that requests raises
-        getattr(errors, "HTTPError", OSError),  # all that httpx raises
-        getattr(errors, "XetDownloadError", RuntimeError),  # all that hf_xet raises
-        JSONDecodeError,
-        errors.HFValidationError,
-    )
-    try:
+    with fetching(name, CheckpointError):
         return _download(name, weights=weights)
-    except errors.GatedRepoError:
-        raise CheckpointError(
-            f"{name} can only be fetched by those who accepted its terms; accept them at "
-            f"huggingface.co/{name} and run `hf auth login`."
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise CheckpointError(
-            f"There is neither a folder {name} nor such a model on the Hugging Face hub; check the "
-            "name, and run `hf auth login` if the model is private."
-        ) from None
-    except failures as error:
-        way_out = "check the connection" if is_unreachable(error) else "correct that"
-        raise CheckpointError(
-            f"{name} could not be fetched from the Hugging Face hub ({_reason(error)}); {way_out} "
-            "and run the same command again, which goes on where it stopped."
-        ) from error
 
 
 def _download(name: str, *, weights: bool) -> Path:
@@ -89,26 +57,8 @@ def _fetched_before(name: str, silence: Exception, *, weights: bool) -> Path:
     except FileNotFoundError:
         raise CheckpointError(
             f"{name} is not on this machine, and the Hugging Face hub does not answer "
-            f"({_reason(silence)}); check the connection and run the same command again."
+            f"({reason(silence)}); check the connection and run the same command again."
         ) from silence
-
-
-def is_unreachable(error: BaseException) -> bool:
-    """Whether the hub gave no answer, by what lies beneath the error of the library for HTTP."""
-    if (response := getattr(error, "response", None)) is not None:
-        return bool(response.status_code >= 500)
-    below: BaseException | None = error
-    while below is not None:
-        if isinstance(below, ConnectionError | TimeoutError | socket.gaierror):
-            return True
-        if isinstance(below, OSError) and below.errno in _NO_NETWORK:
-            return True
-        below = below.__cause__ or below.__context__
-    return False
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _snapshot(name: str, files: list[str], *, weights: bool, here_alone: bool = False) -> Path:

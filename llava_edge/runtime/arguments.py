@@ -8,6 +8,7 @@ from typing import Any, get_args
 import msgspec
 import numpy as np
 
+from llava_edge.core.bundle import find_bundle
 from llava_edge.errors import UsageError
 
 
@@ -30,6 +31,17 @@ def checked_path(name: str, value: object) -> Path:
         return Path(value).expanduser()
     except RuntimeError as error:  # the home folder of a user who is not there
         raise refusal(name, value, "a path") from error
+
+
+def bundle_folder(bundle: object) -> Path:
+    """The folder of a bundle that a caller gave by path or name, or of the default.
+
+    Raises UsageError for anything else, BundleError where there is no bundle.
+    """
+    if bundle is None:
+        return find_bundle()
+    path = checked_path("bundle", bundle)
+    return find_bundle(bundle if isinstance(bundle, str) else path)
 
 
 def refusal(name: str, value: object, expected: str) -> UsageError:

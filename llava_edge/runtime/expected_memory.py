@@ -41,7 +41,7 @@ def expected_memory(config: BundleConfig, device: Device = CPU) -> ExpectedMemor
         scratch = 2 * device.chunk * WIDTH * decoder.hidden_size
         weights, program = config.files[WEIGHTS_BIN].size, GPU_PROGRAM + scratch
     else:
-        weights = int(REPACKED * sum(file.size for file in config.files.values()))
+        weights = int(REPACKED * config.size)
         program = PROGRAM
     per_token = numbers * np.dtype(decoder.cache_type(device.graph)).itemsize
     cache = per_token * min(decoder.context_length, DEFAULT_CONTEXT)

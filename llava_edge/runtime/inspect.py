@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from llava_edge.core.bundle import TOKENIZER_JSON, find_bundle, read_bundle, verify_checksums
+from llava_edge.core.bundle import TOKENIZER_JSON, read_bundle, verify_checksums
 from llava_edge.core.bundle_config import BundleConfig, PromptConfig
 from llava_edge.core.prompt import Message, Picture
 from llava_edge.core.prompt_pieces import as_text
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.runtime.arguments import checked_path
+from llava_edge.runtime.arguments import bundle_folder
 from llava_edge.runtime.devices.device import CUDA
 from llava_edge.runtime.expected_memory import ExpectedMemory, expected_memory
 
@@ -30,10 +30,11 @@ def inspect(bundle: Path | str | None = None) -> Inspection:
 
         print(llava_edge.inspect("bundle").config.quantization)
 
-    Without a name it is the bundle that `$LLAVA_EDGE_BUNDLE` names, or else the demo's. Raises
-    BundleError where the bundle is missing, damaged or of another format version.
+    It is a folder or the name of a bundle in the models folder; by default the one that
+    `$LLAVA_EDGE_BUNDLE` names, or else the demo's. Raises BundleError where the bundle is missing,
+    damaged or of another format version.
     """
-    path = find_bundle(None if bundle is None else checked_path("bundle", bundle))
+    path = bundle_folder(bundle)
     config = read_bundle(path)
     verify_checksums(path, config)
     return Inspection(

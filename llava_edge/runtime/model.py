@@ -9,13 +9,13 @@ from typing import Annotated, Any, overload
 
 from msgspec import Meta
 
-from llava_edge.core.bundle import find_bundle, read_bundle, verify_once
+from llava_edge.core.bundle import read_bundle, verify_once
 from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.prompt import Message
 from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.runtime.answer import Pieces, PromptInMaking
-from llava_edge.runtime.arguments import checked, checked_path, refusal
+from llava_edge.runtime.arguments import bundle_folder, checked, refusal
 from llava_edge.runtime.asked import asked_messages, asked_question
 from llava_edge.runtime.chat import Chat
 from llava_edge.runtime.decoder import Decoder
@@ -55,8 +55,9 @@ def load(
         with load("my-bundle") as model:  # or model.close() at the end
             model.answer("What is in the picture?", image="photo.jpg")
 
-    - bundle: the folder that `llava-edge export` wrote; by default the one that the environment
-      variable LLAVA_EDGE_BUNDLE names, else the demo's.
+    - bundle: the folder that `llava-edge export` wrote, or the name of one in the models folder
+      (`llava_edge.models()`); by default the one that the environment variable LLAVA_EDGE_BUNDLE
+      names, else the demo's.
     - device: "auto" takes a GPU where one computes the whole bundle correctly, else the CPU;
       `model.device` says which, and `model.notes` why. Or "cpu", "cuda", "webgpu",
       "tensorrt-rtx" or "openvino".
@@ -86,7 +87,7 @@ def load(
     gpu_memory = checked("gpu_memory", gpu_memory, _Bytes | None)
     idle_trim = checked("idle_trim", idle_trim, _Seconds | None)
     tell = _checked_progress(progress)
-    path = find_bundle(None if bundle is None else checked_path("bundle", bundle))
+    path = bundle_folder(bundle)
     config = read_bundle(path)
     devices = candidates(device, config.devices)
     verify_once(path, config, lambda done: tell("files", done))

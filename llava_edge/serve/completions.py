@@ -54,8 +54,9 @@ class Completions:
         options = options_of(asked, settings.max_tokens or model.decoder.context)
         system_place = model.config.prompt.system_prefix is not None
         messages = messages_of(asked.messages, system_place=system_place)
-        read = partial(read_pictures, limits=settings.pictures, remote=settings.remote)
+        read = partial(read_pictures, remote=settings.remote)
         messages = await with_pictures(messages, read)
+        asked.messages.clear()  # base64 need not wait in the queue beside the pictures' bytes
         async with self._desk.answer(model, messages, options) as answer:
             if asked.stream:
                 await self._stream(answer, CompletionEvents(served, asked), wire)

@@ -9,12 +9,9 @@ from llava_edge.serve.app import make_app
 from llava_edge.serve.http_server import HttpServer, listening_socket, url_of
 from llava_edge.serve.metrics import Metrics
 from llava_edge.serve.model_host import ModelHost
-from llava_edge.serve.serve_settings import ServeSettings
+from llava_edge.serve.serve_settings import SERVE_DEFAULTS, ServeSettings
 
 _log = logging.getLogger(__name__)
-
-
-_DEFAULTS = ServeSettings()
 
 
 def serve(
@@ -24,7 +21,7 @@ def serve(
     context: int | None = None,
     gpu_memory: int | None = None,
     alias: str | None = None,
-    settings: ServeSettings = _DEFAULTS,
+    settings: ServeSettings = SERVE_DEFAULTS,
 ) -> None:
     """Serve a bundle until SIGTERM or Ctrl-C.
 

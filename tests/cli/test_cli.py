@@ -19,6 +19,7 @@ from PIL import Image
 from llava_edge import Options, __version__, load
 from llava_edge.cli import terminal
 from llava_edge.cli.chat import chat
+from llava_edge.cli.shown_warnings import _Notes
 from llava_edge.core.bundle import read_bundle
 from llava_edge.runtime.options import DEFAULTS
 
@@ -139,7 +140,7 @@ def test_a_long_prompt_is_answered_like_a_short_one(
     terminal.answer_once(model, prompt, [], options, None, as_json=False)
     expected = terminal._printable(model.answer(prompt, options=options))
     handlers = logging.getLogger("llava_edge").handlers
-    assert not any(isinstance(each, terminal._Warnings) for each in handlers)
+    assert not any(isinstance(each, _Notes) for each in handlers)
     assert capsys.readouterr().out == expected + "\n"
 
 

@@ -217,7 +217,7 @@ def test_graphs_that_onnxruntime_refuses(copy: Path) -> None:
 
 
 def read_bundle_without_files(folder: Path) -> BundleConfig:
-    return bundle._read_config(folder)
+    return bundle.read_config(folder)
 
 
 def test_a_bundle_is_found_by_name_variable_and_default(

@@ -1,107 +1,21 @@
 """A model by name comes from the hub, for which a server of our own stands that speaks alike."""
 
 import errno
-import hashlib
-import json
 import os
-import re
 import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
+from fake_hub import CHUNK, NAME, Hub, serving, settings
 from tiny import write_llava
 
 from llava_edge.errors import CheckpointError
-from llava_edge.hub.find_model import find_model, hub_name, is_unreachable
-
-NAME = "somebody/tiny-llava"
-CHUNK = 10 * 2**20  # bytes: what the client writes at once, and so what it goes on from
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(BaseHTTPRequestHandler):
-    """One model, whose weights may break off in the middle once."""
-
-    folder: Path
-    breaks: list[str]
-    sent: list[tuple[str, int]]
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def _answer(self, *, body: bool) -> None:
-        path = self.path.partition("?")[0]
-        if path.startswith("/api/models/somebody/gated"):
-            return self._refuse(403, "GatedRepo")
-        if path.startswith("/api/models/somebody/down"):
-            return self._refuse(503, "Overloaded")
-        if path.startswith("/api/models/somebody/garbled"):
-            return self._json("<html>", as_it_is=True)
-        if path.startswith(f"/api/models/{NAME}/tree/"):
-            return self._json(self._tree())
-        if path.startswith(f"/api/models/{NAME}"):
-            return self._json(self._about())
-        if match := re.fullmatch(rf"/{NAME}/resolve/{COMMIT}/(.+)", path):
-            return self._file(match[1], body)
-        return self._refuse(404, "RepoNotFound")
-
-    def _about(self) -> dict[str, Any]:
-        files = sorted(path.name for path in self.folder.iterdir())
-        siblings = [{"rfilename": name} for name in files]
-        return {"id": NAME, "modelId": NAME, "sha": COMMIT, "siblings": siblings, "private": False}
-
-    def _tree(self) -> list[dict[str, Any]]:
-        files = sorted(self.folder.iterdir())
-        kind = {"type": "file", "oid": COMMIT}
-        return [{**kind, "path": path.name, "size": path.stat().st_size} for path in files]
-
-    def _json(self, content: object, *, as_it_is: bool = False) -> None:
-        data = (str(content) if as_it_is else json.dumps(content)).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def _refuse(self, code: int, reason: str) -> None:
-        self.send_response(code)
-        self.send_header("X-Error-Code", reason)
-        self.send_header("X-Error-Message", reason)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def _file(self, name: str, body: bool) -> None:
-        data = (self.folder / name).read_bytes()
-        start = int(re.findall(r"\d+", self.headers.get("Range", "bytes=0-"))[0])
-        self.send_response(206 if start else 200)
-        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("Content-Length", str(len(data) - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.end_headers()
-        if not body:
-            return
-        self.sent.append((name, start))
-        if name in self.breaks:
-            self.breaks.remove(name)
-            self.wfile.write(data[start : len(data) // 2])
-            self.connection.close()
-            return
-        self.wfile.write(data[start:])
+from llava_edge.hub.fetching import is_unreachable
+from llava_edge.hub.find_model import find_model, hub_name
 
 
 @pytest.fixture
@@ -111,12 +25,8 @@ def hub(tmp_path: Path) -> Iterator[tuple[str, type[Hub]]]:
     write_llava(folder)
     (folder / "pytorch_model.bin").write_bytes(b"the same again")
     (folder / "README.md").write_text("not needed")
-    handler = type("OneHub", (Hub,), {"folder": folder, "breaks": [], "sent": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", handler
-    server.shutdown()
-    server.server_close()
+    with serving(folder) as found:
+        yield found
 
 
 def find(
@@ -129,18 +39,9 @@ def find(
         "try: print(find_model(sys.argv[1]))\n"
         "except CheckpointError as error: sys.exit(str(error))"
     )
-    environment = {
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(cache),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "NO_PROXY": "*",
-        "HF_HUB_DOWNLOAD_TIMEOUT": "2",
-        "HF_HUB_ETAG_TIMEOUT": "2",
-    }
     return subprocess.run(
         [sys.executable, "-c", program, name],
-        env={**os.environ, **environment, **variables},
+        env={**os.environ, **settings(endpoint, cache), **variables},
         capture_output=True,
         text=True,
     )

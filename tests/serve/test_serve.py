@@ -86,7 +86,14 @@ def test_a_port_that_is_taken(roomy_model: Llava) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--parallel", 0), ("--queue", -1), ("--port", 70_000), ("--max-tokens", 0)]
+    "arguments",
+    [
+        ("--parallel", 0),
+        ("--queue", -1),
+        ("--port", 70_000),
+        ("--max-tokens", 0),
+        ("--ping-seconds", 0.0),
+    ],
 )
 def test_settings_out_of_their_range(roomy_model: Llava, arguments: tuple[object, ...]) -> None:
     assert str(arguments[1]).replace("_", "") in refusal(
@@ -99,3 +106,12 @@ def test_other_machines_need_a_key(roomy_model: Llava, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("short\n")
     result = run("serve", roomy_model.path, "--api-key-file", tmp_path / "keys")
     assert "16 characters" in refusal(result, 2)
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['starlette'] = None; sys.argv = ['llava-edge', 'serve']\n"
+        "from llava_edge.cli.entry import main; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "pip install '.[serve]'" in refusal(result)

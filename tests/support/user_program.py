@@ -18,6 +18,7 @@ from llava_edge import (
     Options,
     Picture,
     Piece,
+    StoredModel,
     Stream,
     load,
     load_async,
@@ -27,6 +28,9 @@ from llava_edge import (
 def talk(folder: str, photo: Image.Image, words: dict[str, object]) -> str:
     model: Llava = load(folder, "cpu", context=2048, image_cache=0, gpu_memory=2**30)
     model = load(idle_trim=60, contexts=2, progress=lambda stage, done: print(stage, done))
+    stored: tuple[StoredModel, ...] = llava_edge.models()
+    names_here: list[str] = [one.name for one in stored if one.config.size < 2**30]
+    model = load(names_here[0])
     names: list[str] = ["a.jpg", "b.jpg"]
     paths: list[Path] = [Path(name) for name in names]
     encoded: ImageEmbeddings = model.encode_image("a.jpg", image_tokens=64)

@@ -1,6 +1,5 @@
 """Which devices there are, and with how many threads a CPU computes."""
 
-import os
 import re
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -97,11 +96,8 @@ def candidates(name: str, graphs: tuple[DeviceName, ...]) -> list[Device]:
 def onnxruntime_library() -> ModuleType:
     """onnxruntime, imported late: the package also trains and exports, and starts faster without.
 
-    Its telemetry, which would keep files in the user's cache and look for a host of Microsoft's, is
-    off unless the user's own ORT_DISABLE_TELEMETRY says otherwise. Raises LlavaEdgeError where it
-    is not installed or does not load.
+    Raises LlavaEdgeError where it is not installed or does not load.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # which is read as it is imported
     with needed_by("Running a bundle", "cpu"):
         return import_module("onnxruntime")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from llava_edge.core.new_folder import check_target, new_folder
 from llava_edge.errors import BundleError
 from llava_edge.export.export import export
 from llava_edge.export.graphs.weights_bin import WeightsBin
-from llava_edge.export.new_folder import check_target, new_folder
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
@@ -27,7 +27,7 @@ export(Path(sys.argv[1]), Path(sys.argv[2]), check=Check(False), force=True)
 KILLED_WHILE_REPLACING = """
 import os, signal, sys
 from pathlib import Path
-from llava_edge.export.new_folder import new_folder
+from llava_edge.core.new_folder import new_folder
 
 rename = Path.rename
 

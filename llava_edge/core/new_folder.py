@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from llava_edge.core.bundle import BUNDLE_JSON
+from llava_edge.core.bundle import holds_bundle
 from llava_edge.errors import BundleError
 
 
@@ -27,7 +27,7 @@ def check_target(out: Path, *, force: bool) -> None:
             f"{out} exists already and was left as it is; choose another folder, or replace it "
             "with --force."
         )
-    if not (out / BUNDLE_JSON).is_file() and not (out.is_dir() and not any(out.iterdir())):
+    if not holds_bundle(out) and not (out.is_dir() and not any(out.iterdir())):
         raise BundleError(
             f"{out} exists and is no bundle, so --force does not replace it; "
             "choose another folder, or remove it yourself."
