@@ -53,5 +53,5 @@ clean:
 
 .venv/test: .venv/demo
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[calibrate,serve,train,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[calibrate,serve,browser,train,dev]'
 	touch $@

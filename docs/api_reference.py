@@ -29,6 +29,7 @@ The functions and classes that a program may count on, with their signatures and
 EXPORTING = (export, Precision, Check, Data, verify, sensitivity, Sensitivity)
 TRAINING = (train, merge)
 PACKAGES = ("llava_edge", "llava_edge.export", "llava_edge.train")
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 VALUES = (int, str, tuple)  # that are shown for a constant's name
 
 
@@ -57,7 +58,7 @@ def _entry(thing: Any) -> Iterator[str]:
     (node,) = ast.parse(source).body
     module = next(name for name in (*PACKAGES, thing.__module__) if _holds(name, thing))
     yield f"### {module}.{thing.__name__}\n"
-    if isinstance(node, ast.FunctionDef):
+    if isinstance(node, FUNCTIONS):
         yield _code(_header(node, source))
         yield _docstring(node)
         return
@@ -87,13 +88,13 @@ def _with_values(source: str, names: dict[str, Any]) -> str:
 
 def _methods(node: ast.ClassDef, source: str) -> Iterator[str]:
     for method in node.body:
-        if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+        if isinstance(method, FUNCTIONS) and not method.name.startswith("_"):
             yield f"#### {node.name}.{method.name}\n"
             yield _code(_header(method, source))
             yield _docstring(method)
 
 
-def _header(node: ast.FunctionDef, source: str) -> str:
+def _header(node: ast.FunctionDef | ast.AsyncFunctionDef, source: str) -> str:
     """Decorators, name, parameters and result, as they are written."""
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     lines = source.splitlines()[first - 1 : node.body[0].lineno - 1]
@@ -109,7 +110,7 @@ def _fields(node: ast.ClassDef, source: str) -> str:
     return dedent("\n".join(lines))
 
 
-def _docstring(node: ast.ClassDef | ast.FunctionDef) -> str:
+def _docstring(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     """As it is written: examples stay indented, which makes them code in Markdown."""
     text = ast.get_docstring(node, clean=False) or ""
     indent = " " * node.body[0].col_offset

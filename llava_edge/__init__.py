@@ -20,18 +20,23 @@ from llava_edge.errors import (
     UsageError,
 )
 from llava_edge.runtime.answer import Piece, Timings
+from llava_edge.runtime.async_model import AsyncChat, AsyncLlava, load_async
+from llava_edge.runtime.async_stream import AsyncStream
 from llava_edge.runtime.chat import Chat
+from llava_edge.runtime.image_embeddings import ImageEmbeddings
 from llava_edge.runtime.inspect import Inspection, inspect
 from llava_edge.runtime.model import Llava, load
 from llava_edge.runtime.options import Options
 from llava_edge.runtime.sampling import TokenLogprob
 from llava_edge.runtime.stream import Stream
-from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
 switch_off_telemetry()  # no library that has telemetry is imported yet
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # quiet unless a program asks
 
 __all__ = [
+    "AsyncChat",
+    "AsyncLlava",
+    "AsyncStream",
     "BundleError",
     "Chat",
     "CheckpointError",
@@ -58,5 +63,6 @@ __all__ = [
     "__version__",
     "inspect",
     "load",
+    "load_async",
     "models",
 ]

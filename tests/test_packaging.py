@@ -36,6 +36,8 @@ def test_one_name_and_every_module(wheel: Path) -> None:
         expected |= {f"llava_edge/{path.as_posix()}" for path in paths}
     data = {"llava_edge/py.typed", "llava_edge/export/sample_text.txt"}
     data |= {f"llava_edge/train/recipes/{path.name}" for path in (ROOT / "train/recipes").iterdir()}
+    page = (ROOT / "llava_edge" / "serve" / "page").iterdir()
+    data |= {f"llava_edge/serve/page/{path.name}" for path in page}
     assert names == expected | data
 
 

@@ -182,7 +182,8 @@ def chat(
     if gpu_memory is not None and not 0 < gpu_memory < math.inf:
         raise UsageError(f"--gpu-memory is {gpu_memory}; give GB, more than 0.")
     most = None if gpu_memory is None else int(gpu_memory * 1e9)
-    model = load(bundle, device, context=context, gpu_memory=most)
+    with terminal.shown_loading() as progress:
+        model = load(bundle, device, context=context, gpu_memory=most, progress=progress)
     if prompt is None:
         terminal.converse(model, image or [], options, system)
     else:

@@ -12,6 +12,8 @@ from llava_edge.cli.option_types import BUNDLE_HELP, DEFAULT_BUNDLE, DEVICE, Dev
 from llava_edge.core.extras import needed_by
 from llava_edge.errors import UsageError
 from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
+from llava_edge.serve.guards.guard_settings import GuardSettings
+from llava_edge.serve.serve_settings import SERVE_DEFAULTS, ServeSettings
 
 
 def serve(
@@ -24,18 +26,20 @@ def serve(
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Other machines can reach 0.0.0.0.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on. 0 takes any that is free.")] = 8080,
+    ] = SERVE_DEFAULTS.guards.host,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on. 0 takes any that is free.")
+    ] = SERVE_DEFAULTS.port,
     alias: Annotated[
         str | None,
         typer.Option(help="Name of the model for clients.", show_default="the bundle's name"),
     ] = None,
     parallel: Annotated[
         int, typer.Option(help="Number of answers that are computed at a time. Others wait.")
-    ] = 2,
+    ] = SERVE_DEFAULTS.parallel,
     queue: Annotated[
         int, typer.Option(help="Number of questions that may wait. Further ones are refused.")
-    ] = 64,
+    ] = SERVE_DEFAULTS.queue,
     memory: Annotated[
         float | None,
         typer.Option(
@@ -58,6 +62,13 @@ def serve(
             show_default="what the context holds",
         ),
     ] = None,
+    ping_seconds: Annotated[
+        float,
+        typer.Option(
+            help="Seconds without an event, as while a long prompt is read, after which a comment "
+            "keeps a stream alive."
+        ),
+    ] = SERVE_DEFAULTS.ping_seconds,
     api_key_file: Annotated[
         Path | None,
         typer.Option(
@@ -109,9 +120,7 @@ def serve(
     with needed_by("The server", "serve"):
         from llava_edge.serve import serve as verb
         from llava_edge.serve.guards.api_keys import read_keys
-        from llava_edge.serve.guards.guard_settings import GuardSettings
         from llava_edge.serve.remote_pictures import RemotePictures
-        from llava_edge.serve.serve_settings import ServeSettings
 
     for name, size in (("--gpu-memory", gpu_memory), ("--memory", memory)):
         if size is not None and not 0 < size < math.inf:
@@ -132,6 +141,7 @@ def serve(
         unload_after=unload_after,
         max_tokens=max_tokens,
         ollama=ollama,
+        ping_seconds=ping_seconds,
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     # Once the server has ended, Ctrl-C ends the process as SIGTERM does: Python's own way would

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ from llava_edge.core.prompt import IMAGE
 from llava_edge.errors import LlavaEdgeError
 from llava_edge.runtime.answer import Piece
 from llava_edge.runtime.model import Llava
+from llava_edge.runtime.open_bundle import LoadProgress, LoadStage
 from llava_edge.runtime.options import Options
 from llava_edge.runtime.turn import Image
 
@@ -31,6 +33,19 @@ _ENDS = {
     "context": "; cut off, since the context is full",
     "timeout": "; cut off at --timeout",
 }
+
+_LOADING = {
+    "files": "checking the bundle's files",
+    "decoder": "loading the language model",
+    "vision": "loading the vision tower",
+}
+
+
+@contextmanager
+def shown_loading() -> Iterator[LoadProgress]:
+    """Within it, a terminal shows how far a bundle is loaded, as this function is told."""
+    with Console(stderr=True).status("") as status:
+        yield lambda stage, done: status.update(_loading(stage, done))
 
 
 @shown_warnings()
@@ -143,17 +158,28 @@ def _print_answer(pieces: Iterator[Piece]) -> None:
 
 
 def _await_words(pieces: Iterator[Piece]) -> Piece:
-    """The first piece with words; until then a terminal shows how far a long prompt is read."""
+    """The first piece with words; until then a terminal shows what is being done."""
     piece = next(pieces)
     if piece.text or piece.finish:
         return piece
     with Console(stderr=True).status("") as status:
         while not (piece.text or piece.finish):
-            timings = piece.timings
-            read = timings.cached_tokens + timings.prefilled_tokens
-            status.update(f"{read:,} of {timings.prompt_tokens:,} tokens read")
+            status.update(_doing(piece))
             piece = next(pieces)
     return piece
+
+
+def _loading(stage: LoadStage, done: float) -> str:
+    return _LOADING[stage] + (f", {done:.0%}" if 0 < done < 1 else "")
+
+
+def _doing(piece: Piece) -> str:
+    """What is being done after a piece without words."""
+    timings = piece.timings
+    if piece.stage == "encoding":
+        return f"encoding picture {timings.encoded_pictures + 1} of {timings.pictures}"
+    read = timings.cached_tokens + timings.prefilled_tokens
+    return f"{read:,} of {timings.prompt_tokens:,} tokens read"
 
 
 def _as_json(pieces: Sequence[Piece], options: Options) -> dict[str, object]:

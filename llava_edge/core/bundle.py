@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,6 +18,8 @@ WEIGHTS_BIN = "weights.bin"
 
 ENVIRONMENT_VARIABLE = "LLAVA_EDGE_BUNDLE"
 ALWAYS_HASHED = 16 * 2**20  # bytes; larger files are hashed once, then known by their stamp
+
+Fraction = Callable[[float], None]  # is told how much of something is done, from 0 to 1
 
 
 def vision_onnx(device: DeviceName) -> str:
@@ -104,14 +106,23 @@ def read_bundle(folder: Path) -> BundleConfig:
     return config
 
 
-def verify_checksums(folder: Path, config: BundleConfig) -> None:
+def verify_checksums(
+    folder: Path, config: BundleConfig, tell: Fraction = lambda done: None
+) -> None:
     """Hash every file; raises BundleError for the first that was altered."""
+    size, done = sum(record.size for record in config.files.values()), 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        tell(done / size)
+
     for name, record in config.files.items():
-        if sha256_of(folder / name) != record.sha256:
+        if sha256_of(folder / name, add) != record.sha256:
             raise _damaged(folder, f"{name} was altered (its sha256 differs)")
 
 
-def verify_once(folder: Path, config: BundleConfig) -> None:
+def verify_once(folder: Path, config: BundleConfig, tell: Fraction = lambda done: None) -> None:
     """Like verify_checksums, but a large file that did not change is hashed the first time only.
 
     Which ones were hashed is remembered, by path, size and time of change, in the cache folder.
@@ -121,7 +132,7 @@ def verify_once(folder: Path, config: BundleConfig) -> None:
     stamp_of = {name: _stamp(folder / name, config.files[name]) for name in large}
     known = {name for name, stamp in stamp_of.items() if stamp in stamps}
     files = {name: record for name, record in config.files.items() if name not in known}
-    verify_checksums(folder, replace(config, files=files))
+    verify_checksums(folder, replace(config, files=files), tell)
     if known != large:
         _write_stamps([*stamps, *(stamp_of[name] for name in sorted(large - known))])
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -34,7 +35,14 @@ def open_to_others(path: Path) -> None:
         found.chmod(folder_mode if found.is_dir() else file_mode)
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file; raises OSError where it cannot be read."""
+def sha256_of(path: Path, tell: Callable[[int], None] = lambda count: None) -> str:
+    """The sha256 of a file; raises OSError where it cannot be read.
+
+    `tell` is called with the number of bytes that were read since the last time.
+    """
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+            tell(len(chunk))
+    return digest.hexdigest()

@@ -3,65 +3,54 @@
 import io
 import warnings
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 
 from llava_edge.core.bundle_config import ImageConfig
+from llava_edge.core.data_url import is_data_url
 from llava_edge.core.grey_depth import declared_depth, is_deep, to_8_bits
-from llava_edge.errors import LargePictureError, PictureError
+from llava_edge.core.picture_source import (
+    MAX_PIXELS,
+    NamedFile,
+    explained,
+    from_array,
+    name_of,
+    read_bytes,
+    reason,
+    too_large,
+)
+from llava_edge.core.picture_source import PictureSource as PictureSource
+from llava_edge.core.picture_source import TarMember as TarMember
+from llava_edge.errors import PictureError
 
-
-@dataclass(frozen=True)
-class TarMember:
-    """A file inside an uncompressed tar file: `size` bytes at `offset`."""
-
-    path: Path  # of the tar file
-    name: str
-    offset: int
-    size: int
-
-    def read(self) -> bytes:
-        """Its bytes; raises OSError where the tar file cannot be read."""
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            return file.read(self.size)
-
-    def __str__(self) -> str:
-        return f"{self.name} in {self.path}"
-
-
-PictureSource = Path | str | bytes | Image.Image | TarMember
-
-MAX_PIXELS = 178_000_000  # just below where Pillow itself refuses; 0.7 GB once decoded
 MAX_ASPECT = 50  # of the strip that mode "square" resizes before it crops
 MAX_CANVAS_SIDE = 8192  # of the square that mode "pad" draws
 # Named, so that no other decoder of Pillow's (EPS starts a program) ever sees a user's file.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO")
-_FORMATS_SENTENCE = "give a PNG, JPEG, WebP, GIF, BMP or TIFF file"
 
 
 def load_picture(source: PictureSource) -> Image.Image:
-    """Decode a picture (a path, bytes, a tar member or a Pillow picture) to upright 8-bit RGB.
+    """Decode a picture (a path, bytes, a file, an array, ...) to upright 8-bit RGB.
 
     EXIF rotation is applied, alpha is laid on white, deeper greys are scaled to 8 bits, and of an
     animation the first frame is taken; docs/pictures.md has the whole rule. Raises PictureError
     where it is missing, broken or too large.
     """
-    name = _name(source)
+    name = name_of(source)
     with _open(source, name) as picture:
         width, height = picture.size
         if width * height > MAX_PIXELS:
-            raise _too_large(f"{name} has {width:,} x {height:,} pixels")
+            raise too_large(f"{name} has {width:,} x {height:,} pixels")
         try:
             return _decode(picture, name)
         except Exception as error:  # Pillow's decoders raise many kinds on broken bytes
             raise PictureError(
-                f"{name} cannot be decoded ({_reason(error)}); it may be truncated or damaged, "
+                f"{name} cannot be decoded ({reason(error)}); it may be truncated or damaged, "
                 "so save or download it again."
             ) from error
 
@@ -71,7 +60,7 @@ def pixels_of(source: PictureSource, formats: tuple[str, ...] = FORMATS) -> int:
 
     Raises PictureError where it is of no format among these, or has more than Pillow reads.
     """
-    with _open(source, _name(source), formats) as picture:
+    with _open(source, name_of(source), formats) as picture:
         return picture.width * picture.height
 
 
@@ -80,14 +69,14 @@ def picture_size(source: PictureSource) -> tuple[int, int]:
 
     Raises PictureError where it is missing or its header is broken.
     """
-    name = _name(source)
+    name = name_of(source)
     with _open(source, name) as picture:
         width, height = picture.size
         try:
             turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
         except Exception as error:  # a PNG is decoded for what may follow its pixels
             raise PictureError(
-                f"{name} cannot be decoded ({_reason(error)}); it may be truncated or damaged, "
+                f"{name} cannot be decoded ({reason(error)}); it may be truncated or damaged, "
                 "so save or download it again."
             ) from error
     return (width, height) if turned else (height, width)
@@ -121,47 +110,25 @@ def filter_of(config: ImageConfig) -> Image.Resampling:
     return Image.Resampling[config.resample.upper()]
 
 
-def _name(source: PictureSource) -> str:
-    if isinstance(source, bytes):
-        return f"The picture of {len(source):,} bytes"
-    if isinstance(source, Image.Image):
-        return "The picture"
-    return f"The file {source}"
-
-
-def _too_large(what: str) -> PictureError:
-    return LargePictureError(f"{what}, but at most {MAX_PIXELS:,} are read; make it smaller first.")
-
-
 def _open(
     source: PictureSource, name: str, formats: tuple[str, ...] = FORMATS
 ) -> AbstractContextManager[Image.Image]:
     if isinstance(source, Image.Image):
         return nullcontext(source)  # the caller's own to close
-    try:
-        if isinstance(source, TarMember):
-            source = source.read()
-        file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).expanduser()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
-            return Image.open(file, formats=formats)
-    except FileNotFoundError as error:
-        raise PictureError(f"{name} does not exist; {_FORMATS_SENTENCE}.") from error
-    except IsADirectoryError as error:
-        raise PictureError(f"{name} is a folder; {_FORMATS_SENTENCE}.") from error
-    except UnidentifiedImageError as error:
-        raise PictureError(f"{name} is not a picture; {_FORMATS_SENTENCE}.") from error
-    except Image.DecompressionBombError as error:
-        raise _too_large(f"{name} has too many pixels") from error
-    except Exception as error:  # as above: any kind, on broken headers and unreadable files
-        raise PictureError(
-            f"{name} cannot be read ({_reason(error)}); {_FORMATS_SENTENCE}."
-        ) from error
+    if isinstance(source, np.ndarray):
+        return nullcontext(from_array(source))
+    with explained(name), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
+        return Image.open(_file(source), formats=formats)
 
 
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split()).rstrip(".")
+def _file(source: PictureSource) -> Path | IO[bytes]:
+    """What Pillow opens; of a path it reads no more than it needs."""
+    if isinstance(source, NamedFile):
+        return source.content
+    if isinstance(source, Path) or (isinstance(source, str) and not is_data_url(source)):
+        return Path(source).expanduser()
+    return io.BytesIO(read_bytes(source) or b"")
 
 
 def _decode(picture: Image.Image, name: str) -> Image.Image:

@@ -16,6 +16,7 @@ from llava_edge.core.array_types import Floats
 from llava_edge.errors import DeviceError
 from llava_edge.runtime.devices.call_queue import CallQueue
 from llava_edge.runtime.devices.device_memory import compute, run_options
+from llava_edge.runtime.devices.onnx_session import OpenGraph
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
 from llava_edge.runtime.kv_cache import CacheNumbers, CacheShape, HostKVCache, reserve
 
@@ -80,7 +81,7 @@ class BatchedSteps:
 
     def __init__(
         self,
-        session: "onnxruntime.InferenceSession",
+        graph: OpenGraph,
         shape: CacheShape,
         dtype: npt.DTypeLike,
         *,
@@ -90,11 +91,12 @@ class BatchedSteps:
         queue: CallQueue,
     ) -> None:
         layers, halves, heads, context, head_dim = shape
-        self._session = session
+        self._graph = graph
         self._shape = shape
         self._sizes = hidden_size, vocab_size
         self._queue = queue
-        self._memory = reserve((layers, halves, slots, heads, context, head_dim), dtype)
+        self._form = (layers, halves, slots, heads, context, head_dim), dtype
+        self._memory = reserve(*self._form)
         self._free = set(range(slots))
         self._caches: WeakValueDictionary[int, HostKVCache] = WeakValueDictionary()
         self._batches: dict[tuple[int, int], _Batch] = {}
@@ -114,6 +116,20 @@ class BatchedSteps:
         weakref.finalize(cache, self._free.add, slot)
         return cache
 
+    def shrink(self) -> None:
+        """Give the memory back where no cache has a slot; no step may be made meanwhile."""
+        with self._arrived:
+            if len(self._free) == self._form[0][2]:
+                self._batches.clear()
+                self._memory = reserve(*self._form)
+
+    def close(self) -> None:
+        """Give the memory back; no step may be made any more."""
+        with self._arrived:
+            self._batches.clear()
+            self._memory = self._memory[:0].copy()
+            self._free.clear()
+
     def step(self, cache: HostKVCache, row: Floats, interrupt: Interrupt | None) -> Floats:
         """Append a row [1, D] to a cache of this memory -> the logits [V] after it.
 
@@ -121,12 +137,19 @@ class BatchedSteps:
         """
         assert cache.slot is not None
         wish = _Wish(cache, cache.slot, row, interrupt)
+
+        def check() -> None:
+            """Leave the queue, unless another answer's run computes this row already."""
+            with self._arrived:
+                if interrupt is not None and wish in self._wishes:
+                    interrupt.check()
+
         with self._arrived:
             self._wishes.append(wish)
             self._arrived.notify_all()
         try:
             while not wish.settled:
-                self._queue.run(lambda: self._serve(wish))
+                self._queue.run(lambda: self._serve(wish), check)
         finally:
             with self._arrived:
                 self._wishes = [other for other in self._wishes if other is not wish]
@@ -193,7 +216,7 @@ class BatchedSteps:
             for interrupt in filter(None, (wish.interrupt for wish in wishes)):
                 stack.enter_context(interrupt.ending(options))
             try:
-                compute(lambda: self._session.run_with_iobinding(batch.binding, options))
+                compute(lambda: self._graph.session.run_with_iobinding(batch.binding, options))
             except DeviceError as error:
                 if not any(wish.given_up for wish in wishes):
                     for wish in wishes:
@@ -208,7 +231,7 @@ class BatchedSteps:
         if (first, slots) not in self._batches:
             hidden_size, vocab_size = self._sizes
             batch = _Batch(
-                binding=self._session.io_binding(),
+                binding=self._graph.session.io_binding(),
                 inputs_embeds=np.zeros((slots, 1, hidden_size), np.float32),
                 seqlens_k=np.empty(slots, np.int32),
                 total_sequence_length=np.empty((), np.int32),

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from llava_edge.core.machine import release_unused
 from llava_edge.core.prompt import Message
-from llava_edge.runtime.answer import Pieces
+from llava_edge.runtime.answer import Pieces, PromptInMaking
 from llava_edge.runtime.arguments import checked_path
 from llava_edge.runtime.asked import asked_messages, asked_question
 from llava_edge.runtime.interrupt import Interrupt
+from llava_edge.runtime.lifetime import Lifetime
 from llava_edge.runtime.loaded_bundle import LoadedBundle
 from llava_edge.runtime.options import DEFAULTS, Options, checked_options
 from llava_edge.runtime.prefix_cache import Item, PrefixCache
@@ -20,9 +22,9 @@ from llava_edge.runtime.turn import Images, Turn
 class Chat:
     """A conversation with a model, which `Llava.chat` begins; each turn may bring pictures.
 
-        chat = model.chat()
-        chat.answer("What is this?", image="photo.jpg")
-        chat.answer("And what colour is it?")
+        with model.chat() as chat:
+            chat.answer("What is this?", image="photo.jpg")
+            chat.answer("And what colour is it?")
 
     Each conversation has a KV cache of its own, so several may go on beside each other; the turns
     of one are answered one after another. `system` are the words before the first turn, None where
@@ -32,12 +34,33 @@ class Chat:
 
     def __init__(self, bundle: LoadedBundle, system: str | None = None) -> None:
         self._bundle = bundle
+        self._lifetime = Lifetime(
+            "The conversation was closed; begin another one.", bundle.lifetime
+        )
+        bundle.lifetime.add(self)
         self.system = system
         if system is not None:
             asked_messages(Message("user", ""), system, bundle.config.prompt)
         self._turns: list[Turn] = []
         self._cache: PrefixCache | None = None
         self.forgotten = 0
+
+    def __enter__(self) -> "Chat":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the memory of the KV cache back, from any thread; ends a running answer first.
+
+        What was said stays in `messages`; other calls raise UsageError from then on.
+        """
+        if self._lifetime.close():
+            if self._cache is not None:
+                self._cache.kv_cache.release()
+            self._cache = None
+            release_unused()
 
     @property
     def messages(self) -> list[Message]:
@@ -60,7 +83,7 @@ class Chat:
         """
         question = asked_question(prompt, image, self._bundle.config.prompt)
         interrupt = Interrupt(checked_options(options).timeout)
-        return Stream(self._pieces(question, options, interrupt), interrupt)
+        return Stream(self._pieces(question, options, interrupt), interrupt, self._lifetime)
 
     def answer(
         self, prompt: str | Message, /, image: Images = None, options: Options = DEFAULTS
@@ -77,17 +100,22 @@ class Chat:
 
         Raises StateError where the file cannot be written.
         """
-        numbers = self._bundle.decoder.numbers(self._own_cache().kv_cache)
-        saved = SavedChat(self.system, self._turns, numbers)
-        write_chat(checked_path("path", path), self._bundle.fingerprint, saved)
+        path = checked_path("path", path)
+        numbers = self._lifetime.run(
+            lambda _: self._bundle.decoder.numbers(self._own_cache().kv_cache)
+        )
+        write_chat(path, self._bundle.fingerprint, SavedChat(self.system, self._turns, numbers))
 
     def restore(self, path: Path | str) -> None:
         """Go on with the conversation that `save` wrote, in place of this one.
 
         Raises StateError where the file is damaged, of another bundle, or longer than the context.
         """
-        cache = self._own_cache()
         path = checked_path("path", path)
+        self._lifetime.run(lambda _: self._restore(path))
+
+    def _restore(self, path: Path) -> None:
+        cache = self._own_cache()
         saved = read_chat(path, self._bundle.fingerprint, cache.kv_cache.shape)
         self.system, self._turns = saved.system, saved.turns
         cache.restore(self._bundle.items(saved.turns, saved.system), saved.cache)
@@ -97,9 +125,9 @@ class Chat:
         turns: list[Turn] = []
         begun: list[int] = []
 
-        def make_prompt() -> list[Item]:
-            _, [asked] = self._bundle.turns([question], options)
-            turns[:] = [*self._turns, asked]
+        def make_prompt() -> PromptInMaking:
+            [seen] = yield from self._bundle.see([question], options, interrupt)
+            turns[:] = [*self._turns, Turn(seen)]
             items = self._bundle.items(turns, self.system)
             while (
                 len(turns) > 1 and options.when_full == "shift" and self._is_tight(items, options)
@@ -107,7 +135,7 @@ class Chat:
                 del turns[0]
                 items = self._bundle.items(turns, self.system)
             self._bundle.check_fit(items)
-            turns[-1] = Turn(asked.question, answer.ids)
+            turns[-1] = Turn(seen, answer.ids)
             begun.append(self._own_cache().begin())
             return items
 

@@ -3,21 +3,22 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakKeyDictionary
+from typing import TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import numpy.typing as npt
 
 from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import DecoderConfig
-from llava_edge.errors import BundleError, DeviceError
 from llava_edge.runtime.batched_steps import BatchedSteps
+from llava_edge.runtime.decoder_call import DecoderCall, check_decoder_graph
 from llava_edge.runtime.devices.call_queue import CallersThread, CallQueue
 from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.devices.device_kv_caches import Slot, Slots
 from llava_edge.runtime.devices.device_memory import compute, run_options
-from llava_edge.runtime.devices.onnx_session import open_graph
+from llava_edge.runtime.devices.fair_lock import nothing
+from llava_edge.runtime.devices.onnx_session import OpenGraph, open_graph
 from llava_edge.runtime.embedding_table import EmbeddingTable
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
 from llava_edge.runtime.kv_cache import (
@@ -29,12 +30,7 @@ from llava_edge.runtime.kv_cache import (
     reserve,
 )
 
-if TYPE_CHECKING:
-    import onnxruntime
-
 T = TypeVar("T")
-Integers = npt.NDArray[np.int64]
-
 KEPT_ROWS = 16  # a call of more rows is rare, and its binding is cheap beside it
 
 
@@ -44,35 +40,6 @@ class Top:
 
     id: int
     logit: float
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What the graph is given of S rows and yields after P of them, in the host's memory."""
-
-    binding: "onnxruntime.IOBinding"
-    inputs_embeds: Floats  # [1, S, D]
-    seqlens_k: npt.NDArray[np.int32]  # [1]
-    total_sequence_length: npt.NDArray[np.int32]  # []
-    logit_positions: Integers  # [P]
-    logits: Floats  # [1, P, V]
-
-    def fill(self, rows: Floats, positions: Sequence[int], before: int) -> None:
-        """Set the inputs for up to S rows after `before` others; what lies behind stays."""
-        self.inputs_embeds[0, : len(rows)] = rows
-        self.logit_positions[:] = positions
-        total = before + self.inputs_embeds.shape[1]
-        self.seqlens_k[0] = total - 1
-        self.total_sequence_length[...] = total
-
-    def bind(self, cache: KVCache) -> None:
-        """Name the memory to the binding; to another device the inputs are copied now, once."""
-        for name in ("inputs_embeds", "seqlens_k", "total_sequence_length", "logit_positions"):
-            array = getattr(self, name)
-            self.binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        logits = self.logits
-        self.binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
-        cache.bind(self.binding)
 
 
 class Decoder:
@@ -107,14 +74,18 @@ class Decoder:
             hidden_size=config.hidden_size,
         )
         self._queue = queue or CallersThread()
-        self._session = self._queue.run(lambda: open_graph(graph, device, often=True, limit=limit))
-        self._check_graph(graph)
+        session = self._queue.run(lambda: open_graph(graph, device, often=True, limit=limit))
+        check_decoder_graph(graph, session, config, device)
+        self._graph = OpenGraph(session)
         self._options = run_options()
-        self._calls: WeakKeyDictionary[KVCache, dict[tuple[int, int], _Call]] = WeakKeyDictionary()
+        self._calls: WeakKeyDictionary[KVCache, dict[tuple[int, int], DecoderCall]] = (
+            WeakKeyDictionary()
+        )
+        self._caches: WeakSet[KVCache] = WeakSet()
         self._batched = self._batched_steps(parallel)
         self._slots: Slots | None = None
         if device.separate:
-            self._slots = Slots(self._session, config, device, context)
+            self._slots = Slots(self._graph.session, config, device, context)
             self._warm_up()
 
     @property
@@ -124,17 +95,45 @@ class Decoder:
 
     def embed(self, ids: Sequence[int]) -> Floats:
         """The language model's own rows [S, D] for ids."""
+        self._graph.check()
         return self._embedding.rows(ids)
 
     def new_cache(self) -> KVCache:
-        """An empty KV cache; it may be kept, rewound and continued as long as the decoder lives."""
-        if self._slots is not None:
-            make = self._slots.new_cache
-            return self._queue.run(lambda: compute(make))
-        if self._batched is not None and (cache := self._batched.new_cache()) is not None:
-            return cache
-        shape, dtype = self._cache_form()
-        return HostKVCache(shape, reserve(shape, dtype))
+        """An empty KV cache; it may be kept, rewound and continued as long as the decoder lives.
+
+        Raises UsageError where the decoder is closed.
+        """
+        cache = self._new_cache()
+        self._caches.add(cache)
+        return cache
+
+    def shrink(self) -> None:
+        """Give back what a CPU's runs keep for the next ones; takes the time of two tokens."""
+        if self._device.separate:
+            return
+        interrupt = Interrupt()  # https://onnxruntime.ai/docs/get-started/with-c.html
+        interrupt.run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        rows = np.zeros((2, self._config.hidden_size), np.float32)
+        self.read(self.new_cache(), rows, interrupt=interrupt)
+        if self._batched is not None:
+            self._queue.run(self._batched.shrink)
+
+    def close(self) -> None:
+        """Give all memory back, that of the caches too; no call may be made meanwhile."""
+
+        def release() -> None:
+            self._calls.clear()
+            for cache in list(self._caches):
+                cache.release()
+            if self._slots is not None:
+                self._slots.close()
+                self._slots = None
+            if self._batched is not None:
+                self._batched.close()
+            self._graph.close()
+            self._embedding.close()
+
+        self._queue.run(release)
 
     def numbers(self, cache: KVCache) -> CacheNumbers:
         """What a cache holds: see KVCache.numbers."""
@@ -183,6 +182,16 @@ class Decoder:
         likeliest = int(logits.argmax())
         return Top(likeliest, float(logits[likeliest]))
 
+    def _new_cache(self) -> KVCache:
+        if self._slots is not None:
+            make = self._slots.new_cache
+            return self._queue.run(lambda: compute(make))
+        self._graph.check()
+        if self._batched is not None and (cache := self._batched.new_cache()) is not None:
+            return cache
+        shape, dtype = self._cache_form()
+        return HostKVCache(shape, reserve(shape, dtype))
+
     def _read(
         self,
         cache: KVCache,
@@ -194,20 +203,21 @@ class Decoder:
         """Append rows, and up to `size` others of anything, which later rows overwrite."""
         call = self._call(cache, size, len(positions))
         call.fill(rows, positions, cache.length)
-        self._queue.run(lambda: self._run(call, cache, len(rows), interrupt))
+        check = nothing if interrupt is None else interrupt.check
+        self._queue.run(lambda: self._run(call, cache, len(rows), interrupt), check)
         logits: Floats = call.logits[0]
         return logits
 
-    def _run(self, call: _Call, cache: KVCache, rows: int, interrupt: Interrupt | None) -> None:
-        options = self._options if interrupt is None else interrupt.run_options
-        try:
-            if self._device.separate:
-                compute(lambda: call.bind(cache))
-            compute(lambda: self._session.run_with_iobinding(call.binding, options))
-        except DeviceError as error:
-            if interrupt is None or interrupt.reason is None:
-                raise
-            raise Interrupted from error
+    def _run(
+        self, call: DecoderCall, cache: KVCache, rows: int, interrupt: Interrupt | None
+    ) -> None:
+        if self._device.separate:
+            compute(lambda: call.bind(cache))
+        if interrupt is None:
+            compute(lambda: self._graph.session.run_with_iobinding(call.binding, self._options))
+        else:
+            options = interrupt.run_options
+            interrupt.compute(lambda: self._graph.session.run_with_iobinding(call.binding, options))
         cache.length += rows  # now, before another run looks at it
 
     def _append(
@@ -227,18 +237,20 @@ class Decoder:
             compute(lambda: slot.append(row, cache.length))
             return compute(lambda: ask(slot))
 
-        result = self._queue.run(call)
+        result = self._queue.run(call, nothing if interrupt is None else interrupt.check)
         cache.length += 1
         return result
 
     def _batched_steps(self, parallel: int) -> BatchedSteps | None:
         """None where there is nothing to compute together, or the graph takes one answer alone."""
-        batch = next(i.shape[0] for i in self._session.get_inputs() if i.name == "inputs_embeds")
+        batch = next(
+            i.shape[0] for i in self._graph.session.get_inputs() if i.name == "inputs_embeds"
+        )
         if parallel == 1 or self._device.separate or not isinstance(batch, str):
             return None
         shape, dtype = self._cache_form()
         return BatchedSteps(
-            self._session,
+            self._graph,
             shape,
             dtype,
             slots=parallel,
@@ -258,7 +270,7 @@ class Decoder:
         rows = min(self.chunk, self.context - 1)
         self.read(cache, np.zeros((rows, self._config.hidden_size), np.float32))
 
-    def _call(self, cache: KVCache, rows: int, logit_rows: int) -> _Call:
+    def _call(self, cache: KVCache, rows: int, logit_rows: int) -> DecoderCall:
         """The memory for a cache and these sizes, bound and kept where it will be wanted again."""
         if self._device.separate:
             return self._new_call(rows, logit_rows)
@@ -271,43 +283,16 @@ class Decoder:
             kept[rows, logit_rows] = call
         return call
 
-    def _new_call(self, rows: int, logit_rows: int) -> _Call:
+    def _new_call(self, rows: int, logit_rows: int) -> DecoderCall:
         config = self._config
-        return _Call(
-            binding=self._session.io_binding(),
+        return DecoderCall(
+            binding=self._graph.session.io_binding(),
             inputs_embeds=np.zeros((1, rows, config.hidden_size), dtype=np.float32),
             seqlens_k=np.empty(1, dtype=np.int32),
             total_sequence_length=np.empty((), dtype=np.int32),
             logit_positions=np.empty(logit_rows, dtype=np.int64),
             logits=np.empty((1, logit_rows, config.vocab_size), dtype=np.float32),
         )
-
-    def _check_graph(self, graph: Path) -> None:
-        """The graph must have the shapes of bundle.json, since it is handed bare memory."""
-        config = self._config
-        cache = (config.num_kv_heads, config.head_dim)
-        expected = {
-            "inputs_embeds": (config.hidden_size,),
-            "logits": (config.vocab_size,),
-            **({"top_logit": (1,), "top_id": (1,)} if self._device.graph == "gpu" else {}),
-            **{
-                f"{kind}.{layer}.{half}": cache
-                for kind in ("past_key_values", "present")
-                for layer in range(config.num_layers)
-                for half in ("key", "value")
-            },
-        }
-        found = {
-            node.name: tuple(node.shape[1::2] if len(node.shape) == 4 else node.shape[2:])
-            for node in (*self._session.get_inputs(), *self._session.get_outputs())
-            if len(node.shape) > 1
-        }
-        if found != expected:
-            names = sorted(name for name, _ in set(found.items()) ^ set(expected.items()))
-            raise BundleError(
-                f"The graph {graph} and its bundle.json differ in {names[0]}; "
-                "export the bundle again."
-            )
 
 
 def _paired(positions: Sequence[int]) -> Sequence[int]:

@@ -44,6 +44,11 @@ class EmbeddingTable:
         rows = (self._unpack(data) - self._zeros(places, scales.shape[1])) * scales[..., None]
         return rows.reshape(len(places), -1)[:, : self._hidden_size]
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._data = self._data[:0].copy()
+        self._scales = self._zero_points = None
+
     def _zeros(self, places: npt.NDArray[np.int64], blocks: int) -> Floats:
         """The zero points [S, B, 1] of rows, or the one that all have."""
         if self._zero_points is None:

@@ -1,16 +1,18 @@
 """Ends an answer from elsewhere: from another thread, or at a deadline."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Timer
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from llava_edge.runtime.devices.device_memory import run_options
+from llava_edge.errors import DeviceError
+from llava_edge.runtime.devices.device_memory import compute, run_options
 
 if TYPE_CHECKING:
     import onnxruntime
 
+T = TypeVar("T")
 Reason = Literal["cancelled", "timeout"]
 
 
@@ -65,6 +67,18 @@ class Interrupt:
         """Raise Interrupted where the answer has been ended."""
         if self.reason is not None:
             raise Interrupted
+
+    def compute(self, call: Callable[[], T]) -> T:
+        """What a call of onnxruntime returns that was given `run_options`.
+
+        Raises Interrupted where the answer has been ended, and DeviceError where it fails else.
+        """
+        try:
+            return compute(call)
+        except DeviceError as error:
+            if self.reason is None:
+                raise
+            raise Interrupted from error
 
     def close(self) -> None:
         """The answer has ended by itself."""

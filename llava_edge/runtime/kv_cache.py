@@ -5,6 +5,7 @@ import mmap
 import sys
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,10 @@ class KVCache(ABC):
     def restore(self, numbers: CacheNumbers) -> None:
         """Hold what `numbers` gave of another cache for the same graph."""
 
+    @abstractmethod
+    def release(self) -> None:
+        """Give the memory back; nothing may use the cache any more."""
+
 
 def cache_shape(config: DecoderConfig, context: int) -> CacheShape:
     """Of a cache for `context` tokens: [layers, 2, kv_heads, context, head_dim]."""
@@ -80,6 +85,9 @@ class HostKVCache(KVCache):
     def restore(self, numbers: CacheNumbers) -> None:
         self.length = numbers.shape[3]
         self.numbers()[:] = numbers
+
+    def release(self) -> None:
+        self._memory = self._memory[:0].copy()
 
 
 class CacheMemory:
@@ -138,6 +146,10 @@ class DeviceKVCache(KVCache):
                 whole = np.zeros((1, *self.shape[2:]), half.dtype)
                 whole[0, :, : self.length] = half
                 tensor.write(whole)
+
+    def release(self) -> None:
+        self._memory = copy(self._memory)  # what it was stays whole: another cache may be lent it
+        self._memory.layers = []
 
 
 def reserve(shape: CacheShape, dtype: npt.DTypeLike) -> CacheNumbers:

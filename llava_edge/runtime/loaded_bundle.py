@@ -1,32 +1,33 @@
 """LoadedBundle: a bundle's parts in memory, which turn what a user says into an answer."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from pathlib import Path
+from weakref import WeakSet, ref
 
-from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN, decoder_onnx, vision_onnx
+from llava_edge.core.bundle import TOKENIZER_JSON, WEIGHTS_BIN
 from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.machine import release_unused
-from llava_edge.core.prompt import Message, Picture, Segment, render
+from llava_edge.core.prompt import Message, Part, Picture, Segment, render
 from llava_edge.core.prompt_pieces import trimmed
-from llava_edge.core.stop_ids import stop_ids
 from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
 from llava_edge.errors import LongPromptError, PromptError
-from llava_edge.runtime.answer import Answer, Vocabulary
+from llava_edge.runtime.answer import Answer, Encoded, Vocabulary
 from llava_edge.runtime.arguments import checked
 from llava_edge.runtime.constraint import Grammars
 from llava_edge.runtime.decoder import Decoder
-from llava_edge.runtime.devices.call_queue import gpu_thread
 from llava_edge.runtime.devices.device import Device
-from llava_edge.runtime.expected_memory import expected_memory, free_memory
+from llava_edge.runtime.devices.onnx_session import CLOSED
+from llava_edge.runtime.idle_trim import IdleTrim
+from llava_edge.runtime.image_embeddings import ImageEmbeddings
 from llava_edge.runtime.interrupt import Interrupt
+from llava_edge.runtime.lifetime import Lifetime
 from llava_edge.runtime.options import Options
 from llava_edge.runtime.prefix_cache import Item, PrefixCaches
 from llava_edge.runtime.said import SaidAnswers
 from llava_edge.runtime.turn import Image, Turn, checked_image
-from llava_edge.runtime.vision_encoder import ImageEmbeddings, VisionEncoder
+from llava_edge.runtime.vision_encoder import VisionEncoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,58 +43,26 @@ class LoadedBundle:
     grammars: Grammars
     prefix_caches: PrefixCaches  # of prompts that belong to no chat
     said: SaidAnswers  # to them
+    lifetime: Lifetime
+    users: WeakSet[Lifetime] = field(default_factory=WeakSet)  # of what `apart` shares
 
-    @classmethod
-    def open(
-        cls,
-        path: Path,
-        config: BundleConfig,
-        device: Device,
-        context: int,
-        *,
-        image_cache: int,
-        contexts: int,
-        gpu_memory: int | None,
-    ) -> "LoadedBundle":
-        """Open the graphs of a bundle whose files were checked."""
-        tokenizer = Tokenizer.from_file(path / TOKENIZER_JSON)
-        stop, size = stop_ids(config, tokenizer), config.decoder.vocab_size
-        queue = gpu_thread() if device.separate else None
-        limit = _limit(config, device, gpu_memory)
+    def __post_init__(self) -> None:
+        self.users.add(self.lifetime)
+
+    def close(self) -> None:
+        """End what is being computed, and give memory back: the shared parts' with the last user.
+
+        Raises UsageError in a thread that is computing.
+        """
+        if not self.lifetime.close():
+            return
+        self.prefix_caches.close()
+        self.vision.known.clear()
+        self.users.discard(self.lifetime)
+        if not self.users:
+            self.decoder.close()
+            self.vision.close()
         release_unused()
-        decoder = Decoder(
-            path / decoder_onnx(device.graph),
-            path / WEIGHTS_BIN,
-            config.decoder,
-            device,
-            context=context,
-            parallel=contexts,
-            queue=queue,
-            limit=limit,
-        )
-        release_unused()
-        vision = VisionEncoder(
-            path / vision_onnx(device.graph),
-            path / WEIGHTS_BIN,
-            config.vision,
-            device,
-            hidden_size=config.decoder.hidden_size,
-            cache_bytes=image_cache,
-            queue=queue,
-            limit=limit,
-        )
-        release_unused()
-        return cls(
-            config=config,
-            device=device,
-            tokenizer=tokenizer,
-            vision=vision,
-            decoder=decoder,
-            vocabulary=Vocabulary(tokenizer, size, stop, config.prompt.stop_strings),
-            grammars=Grammars(tokenizer, vocab_size=size, stop=stop),
-            prefix_caches=PrefixCaches(decoder, contexts),
-            said=SaidAnswers(tokenizer),
-        )
 
     @property
     def not_recorded(self) -> str:
@@ -107,25 +76,47 @@ class LoadedBundle:
         cache = self.config.decoder.cache_type(self.device.graph)
         return sha256(repr((*listed, self.config.prompt, cache)).encode()).hexdigest()
 
-    def encode_image(self, image: Image, image_tokens: int | None = None) -> ImageEmbeddings:
+    def encode_image(
+        self, image: Image, image_tokens: int | None = None, interrupt: Interrupt | None = None
+    ) -> ImageEmbeddings:
         """Encode a picture, where it is not yet, and keep `image_tokens` of its rows."""
         checked("image_tokens", image_tokens, PositiveInt | None)
         image = checked_image(image)
-        encoded = image if isinstance(image, ImageEmbeddings) else self.vision.encode(image)
-        self._check_rows(encoded)
-        return encoded if image_tokens is None else encoded.reduced(int(image_tokens))
+        if not isinstance(image, ImageEmbeddings):
+            image = self.vision.encode(image, interrupt)
+        self._check_rows(image)
+        return image if image_tokens is None else image.reduced(int(image_tokens))
 
-    def turns(self, messages: Sequence[Message], options: Options) -> tuple[str | None, list[Turn]]:
-        """The system words of a conversation, and its turns with their pictures encoded.
+    def see(
+        self, messages: Sequence[Message], options: Options, interrupt: Interrupt
+    ) -> Generator[Encoded, None, list[Message]]:
+        """The same messages with their pictures encoded; yields before each that is not yet.
 
         Raises PictureError, and PromptError for more pictures than could ever fit.
         """
         self._check_number(messages, options)
+        new = sum(not isinstance(image, ImageEmbeddings) for image in _images(messages))
+        number, seen = 0, []
+        for message in messages:
+            parts: list[Part] = []
+            for part in message.content:
+                if isinstance(part, Picture):
+                    image = checked_image(part.source)
+                    if not isinstance(image, ImageEmbeddings):
+                        yield Encoded(number, new)
+                        number += 1
+                    part = Picture(self.encode_image(image, options.image_tokens, interrupt))
+                parts.append(part)
+            seen.append(Message(message.role, tuple(parts)))
+        return seen
+
+    def turns(self, messages: Sequence[Message]) -> tuple[str | None, list[Turn]]:
+        """The system words of a conversation, and its turns, whose pictures are encoded."""
         system = _words(messages[0]) if messages[0].role == "system" else None
         turns: list[Turn] = []
         for message in messages[system is not None :]:
             if message.role == "user":
-                turns.append(Turn(self._seen(message, options)))
+                turns.append(Turn(message))
             else:
                 turns[-1] = Turn(turns[-1].question, _words(message))
         return system, turns
@@ -169,23 +160,14 @@ class LoadedBundle:
 
     def apart(self) -> "LoadedBundle":
         """The same parts, which know nothing of what was asked and seen here."""
+        self.lifetime.check()
+        prefix_caches = PrefixCaches(self.decoder, self.prefix_caches.most)
         return replace(
             self,
             vision=self.vision.apart(),
-            prefix_caches=PrefixCaches(self.decoder, self.prefix_caches.most),
+            prefix_caches=prefix_caches,
             said=SaidAnswers(self.tokenizer),
-        )
-
-    def _seen(self, question: Message, options: Options) -> Message:
-        """The same question, with its pictures encoded."""
-        return Message(
-            question.role,
-            tuple(
-                Picture(self.encode_image(checked_image(part.source), options.image_tokens))
-                if isinstance(part, Picture)
-                else part
-                for part in question.content
-            ),
+            lifetime=model_lifetime(prefix_caches, self.lifetime.idle_seconds),
         )
 
     def _answer_ids(self, answer: list[int] | str, last: Item) -> list[int]:
@@ -207,8 +189,7 @@ class LoadedBundle:
 
     def _check_number(self, messages: Sequence[Message], options: Options) -> None:
         """Refuse pictures that could never fit, before time is spent on them."""
-        parts = [part for message in messages for part in message.content]
-        images = [checked_image(part.source) for part in parts if isinstance(part, Picture)]
+        images = _images(messages)
         least = sum(self._least_tokens(image, options) for image in images)
         if least >= self.decoder.context:
             raise LongPromptError(
@@ -225,12 +206,17 @@ class LoadedBundle:
         return self.config.vision.image_tokens
 
 
-def _limit(config: BundleConfig, device: Device, wanted: int | None) -> int | None:
-    """Bytes that each graph's runs may take on a GPU, beside the weights."""
-    free = free_memory(device, wanted) if device.separate else None
-    if free is None:
-        return None
-    return max(free - expected_memory(config, device).weights, 0)
+def model_lifetime(prefix_caches: PrefixCaches, idle_trim: float | None) -> Lifetime:
+    """A model's, whose kept prompts are forgotten when it was idle for so many seconds."""
+    if idle_trim is None:
+        return Lifetime(CLOSED)
+    kept = ref(prefix_caches)
+
+    def trim() -> None:
+        if (caches := kept()) is not None:
+            caches.trim()
+
+    return Lifetime(CLOSED, idle=IdleTrim(idle_trim, trim))
 
 
 def _items(segment: Segment) -> list[Item]:
@@ -238,6 +224,12 @@ def _items(segment: Segment) -> list[Item]:
         assert isinstance(segment.source, ImageEmbeddings)
         return [(segment.source, row) for row in range(len(segment.source.rows))]
     return list(segment.ids)
+
+
+def _images(messages: Sequence[Message]) -> list[Image]:
+    """The pictures of messages, in their order."""
+    parts = [part for message in messages for part in message.content]
+    return [checked_image(part.source) for part in parts if isinstance(part, Picture)]
 
 
 def _words(message: Message) -> str:

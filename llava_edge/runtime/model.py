@@ -14,7 +14,7 @@ from llava_edge.core.bundle_config import BundleConfig
 from llava_edge.core.prompt import Message
 from llava_edge.core.strict import PositiveInt
 from llava_edge.core.tokenizer import Tokenizer
-from llava_edge.runtime.answer import Pieces
+from llava_edge.runtime.answer import Pieces, PromptInMaking
 from llava_edge.runtime.arguments import bundle_folder, checked, refusal
 from llava_edge.runtime.asked import asked_messages, asked_question
 from llava_edge.runtime.chat import Chat
@@ -23,15 +23,17 @@ from llava_edge.runtime.device_choice import choose
 from llava_edge.runtime.devices.device import Device, candidates
 from llava_edge.runtime.devices.onnx_session import prepare
 from llava_edge.runtime.expected_memory import fitting_context
+from llava_edge.runtime.image_embeddings import ImageEmbeddings
 from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.loaded_bundle import LoadedBundle
+from llava_edge.runtime.open_bundle import LoadProgress, open_bundle
 from llava_edge.runtime.options import DEFAULTS, Options, checked_options
-from llava_edge.runtime.prefix_cache import Item
 from llava_edge.runtime.stream import Stream
 from llava_edge.runtime.turn import Image, Images
-from llava_edge.runtime.vision_encoder import IMAGE_CACHE, ImageEmbeddings, VisionEncoder
+from llava_edge.runtime.vision_encoder import IMAGE_CACHE, VisionEncoder
 
 _Tokens = Annotated[int, Meta(description="a whole number of tokens")]
+_Seconds = Annotated[float, Meta(gt=0, description="a number of seconds above 0")]
 _Bytes = Annotated[int, Meta(ge=0, description="a whole number of bytes, 0 or more")]
 
 _log = logging.getLogger("llava_edge")
@@ -45,11 +47,13 @@ def load(
     image_cache: int = IMAGE_CACHE,
     contexts: int = 1,
     gpu_memory: int | None = None,
+    idle_trim: float | None = None,
+    progress: LoadProgress | None = None,
 ) -> "Llava":
     """Load a bundle to run on a device.
 
-        model = load("my-bundle")
-        model.answer("What is in the picture?", image="photo.jpg")
+        with load("my-bundle") as model:  # or model.close() at the end
+            model.answer("What is in the picture?", image="photo.jpg")
 
     - bundle: the folder that `llava-edge export` wrote, or the name of one in the models folder
       (`llava_edge.models()`); by default the one that the environment variable LLAVA_EDGE_BUNDLE
@@ -63,6 +67,11 @@ def load(
     - contexts: how many conversations are remembered from one call of `stream` to the next, each
       of which takes a KV cache; a `chat` has its own beside them.
     - gpu_memory: the most bytes to take on a GPU; by default what is free there.
+    - idle_trim: seconds without a question after which the KV caches of finished prompts are
+      forgotten and their memory is given back; by default they are kept.
+    - progress: is called in this thread with what is being done ("files" are checked, then the
+      "decoder" and the "vision" graph are opened) and how much of that is done, from 0.0 to 1.0.
+      What it raises ends the loading.
 
     What was loaded, where, and how long that took is logged at level INFO by the logger
     "llava_edge", and so are the notes; `logging.basicConfig(level=logging.INFO)` shows them.
@@ -76,10 +85,12 @@ def load(
     image_cache = checked("image_cache", image_cache, _Bytes)
     contexts = checked("contexts", contexts, PositiveInt)
     gpu_memory = checked("gpu_memory", gpu_memory, _Bytes | None)
+    idle_trim = checked("idle_trim", idle_trim, _Seconds | None)
+    tell = _checked_progress(progress)
     path = bundle_folder(bundle)
     config = read_bundle(path)
     devices = candidates(device, config.devices)
-    verify_once(path, config)
+    verify_once(path, config, lambda done: tell("files", done))
 
     def open_on(device: Device) -> Llava:
         prepare(device)
@@ -94,6 +105,8 @@ def load(
             contexts=contexts,
             gpu_memory=gpu_memory,
             notes=notes,
+            idle_trim=idle_trim,
+            progress=tell,
         )
 
     model, note = choose(devices, open_on)
@@ -128,9 +141,11 @@ class Llava:
         contexts: int = 1,
         gpu_memory: int | None = None,
         notes: tuple[str, ...] = (),
+        idle_trim: float | None = None,
+        progress: LoadProgress = lambda stage, done: None,
     ) -> "Llava":
         """Open the graphs of a bundle whose files were checked; `load` does both."""
-        bundle = LoadedBundle.open(
+        bundle = open_bundle(
             path,
             config,
             device,
@@ -138,6 +153,8 @@ class Llava:
             image_cache=image_cache,
             contexts=contexts,
             gpu_memory=gpu_memory,
+            idle_trim=idle_trim,
+            progress=progress,
         )
         if failure := bundle.not_recorded:
             notes = (*notes, f"{device.name} runs without a CUDA graph ({failure}), so slower.")
@@ -203,9 +220,10 @@ class Llava:
             model.stream(messages, Options(max_tokens=40))
 
         - prompt: the user's words, or messages, whose parts are words and pictures.
-        - image: a picture, or a list or tuple of them: paths, the bytes of files, Pillow pictures,
-          or what `encode_image` returned. They stand before the words, or where these say
-          `<image>`, once for each.
+        - image: a picture, or a list or tuple of them. Each is a path, a `data:` URL, the bytes of
+          a file, an open file, a uint8 or float array [H, W] or [H, W, 1, 3 or 4], a Pillow
+          picture, or what `encode_image` returned. They stand before the words, or where these
+          say `<image>`, once for each.
         - options: how the answer is drawn and ended.
         - system: words that say how to answer, in the place of the prompt format's own.
 
@@ -219,7 +237,8 @@ class Llava:
             options, image = image, None
         messages = self._asked(prompt, image, system)
         interrupt = Interrupt(checked_options(options).timeout)
-        return Stream(self._pieces(messages, options, interrupt), interrupt)
+        pieces = self._pieces(messages, options, interrupt)
+        return Stream(pieces, interrupt, self.bundle.lifetime)
 
     @overload
     def answer(self, messages: Message | Sequence[Message], options: Options, /) -> str: ...
@@ -266,12 +285,28 @@ class Llava:
     def encode_image(self, image: Image, image_tokens: int | None = None) -> ImageEmbeddings:
         """Encode a picture once, to be given as `image` to several prompts.
 
-        - image: a path, the bytes of a file, a Pillow picture, or one that is encoded already.
+        - image: a picture in any of the forms that `stream` takes.
         - image_tokens: keep only so many of its rows, those that differ most from one another.
 
-        Raises PictureError for a picture that cannot be read, UsageError where it has fewer rows.
+        Raises PictureError for a picture that cannot be read, UsageError where it has fewer rows,
+        and where the model is closed.
         """
-        return self.bundle.encode_image(image, image_tokens)
+        return self.bundle.lifetime.run(
+            lambda interrupt: self.bundle.encode_image(image, image_tokens, interrupt)
+        )
+
+    def close(self) -> None:
+        """Give all memory back, from any thread; ends its running answers and chats first.
+
+        What twins share goes with the last of them. Other calls raise UsageError from then on.
+        """
+        self.bundle.close()
+
+    def __enter__(self) -> "Llava":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def apart(self) -> "Llava":
         """The same model, which knows nothing of the prompts and pictures that this one has seen.
@@ -297,8 +332,9 @@ class Llava:
         bundle = self.bundle
         answer = bundle.answer(options, interrupt)
 
-        def make_prompt() -> list[Item]:
-            system, turns = bundle.turns(messages, options)
+        def make_prompt() -> PromptInMaking:
+            seen = yield from bundle.see(messages, options, interrupt)
+            system, turns = bundle.turns(seen)
             items = bundle.items(turns, system)
             bundle.check_fit(items)
             return items
@@ -307,6 +343,14 @@ class Llava:
             yield from answer.pieces(make_prompt, bundle.prefix_caches.lend)
         finally:
             bundle.said.remember(answer.ids)
+
+
+def _checked_progress(progress: LoadProgress | None) -> LoadProgress:
+    if progress is None:
+        return lambda stage, done: None
+    if not callable(progress):
+        raise refusal("progress", progress, "a function of two arguments")
+    return progress
 
 
 def _log_loaded(model: Llava, seconds: float) -> None:

@@ -1,18 +1,19 @@
 """What the language model has read so far, and how little of a new prompt it still has to read."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from threading import Lock
 
 import numpy as np
 
 from llava_edge.core.array_types import Floats
-from llava_edge.errors import UsageError
+from llava_edge.core.machine import release_unused
+from llava_edge.errors import LlavaEdgeError, UsageError
 from llava_edge.runtime.decoder import Decoder, Top
+from llava_edge.runtime.image_embeddings import ImageEmbeddings
 from llava_edge.runtime.interrupt import Interrupt
 from llava_edge.runtime.kv_cache import CacheNumbers
-from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
 ImageRow = tuple[ImageEmbeddings, int]
 Item = int | ImageRow  # a token: an id, or a row of a picture
@@ -135,7 +136,24 @@ class PrefixCaches:
             yield cache
         finally:
             with self._lock:
-                self._kept = [*self._kept, cache][-self.most :]
+                self._kept = [*self._kept, cache][-self.most :] if self.most else []
+
+    def close(self) -> None:
+        """Forget the kept ones, and keep none any more."""
+        self.most = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the kept ones."""
+        with self._lock:
+            self._kept.clear()
+
+    def trim(self) -> None:
+        """Forget the kept ones, and give back all memory that only the next prompt would use."""
+        self.clear()
+        with suppress(LlavaEdgeError):  # closed meanwhile
+            self._decoder.shrink()
+        release_unused()
 
     def _take(self, items: Sequence[Item]) -> PrefixCache | None:
         """None where another conversation would have to be forgotten without need."""

@@ -12,9 +12,9 @@ import numpy as np
 from llava_edge.core.files import write_atomically
 from llava_edge.core.prompt import Message, Part, Picture
 from llava_edge.errors import StateError, UsageError
+from llava_edge.runtime.image_embeddings import ImageEmbeddings
 from llava_edge.runtime.kv_cache import CacheNumbers
 from llava_edge.runtime.turn import Turn
-from llava_edge.runtime.vision_encoder import ImageEmbeddings
 
 VERSION = 3
 

@@ -2,27 +2,38 @@
 
 from llava_edge.runtime.answer import Piece, Pieces
 from llava_edge.runtime.interrupt import Interrupt
+from llava_edge.runtime.lifetime import Lifetime
 
 
 class Stream:
     """Iterates over the pieces of an answer, which is computed as it is iterated.
 
-        stream = model.stream("Describe the picture.", "photo.jpg")
-        for piece in stream:
-            print(piece.text, end="")  # meanwhile another thread may call stream.cancel()
+        with model.stream("Describe the picture.", "photo.jpg") as stream:
+            for piece in stream:
+                print(piece.text, end="")  # meanwhile another thread may call stream.cancel()
 
-    Raises DeviceError, in the iteration, where the device fails.
+    At the end of `with` an answer that has not ended is given up. Raises DeviceError, in the
+    iteration, where the device fails.
     """
 
-    def __init__(self, pieces: Pieces, interrupt: Interrupt) -> None:
+    def __init__(self, pieces: Pieces, interrupt: Interrupt, lifetime: Lifetime) -> None:
+        lifetime.begin(interrupt)
         self._pieces = pieces
         self._interrupt = interrupt
+        self._lifetime = lifetime
 
     def __iter__(self) -> "Stream":
         return self
 
     def __next__(self) -> Piece:
-        return next(self._pieces)
+        with self._lifetime.computing():
+            return next(self._pieces)
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def cancel(self) -> None:
         """End the answer, from any thread; what was said so far is the answer.

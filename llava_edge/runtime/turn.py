@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
-from llava_edge.core.picture import PictureSource
+from llava_edge.core.picture_source import PictureSource, is_picture_source
 from llava_edge.core.prompt import Message, Picture
 from llava_edge.errors import UsageError
-from llava_edge.runtime.vision_encoder import ImageEmbeddings
+from llava_edge.runtime.image_embeddings import ImageEmbeddings
 
 Image = PictureSource | ImageEmbeddings
 Images = Image | Sequence[Image] | None
 
-_EXPECTED = "give a path, bytes, a Pillow picture, or what encode_image returned"
+_EXPECTED = (
+    "give a path, bytes, an open file, an array, a Pillow picture, or what encode_image returned"
+)
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,17 @@ def images_of(image: Images) -> list[Image]:
     """The pictures that were given, as a list; raises UsageError for anything else."""
     if image is None:
         return []
-    if isinstance(image, Image) or not isinstance(image, Sequence):
+    if _is_image(image) or not isinstance(image, Sequence):
         return [checked_image(image)]
     return [checked_image(one) for one in image]
 
 
 def checked_image(image: object) -> Image:
     """The same; raises UsageError where it is no picture."""
-    if not isinstance(image, Image):
+    if not _is_image(image):
         raise UsageError(f"A picture of the type {type(image).__name__} was given; {_EXPECTED}.")
     return image
+
+
+def _is_image(image: object) -> TypeGuard[Image]:
+    return isinstance(image, ImageEmbeddings) or is_picture_source(image)

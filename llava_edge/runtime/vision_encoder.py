@@ -1,72 +1,30 @@
 """VisionEncoder: pixels to image embeddings, remembered by content."""
 
-from collections import OrderedDict
+from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field
-from hashlib import file_digest, sha256
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from llava_edge.core.array_types import Floats
 from llava_edge.core.bundle_config import VisionConfig
 from llava_edge.core.machine import release_unused
-from llava_edge.core.picture import PictureSource, TarMember, load_picture, preprocess
-from llava_edge.core.tiles import assemble, cut
-from llava_edge.errors import BundleError, UsageError
+from llava_edge.core.picture_source import PictureSource
+from llava_edge.core.tiles import assemble
+from llava_edge.errors import BundleError
+from llava_edge.runtime.aside import aside
 from llava_edge.runtime.devices.call_queue import CallersThread, CallQueue
 from llava_edge.runtime.devices.device import Device
-from llava_edge.runtime.devices.device_memory import DeviceTensor, FixedRun, compute, run_options
+from llava_edge.runtime.devices.device_memory import DeviceTensor, FixedRun, compute
 from llava_edge.runtime.devices.fair_lock import FairLock
-from llava_edge.runtime.devices.onnx_session import open_graph
+from llava_edge.runtime.devices.onnx_session import OpenGraph, open_graph
+from llava_edge.runtime.image_embeddings import ImageEmbeddings, frozen
+from llava_edge.runtime.interrupt import Interrupt
+from llava_edge.runtime.known_pictures import KnownPictures
 from llava_edge.runtime.mapped_tensor import map_tensor
-from llava_edge.runtime.token_reduction import diverse
+from llava_edge.runtime.picture_pixels import PicturePixels, decode, read
 
 IMAGE_CACHE = 256 * 2**20  # bytes of image embeddings that are remembered
-SOURCES = 4096  # files that are recognised before they are decoded
-
-
-@dataclass(frozen=True, eq=False)
-class ImageEmbeddings:
-    """A picture as the language model sees it, as `encode_image` returns it.
-
-    It may be given as the `image` of several prompts. Equal where the rows are, and then of the
-    same hash.
-
-    - rows: float32 [T, D], a row for each image token, as wide as the language model.
-
-    Raises UsageError where rows are anything else.
-    """
-
-    rows: Floats
-    key: bytes = field(init=False, repr=False)
-    _reduced: dict[int, "ImageEmbeddings"] = field(init=False, repr=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        rows = self.rows
-        if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype != np.float32:
-            raise UsageError("Image embeddings are rows of numbers; give float32 [T, D].")
-        digest = sha256(np.ascontiguousarray(self.rows).data).digest()
-        object.__setattr__(self, "key", digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ImageEmbeddings) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def reduced(self, count: int) -> "ImageEmbeddings":
-        """The `count` of its rows that differ most from one another, in their order.
-
-        Raises UsageError where it has fewer.
-        """
-        if count == len(self.rows):
-            return self
-        if count not in self._reduced:
-            rows = _frozen(self.rows[diverse(self.rows, count)])
-            self._reduced[count] = ImageEmbeddings(rows)
-        return self._reduced[count]
 
 
 class VisionEncoder:
@@ -94,12 +52,13 @@ class VisionEncoder:
         if config.tiles is not None:
             newline = map_tensor(weights, config.tiles.newline, (hidden_size,), "float32")
             self._newline = newline.astype(np.float32)
-        self._session = self._queue.run(lambda: open_graph(graph, device, often=False, limit=limit))
+        self._graph = OpenGraph(
+            self._queue.run(lambda: open_graph(graph, device, often=False, limit=limit))
+        )
         self._check_graph(graph, hidden_size)
         self._one = self._queue.run(lambda: compute(lambda: self._fixed_run(device, hidden_size)))
+        self.known = KnownPictures(cache_bytes)
         self._encoding = FairLock()  # one picture at a time, so that none is encoded twice
-        self._remembered = _Remembered(cache_bytes)
-        self._pixels_of: OrderedDict[bytes | None, bytes] = OrderedDict()  # by a file's hash
 
     @property
     def not_recorded(self) -> str:
@@ -109,33 +68,46 @@ class VisionEncoder:
     def apart(self) -> "VisionEncoder":
         """The same encoder, which remembers none of the pictures that this one has seen."""
         twin = copy(self)
-        twin._remembered = _Remembered(self._remembered.most)
-        twin._pixels_of = OrderedDict()
+        twin.known = KnownPictures(self.known.most)
         return twin
 
-    def encode(self, source: PictureSource) -> ImageEmbeddings:
-        """Encode a picture; the same picture again costs no run. Raises PictureError."""
-        with self._encoding:
-            name = _digest(source)
-            known = self._remembered.get(self._pixels_of.get(name, b""))
-            return known or self._encode(source, name)
+    def close(self) -> None:
+        """Give all memory back, for those that `apart` made too; no call may be made meanwhile."""
 
-    def _encode(self, source: PictureSource, name: bytes | None) -> ImageEmbeddings:
-        """Encode a source that is new; its pixels may be known from another one all the same."""
-        picture = load_picture(source)
-        tiles, image = self._config.tiles, self._config.image
-        pixels = cut(picture, image, tiles) if tiles else preprocess(picture, image)[None]
-        key = sha256(pixels.tobytes() + repr(picture.size).encode()).digest()
-        if name is not None:
-            self._pixels_of[name] = key
-            if len(self._pixels_of) > SOURCES:
-                self._pixels_of.popitem(last=False)
-        if (known := self._remembered.get(key)) is not None:
-            return known
-        embeddings = ImageEmbeddings(self.rows(pixels, picture.size))
+        def release() -> None:
+            self._one = None
+            self._graph.close()
+
+        self._queue.run(release)
+
+    def encode(self, source: PictureSource, interrupt: Interrupt | None = None) -> ImageEmbeddings:
+        """Encode a picture; the same picture again costs no run.
+
+        Raises PictureError, and Interrupted where the answer has been ended, at whatever step.
+        """
+        interrupt = interrupt or Interrupt()
+        seen = aside(lambda check: self._look(source, check), interrupt.check)
+        if isinstance(seen, ImageEmbeddings):
+            return seen
+        with self._encoding.held(interrupt.check):
+            known = self.known.of_pixels(seen.key)  # asked for by two at once, it is encoded once
+            if known is not None:
+                return known
+            embeddings = ImageEmbeddings(self.rows(seen.pixels, seen.size, interrupt))
+            self.known.put(seen.key, embeddings)
         release_unused()  # what the tower computed with is many times its result
-        self._remembered.put(key, embeddings)
         return embeddings
+
+    def _look(
+        self, source: PictureSource, check: Callable[[], None]
+    ) -> ImageEmbeddings | PicturePixels:
+        """What is known of a picture's file, or else its pixels."""
+        picture = read(source, check)
+        if (known := self.known.of_file(picture.digest)) is not None:
+            return known
+        seen = decode(picture, self._config, check)
+        self.known.name(picture.digest, seen.key)
+        return seen
 
     def _check_graph(self, graph: Path, hidden_size: int) -> None:
         size = self._config.image.size
@@ -143,30 +115,36 @@ class VisionEncoder:
             "pixel_values": [3, size, size],
             "image_embeds": [self._config.image_tokens, hidden_size],
         }
-        nodes = (*self._session.get_inputs(), *self._session.get_outputs())
+        nodes = (*self._graph.session.get_inputs(), *self._graph.session.get_outputs())
         if (found := {node.name: node.shape[1:] for node in nodes}) != expected:
             raise BundleError(
                 f"The graph {graph} has {found}, and its bundle.json says {expected}; "
                 "export the bundle again."
             )
 
-    def rows(self, pixels: Floats, size: tuple[int, int]) -> Floats:
+    def rows(
+        self, pixels: Floats, size: tuple[int, int], interrupt: Interrupt | None = None
+    ) -> Floats:
         """Pixels [n, 3, H, W] of a picture (width, height) -> [T, D], which are not remembered."""
-        embeds = self._queue.run(lambda: compute(lambda: self._compute(pixels)))
+        interrupt = interrupt or Interrupt()
+        embeds = self._queue.run(
+            lambda: interrupt.compute(lambda: self._compute(pixels, interrupt)), interrupt.check
+        )
         rows: Floats = embeds[0]
         tiles = self._config.tiles
         if tiles is not None and self._newline is not None:
             rows = assemble(embeds, size[::-1], self._config.image, tiles, self._newline)
-        return _frozen(rows)
+        return frozen(rows)
 
-    def _compute(self, pixels: Floats) -> Floats:
+    def _compute(self, pixels: Floats, interrupt: Interrupt) -> Floats:
         """Pixels [n, 3, H, W] -> [n, T, D]."""
         embeds: Floats
-        if self._one is not None and len(pixels) == 1:
+        if self._one is not None and len(pixels) == 1:  # a recorded run ends by itself
             self._one.inputs["pixel_values"].write(pixels)
             self._one()
             return self._one.outputs["image_embeds"].read().astype(np.float32)
-        (embeds,) = self._session.run(["image_embeds"], {"pixel_values": pixels}, run_options())
+        inputs = {"pixel_values": pixels}
+        (embeds,) = self._graph.session.run(["image_embeds"], inputs, interrupt.run_options)
         return embeds
 
     def _fixed_run(self, device: Device, hidden_size: int) -> FixedRun | None:
@@ -179,48 +157,7 @@ class VisionEncoder:
             "image_embeds": (1, self._config.image_tokens, hidden_size),
         }
         pixels, embeds = (
-            {name: DeviceTensor(self._session, device, shape, np.float32)}
+            {name: DeviceTensor(self._graph.session, device, shape, np.float32)}
             for name, shape in shapes.items()
         )
-        return FixedRun(self._session, device, pixels, embeds, graph_id=1)
-
-
-class _Remembered:
-    """Image embeddings by a key, up to some bytes; those not asked for longest go first."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._size = 0
-        self._kept: OrderedDict[bytes, ImageEmbeddings] = OrderedDict()
-
-    def get(self, key: bytes) -> ImageEmbeddings | None:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-        return self._kept.get(key)
-
-    def put(self, key: bytes, embeddings: ImageEmbeddings) -> None:
-        self._kept[key] = embeddings
-        self._size += embeddings.rows.nbytes
-        while self._size > self.most:
-            _, gone = self._kept.popitem(last=False)
-            self._size -= gone.rows.nbytes
-
-
-def _digest(source: PictureSource) -> bytes | None:
-    """The hash of a file before it is decoded; None where there is none to be had."""
-    if isinstance(source, bytes):
-        return sha256(source).digest()
-    if isinstance(source, Image.Image):
-        return None
-    try:
-        if isinstance(source, TarMember):
-            return sha256(source.read()).digest()
-        with Path(source).expanduser().open("rb") as file:
-            return file_digest(file, "sha256").digest()
-    except (OSError, ValueError):
-        return None  # load_picture says what is wrong with it
-
-
-def _frozen(rows: Floats) -> Floats:
-    rows.flags.writeable = False  # shared by all who ask
-    return rows
+        return FixedRun(self._graph.session, device, pixels, embeds, graph_id=1)

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from llava_edge.serve.answer_desk import AnswerDesk
+from llava_edge.serve.api_request import ApiRequest
 from llava_edge.serve.client_gone import while_connected
 from llava_edge.serve.model_pool import ModelPool
-from llava_edge.serve.api_request import ApiRequest
 from llava_edge.serve.reply_stream import ReplyStream
 from llava_edge.serve.request_log import note_result
 from llava_edge.serve.running_answer import RunningAnswer
@@ -72,8 +72,9 @@ class AnswerRoute:
         options = options_of(asked, settings.max_tokens or model.decoder.context)
         system_place = model.config.prompt.system_prefix is not None
         messages = messages_of(asked.messages, request.places, system_place=system_place)
-        read = partial(read_pictures, limits=settings.pictures, remote=settings.remote)
+        read = partial(read_pictures, remote=settings.remote)
         messages = await with_pictures(messages, read)
+        asked.messages.clear()  # base64 need not wait in the queue beside the pictures' bytes
         async with self._desk.answer(model, messages, options) as answer:
             if request.stream:
                 await self._stream(answer, served, request, wire)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from llava_edge.runtime.answer import Piece
+from llava_edge.serve.api_request import ApiRequest
 from llava_edge.serve.completion_reply import CompletionEvents, CompletionReply
 from llava_edge.serve.completion_request import CompletionRequest
 from llava_edge.serve.json_body import decoded
-from llava_edge.serve.api_request import ApiRequest
 from llava_edge.serve.served_model import ServedModel
 
 

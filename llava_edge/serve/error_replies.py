@@ -8,7 +8,7 @@ from llava_edge.errors import LlavaEdgeError, LongPromptError, PictureError, Pro
 from llava_edge.serve.wire_errors import WireError
 from llava_edge.serve.wire_pictures import picture_refusal
 
-_HERE = {"x-should-retry": "false"}  # to compute the same again would fail again
+_NO_RETRY = {"x-should-retry": "false"}  # the same would be computed again, and fail again
 _PATHS = {
     404: "There is no such path here; the guide to serving lists what there is.",
     405: "The path does not take this method.",
@@ -31,14 +31,14 @@ def as_wire_error(error: Exception) -> WireError:
     if isinstance(error, UsageError):
         return WireError(400, str(error))
     if isinstance(error, LlavaEdgeError):
-        return WireError(500, str(error), "server_error", "failed", headers=_HERE)
+        return WireError(500, str(error), "server_error", "failed", headers=_NO_RETRY)
     _log.error("A request failed for a reason that nobody expected.", exc_info=error)
     return WireError(
         500,
         "The server failed; its log says why.",
         "server_error",
         "unexpected",
-        headers=_HERE,
+        headers=_NO_RETRY,
     )
 
 

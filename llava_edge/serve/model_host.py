@@ -56,11 +56,21 @@ class ModelHost:
         """Load it, which takes seconds; raises what `load_model` raises."""
         self.loaded = ServedModel.of(self.id, self._load_model(self.path))
 
-    def unload(self) -> None:
-        """Forget the model; `give_back` is to follow."""
+    def unload(self) -> Callable[[], None]:
+        """Forget the model -> what gives its memory back, which may take a moment."""
+        assert self.loaded is not None
+        models = [served.model for served in (*self._twins.values(), self.loaded)]
         self.loaded = None
         self._twins.clear()
-        _log.info("Unloaded %s.", self.id)
+
+        def give_back() -> None:
+            while models:
+                models.pop().close()
+            gc.collect()  # of twins that were forgotten before, too
+            release_unused()
+            _log.info("Unloaded %s.", self.id)
+
+        return give_back
 
     def model(self, key: str = "") -> ServedModel:
         """The loaded model as the holder of a key has it: with no trace of what others asked."""
@@ -73,9 +83,3 @@ class ModelHost:
         if len(self._twins) > _TWINS:
             self._twins.popitem(last=False)
         return twin
-
-
-def give_back() -> None:
-    """Give the memory of models that are unloaded back to the system."""
-    gc.collect()  # a model's parts know each other
-    release_unused()

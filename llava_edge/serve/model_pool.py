@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from llava_edge.errors import LlavaEdgeError, UsageError
 from llava_edge.serve.answer_queue import queue_full, stopping
 from llava_edge.serve.daemon_call import in_daemon
-from llava_edge.serve.model_host import ModelHost, give_back
+from llava_edge.serve.model_host import ModelHost
 from llava_edge.serve.model_memory import ModelMemory
 from llava_edge.serve.served_model import ServedModel
 from llava_edge.serve.wire_errors import WireError
@@ -156,8 +156,8 @@ class ModelPool:
         while not self._memory.holds(host, [one for one in self.hosts if one.present]):
             idle = [one for one in self.hosts if one.idle]
             if idle:
-                min(idle, key=lambda one: one.used).unload()
-                await in_daemon(give_back, "unloading")
+                oldest = min(idle, key=lambda one: one.used)
+                await in_daemon(oldest.unload(), "unloading")
             else:
                 self._rested.clear()
                 await self._rested.wait()
@@ -182,8 +182,7 @@ class ModelPool:
 
         def unload() -> None:
             if host.idle and host.used == used:
-                host.unload()
-                in_daemon(give_back, "unloading")
+                in_daemon(host.unload(), "unloading")
 
         if self._unload_after is not None and host.idle:
             loop.call_later(self._unload_after, unload)

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from llava_edge.core.bundle import WEIGHTS_BIN
 from llava_edge.serve.answer_route import AnswerRoute
+from llava_edge.serve.api_request import ApiRequest
 from llava_edge.serve.completion_request import CompletionRequest
 from llava_edge.serve.json_body import decoded
 from llava_edge.serve.model_host import ModelHost
@@ -29,7 +30,6 @@ from llava_edge.serve.ollama_request import (
     chat_completion,
     generate_completion,
 )
-from llava_edge.serve.api_request import ApiRequest
 from llava_edge.serve.served_model import ServedModel
 
 VERSION = "0.12.11"  # of Ollama, whose API this is; some clients refuse versions before 0.6

@@ -37,7 +37,7 @@ def logged(app: ASGIApp, metrics: Metrics) -> ASGIApp:
         try:
             await app(scope, receive, send_with_id)
         except Exception:
-            if status == _GONE:  # else it was answered, and logged
+            if "result" not in scope["state"]:  # else the client was told, and the log
                 status = 500
                 raise
         finally:

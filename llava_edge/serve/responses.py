@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from llava_edge.runtime.answer import Piece
-from llava_edge.serve.json_body import decoded
 from llava_edge.serve.api_request import ApiRequest
+from llava_edge.serve.json_body import decoded
 from llava_edge.serve.responses_reply import ResponseEvents, ResponseReply
 from llava_edge.serve.responses_request import NAMES, ResponsesRequest, as_completion
 from llava_edge.serve.served_model import ServedModel

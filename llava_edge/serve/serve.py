@@ -13,12 +13,9 @@ from llava_edge.serve.metrics import Metrics
 from llava_edge.serve.model_host import ModelHost
 from llava_edge.serve.model_memory import ModelMemory
 from llava_edge.serve.model_pool import ModelPool
-from llava_edge.serve.serve_settings import ServeSettings
+from llava_edge.serve.serve_settings import SERVE_DEFAULTS, ServeSettings
 
 _log = logging.getLogger(__name__)
-
-
-_DEFAULTS = ServeSettings()
 
 
 def serve(
@@ -28,7 +25,7 @@ def serve(
     context: int | None = None,
     gpu_memory: int | None = None,
     alias: str | None = None,
-    settings: ServeSettings = _DEFAULTS,
+    settings: ServeSettings = SERVE_DEFAULTS,
 ) -> None:
     """Serve bundles until SIGTERM or Ctrl-C.
 

@@ -1,12 +1,13 @@
 """How a server is to behave."""
 
-import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from llava_edge.errors import UsageError
 from llava_edge.serve.guards.guard_settings import GuardSettings
-from llava_edge.serve.remote_pictures import RemotePictures
-from llava_edge.serve.wire_pictures import PICTURE_LIMITS, PictureLimits
+
+if TYPE_CHECKING:  # the command line reads the defaults, with or without the extra `serve`
+    from llava_edge.serve.remote_pictures import RemotePictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,6 @@ class ServeSettings:
     """How a server is to behave; raises UsageError for what is out of its range.
 
     - guards: who may ask, from where, and how much a request may hold.
-    - pictures: how many a request may have, and how large they may be.
     - remote: where pictures may be fetched from; None for nowhere.
     - port: 0 for any that is free.
     - parallel: how many answers are computed at a time.
@@ -23,14 +23,13 @@ class ServeSettings:
     - unload_after: seconds without a question after which a model is unloaded; None for never.
     - max_tokens: of an answer, whatever is asked for; None for as many as the context holds.
     - ollama: whether Ollama's paths are served too.
-    - ping_seconds: how long nothing is sent while a prompt is read.
+    - ping_seconds: after so long without an event, a stream is kept alive by a comment.
     - send_seconds: how long a client may take nothing of its answer.
     - stop_seconds: in which answers must have ended once the server is told to.
     """
 
     guards: GuardSettings = field(default_factory=GuardSettings)
-    pictures: PictureLimits = PICTURE_LIMITS
-    remote: RemotePictures | None = None
+    remote: "RemotePictures | None" = None
     port: int = 8080
     parallel: int = 2
     queue: int = 64
@@ -47,12 +46,15 @@ class ServeSettings:
             ("port", 0, 65535),
             ("parallel", 1, 64),
             ("queue", 0, 10_000),
+            ("unload_after", 0.001, 10**9),
             ("max_tokens", 1, 2**31),
+            ("ping_seconds", 0.001, 3600),
+            ("send_seconds", 0.001, 3600),
+            ("stop_seconds", 1, 3600),
         ):
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
-                raise UsageError(f"{name} is {value}; give a whole number from {least} to {most}.")
-        if self.unload_after is not None and not 0 < self.unload_after < math.inf:
-            raise UsageError(
-                f"unload_after is {self.unload_after}; give a number of seconds above 0."
-            )
+                raise UsageError(f"{name} is {value}; give a number from {least} to {most:,}.")
+
+
+SERVE_DEFAULTS = ServeSettings()

@@ -43,7 +43,9 @@ async def tell_answer(
 
     Raises what is wrong with the question, before anything is sent, and ClientDisconnect.
     """
-    piece = await answer.piece()  # comes once the question can be answered
+    piece = await answer.piece()
+    while piece.stage == "encoding" and not piece.finish:  # then the question can be answered
+        piece = await answer.piece()
     await reply.start()
     try:
         for part in teller.begin():

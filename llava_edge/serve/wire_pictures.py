@@ -2,11 +2,10 @@
 
 import asyncio
 import re
-from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
+from llava_edge.core.data_url import from_base64
 from llava_edge.core.picture import pixels_of
 from llava_edge.errors import LargePictureError, PictureError
 from llava_edge.serve.remote_pictures import RemotePictures
@@ -17,7 +16,6 @@ from llava_edge.serve.wire_errors import WireError
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]{1,20}):", re.IGNORECASE)  # one letter is a Windows drive
-_STANDARD = bytes.maketrans(b"-_", b"+/")
 _INSTEAD = "send the picture itself, as data:image/jpeg;base64,..."
 
 
@@ -118,10 +116,8 @@ def _decoded(image_url: str, place: str | None) -> bytes:
     """The bytes of the base64 text, of which nothing is skipped but white space."""
     text = _base64_text(image_url, place)
     try:
-        data = unquote_to_bytes(text) if "%" in text else text.encode("ascii")
-        data = data.translate(_STANDARD, b" \t\r\n\f\v").rstrip(b"=")
-        return b64decode(data + b"=" * (-len(data) % 4), validate=True)
-    except ValueError:
+        return from_base64(text)
+    except PictureError:
         if _scheme(image_url) is None:
             raise _neither(place) from None
         raise _refused(

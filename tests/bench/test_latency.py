@@ -49,9 +49,9 @@ def test_every_picture_is_encoded(model: Llava, photo_file: Path) -> None:
     first, second = (pixels(model, file) for file in files[:2])
     assert first.shape == (1, 3, 33, 33) and (first != second).any()
     plan = answer_stages.AnswerPlan([photo_file], "What is this?", 2, [])
-    before = len(model.vision._remembered._kept)
+    before = len(model.vision.known)
     list(answer_stages.run_through(model, plan, 0))
-    assert len(model.vision._remembered._kept) == before + 4
+    assert len(model.vision.known) == before + 4
 
 
 def test_a_reader_reads_as_an_answer_does(model: Llava) -> None:

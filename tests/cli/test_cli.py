@@ -144,6 +144,22 @@ def test_a_long_prompt_is_answered_like_a_short_one(
     assert capsys.readouterr().out == expected + "\n"
 
 
+def test_what_is_being_done_is_said(tiny_bundle: Path, photo_file: Path) -> None:
+    model = load(tiny_bundle)
+    stream = model.stream("What? " * 20, [photo_file, photo_file], Options(max_tokens=2))
+    said = [terminal._doing(piece) for piece in stream if not piece.text and not piece.finish]
+    *_, last = model.stream("What? " * 20, [photo_file, photo_file], Options(max_tokens=2))
+    count = f"{last.timings.prompt_tokens:,}"
+    assert said[:3] == [
+        "encoding picture 1 of 2",
+        "encoding picture 2 of 2",
+        f"0 of {count} tokens read",
+    ]
+    assert all(text.endswith(f" of {count} tokens read") for text in said[3:])
+    assert terminal._loading("files", 0.256) == "checking the bundle's files, 26%"
+    assert terminal._loading("decoder", 0) == "loading the language model"
+
+
 def test_ctrl_c_stops_the_answer_and_not_the_program(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,7 +92,7 @@ def test_large_files_are_hashed_once(copy: Path, monkeypatch: pytest.MonkeyPatch
     config = read_bundle(copy)
     hashed = []
     monkeypatch.setattr(
-        bundle, "sha256_of", lambda path: hashed.append(path.name) or sha256_of(path)
+        bundle, "sha256_of", lambda path, tell: hashed.append(path.name) or sha256_of(path, tell)
     )
     verify_once(copy, config)
     verify_once(copy, config)

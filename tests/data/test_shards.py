@@ -7,12 +7,12 @@ import pytest
 from tar_shards import picture_bytes, write_shard
 
 from llava_edge.core.picture import TarMember, load_picture
+from llava_edge.core.picture_source import read_bytes
 from llava_edge.core.prompt import WrittenMessage
 from llava_edge.data.captions import BRIEF_INSTRUCTIONS, caption_sample
 from llava_edge.data.records import Data, load_records
 from llava_edge.data.shards import expand, read_members
 from llava_edge.errors import PictureError, RecordError
-from llava_edge.runtime.vision_encoder import _digest
 
 RED, BLUE = picture_bytes("red"), picture_bytes("blue", form="JPEG")
 
@@ -30,7 +30,7 @@ def test_members_are_read_at_their_offset(tmp_path: Path) -> None:
 
 def test_a_member_is_remembered_like_its_bytes(tmp_path: Path) -> None:
     (member,) = read_members(write_shard(tmp_path / "0.tar", {"a.png": RED}))
-    assert _digest(member) == _digest(RED)
+    assert read_bytes(member) == read_bytes(RED) == RED
 
 
 def test_pictures_are_looked_up_in_shards(tmp_path: Path) -> None:

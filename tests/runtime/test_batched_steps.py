@@ -1,6 +1,7 @@
 """Steps that are computed together give each answer what it would have had alone."""
 
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,12 +81,14 @@ def step_together(
     threads = [threading.Thread(target=step, args=(place,)) for place in range(len(asked))]
     batched = decoder._batched
     assert batched is not None
+    ended = sum(each.reason is not None for each in (interrupts or {}).values())  # wait for nobody
 
     def wait() -> None:
         for thread in threads:
             thread.start()
         with batched._arrived:
-            assert batched._arrived.wait_for(lambda: len(batched._wishes) == len(asked), 30)
+            wished = len(asked) - ended
+            assert batched._arrived.wait_for(lambda: len(batched._wishes) >= wished, 30)
 
     decoder._queue.run(wait)
     for thread in threads:
@@ -200,3 +203,47 @@ def test_answers_beside_each_other_are_those_of_one(tiny_bundle_fp32: Path) -> N
         thread.join()
     assert found == wanted
     assert isinstance(model.decoder._batched, BatchedSteps)
+
+
+def test_a_step_that_waits_for_its_turn_is_given_up(tiny_bundle: Path) -> None:
+    model = load(tiny_bundle, contexts=2)
+    decoder, interrupt = model.decoder, Interrupt()
+    cache = decoder.new_cache()
+    decoder.read(cache, decoder.embed([5, 6]))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        begun.set()
+        go_on.wait()
+
+    thread = threading.Thread(target=decoder._queue.run, args=(compute,))
+    thread.start()
+    begun.wait()
+    interrupt.end("cancelled")
+    with pytest.raises(Interrupted):
+        decoder.step(cache, 7, interrupt)
+    go_on.set()
+    thread.join()
+    assert cache.length == 2
+    assert decoder._batched is not None and not decoder._batched._wishes
+    logits = decoder.step(cache, 7)
+    np.testing.assert_allclose(logits, expected(model, [5, 6], 7), atol=alone(model))
+
+
+def test_memory_is_given_back_when_no_cache_is_left(tiny_bundle: Path) -> None:
+    model = load(tiny_bundle, contexts=3)
+    batched = model.decoder._batched
+    assert batched is not None
+    chat = model.chat()
+    first = chat.answer("Tell", options=Options(max_tokens=5))
+    before = weakref.ref(batched._memory)
+    model.decoder.shrink()
+    assert before() is batched._memory
+    chat.close()
+    del chat
+    model.decoder.shrink()
+    assert before() is None
+    assert model.answer("Tell", options=Options(max_tokens=5)) == first
+    before = weakref.ref(batched._memory)
+    model.close()
+    assert before() is None

@@ -1,6 +1,7 @@
 """A cache in host memory and one of a device's tensors hold the same, on the CPU's provider."""
 
 import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from llava_edge import load
 from llava_edge.core.bundle import read_bundle
-from llava_edge.errors import LlavaEdgeError
+from llava_edge.errors import LlavaEdgeError, UsageError
 from llava_edge.runtime.decoder import Decoder
 from llava_edge.runtime.devices.device import CPU, Device
 from llava_edge.runtime.kv_cache import DeviceKVCache, HostKVCache
@@ -86,6 +87,32 @@ def test_memory_on_a_device_is_used_again(tiny_bundle: Path) -> None:
     third = decoder.new_cache()
     assert slots.of(third).memory is memory and third.length == 0
     assert np.array_equal(decoder.step(third, 7), expected)
+
+
+def test_a_released_cache_leaves_its_memory_to_the_next(tiny_bundle: Path) -> None:
+    decoder = opened(tiny_bundle, DEVICE)
+    first = decoder.new_cache()
+    expected = decoder.read(first, decoder.embed(IDS)).copy()
+    first.release()
+    del first
+    gc.collect()
+    again = decoder.new_cache()
+    assert np.array_equal(decoder.read(again, decoder.embed(IDS)), expected)
+
+
+def test_closing_lets_go_of_memory_on_a_device(tiny_bundle: Path) -> None:
+    decoder = opened(tiny_bundle, DEVICE)
+    cache = decoder.new_cache()
+    decoder.read(cache, decoder.embed(IDS))
+    slots = decoder._slots
+    assert slots is not None
+    gone = [weakref.ref(part) for part in (slots, slots.of(cache), decoder._graph.session)]
+    del slots
+    decoder.close()
+    gc.collect()
+    assert [ref() for ref in gone] == [None] * 3
+    with pytest.raises(UsageError, match="model was closed"):
+        decoder.step(cache, 7)
 
 
 def test_a_cache_that_no_machine_has(tiny_bundle: Path) -> None:

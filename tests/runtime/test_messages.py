@@ -6,9 +6,19 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from runtime_calls import items_of
+from runtime_calls import items_of, turns_of
 
-from llava_edge import Llava, Message, Options, Picture, PromptError, UsageError, load
+from llava_edge import (
+    Llava,
+    Message,
+    Options,
+    Picture,
+    Piece,
+    PromptError,
+    Stream,
+    UsageError,
+    load,
+)
 from llava_edge.core.prompt import render
 from llava_edge.runtime.asked import asked_messages
 from llava_edge.runtime.prefix_cache import Item
@@ -18,12 +28,17 @@ DRAWN = Options(max_tokens=12, temperature=3.0, seed=5)
 
 
 def prompt_tokens(model: Llava, *parts: str | Picture) -> int:
-    return next(model.stream(Message("user", parts))).timings.prompt_tokens
+    return begun(model.stream(Message("user", parts))).timings.prompt_tokens
+
+
+def begun(stream: Stream) -> Piece:
+    """The piece that tells that the prompt fits, before it is read."""
+    return next(piece for piece in stream if piece.stage == "reading")
 
 
 def items_of_messages(model: Llava, messages: list[Message]) -> list[Item]:
     asked = asked_messages(messages, None, model.config.prompt)
-    system, turns = model.bundle.turns(asked, SHORT)
+    system, turns = turns_of(model, asked)
     return model.bundle.items(turns, system)
 
 
@@ -40,9 +55,7 @@ def test_a_picture_stands_where_its_part_stands(model: Llava, photo: Image.Image
     other = photo.rotate(90)
     written = items_of(model, "One <image>\ntwo <image>\nthree", [photo, other])
     parts = ["One ", Picture(photo), "two ", Picture(other), "three"]
-    _, turns = model.bundle.turns(
-        asked_messages(Message("user", parts), None, model.config.prompt), SHORT
-    )
+    _, turns = turns_of(model, asked_messages(Message("user", parts), None, model.config.prompt))
     assert model.bundle.items(turns) == written
     first, *_, last = [item[0] for item in written if isinstance(item, tuple)]
     assert first != last
@@ -59,12 +72,12 @@ def test_what_words_say_is_no_picture_and_no_token(model: Llava, photo: Image.Im
             model.tokenizer.token_id(token) for token in ("<image>", *model.config.prompt.stop)
         }
         for asked in (words, Message("user", words), Message("user", [words, "!"])):
-            piece = next(model.stream(asked))
+            piece = begun(model.stream(asked))
             assert piece.timings.image_tokens == 0
         ids = items_of(model, words)
         assert sum(id in special for id in ids) == sum(id in special for id in items_of(model, "x"))
         picture = Message("user", [Picture(photo), words])
-        assert next(model.stream(picture)).timings.image_tokens == 36
+        assert begun(model.stream(picture)).timings.image_tokens == 36
     assert prompt_tokens(model, "<image>") > prompt_tokens(model, "i")
 
 
@@ -91,7 +104,7 @@ def test_words_of_others_are_encoded_as_in_training(model: Llava) -> None:
         Message("assistant", "No, there is a cat."),
         Message("user", "Where?"),
     ]
-    _, turns = model.bundle.turns(asked_messages(messages, None, model.config.prompt), SHORT)
+    _, turns = turns_of(model, asked_messages(messages, None, model.config.prompt))
     segments = render(messages, model.config.prompt, model.tokenizer)
     expected = [
         id for segment in segments if not isinstance(segment, Picture) for id in segment.ids
@@ -111,7 +124,7 @@ def test_chat_shows_what_was_said(model: Llava, photo: Image.Image, tmp_path: Pa
         answers[1],
     )
     assert first.content == (Picture(model.encode_image(photo)), "What?")
-    asked = next(model.stream([*chat.messages, Message("user", "Sure?")]))
+    asked = begun(model.stream([*chat.messages, Message("user", "Sure?")]))
     assert asked.timings.image_tokens == 36
     chat.save(tmp_path / "chat.npz")
     assert model.load_chat(tmp_path / "chat.npz").messages == chat.messages
@@ -121,7 +134,7 @@ def test_nothing_is_done_before_the_iteration(model: Llava, tmp_path: Path) -> N
     missing = tmp_path / "later.png"
     stream = model.stream("What?", missing, SHORT)
     Image.new("RGB", (40, 30), "red").save(missing)
-    first = next(stream)
+    first = begun(stream)
     assert first.text == "" and first.timings.prompt_tokens > 36
     assert first.timings.prefilled_tokens == first.timings.generated_tokens == 0
 

@@ -326,3 +326,19 @@ def test_logits_are_those_of_transformers_with_a_picture_in_the_middle(
     with torch.no_grad():
         expected = judge(input_ids=torch.tensor([ids]), pixel_values=pixels).logits[0, -1]
     np.testing.assert_allclose(logits(model, prompt, photo), expected.numpy(), atol=1e-3)
+
+
+def test_progress_of_loading(tiny_bundle: Path) -> None:
+    told: list[tuple[str, float]] = []
+    load(tiny_bundle, progress=lambda stage, done: told.append((stage, done)))
+    assert list(dict.fromkeys(stage for stage, _ in told)) == ["files", "decoder", "vision"]
+    for stage in ("files", "decoder", "vision"):
+        fractions = [done for name, done in told if name == stage]
+        assert fractions == sorted(fractions) and fractions[-1] == 1
+        assert 0 <= fractions[0] < 1
+
+    def refuse(stage: str, done: float) -> None:
+        raise InterruptedError(stage)
+
+    with pytest.raises(InterruptedError, match="files"):
+        load(tiny_bundle, progress=refuse)

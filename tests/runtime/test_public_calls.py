@@ -15,8 +15,10 @@ LOAD = {
     "context": (1.5, True, "100", np.float64(100)),
     "image_cache": (-1, None, 0.5, "x"),
     "gpu_memory": (-1, "x", 1e9, True),
+    "idle_trim": (0, -1.0, "60", True),
+    "progress": (5, "tell", []),
 }
-PICTURES = (5, {"a": 1}, Options(), [5], ["photo.jpg", None], [["photo.jpg"]], np.zeros((9, 9, 3)))
+PICTURES = (5, {"a": 1}, Options(), [5], ["photo.jpg", None], [["photo.jpg"]], np.zeros((9, 9, 2)))
 
 
 def assert_sentence(call: Callable[[], object], said: str) -> None:
@@ -58,7 +60,7 @@ def test_what_is_no_picture(model: Llava, image: Image.Image) -> None:
         assert_sentence(lambda asked=asked: asked.stream("Tell", image), "^A picture of the type ")
 
 
-@pytest.mark.parametrize("image", [None, 5, ["photo.jpg"], np.zeros((9, 9, 3))])
+@pytest.mark.parametrize("image", [None, 5, ["photo.jpg"], np.zeros((9, 9, 2))])
 def test_one_picture_is_encoded(model: Llava, image: Image.Image) -> None:
     assert_sentence(lambda: model.encode_image(image), "^A picture of the type ")
 

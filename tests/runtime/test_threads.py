@@ -1,6 +1,7 @@
 """One model, several threads: answers queue, end when they are told to, and leave nothing."""
 
 import gc
+import io
 import signal
 import sys
 import time
@@ -41,11 +42,11 @@ def test_first_come_first_served() -> None:
     lock, order = FairLock(), list[int]()
 
     def take(number: int) -> None:
-        with lock:
+        with lock.held():
             order.append(number)
 
     threads = [Thread(target=take, args=(number,)) for number in range(5)]
-    with lock:
+    with lock.held():
         for number, thread in enumerate(threads):
             thread.start()
             while len(lock._waiting) <= number:  # until it stands in the queue
@@ -53,7 +54,7 @@ def test_first_come_first_served() -> None:
     for thread in threads:
         thread.join()
     assert order == list(range(5))
-    with lock:  # and it is free again
+    with lock.held():  # and it is free again
         pass
 
 
@@ -71,7 +72,7 @@ def test_ctrl_c_in_the_queue_leaves_it_in_order() -> None:
     lock, held, interrupted = FairLock(), Event(), Event()
 
     def hold() -> None:
-        with lock:
+        with lock.held():
             held.set()
             while not lock._waiting:  # until the main thread stands in the queue
                 time.sleep(0)
@@ -81,12 +82,38 @@ def test_ctrl_c_in_the_queue_leaves_it_in_order() -> None:
     thread = Thread(target=hold)
     thread.start()
     held.wait()
-    with pytest.raises(KeyboardInterrupt), lock:
+    with pytest.raises(KeyboardInterrupt), lock.held():
         pass
     interrupted.set()
     thread.join()
-    with lock:
+    with lock.held():
         assert not lock._waiting
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to a thread")
+@pytest.mark.usefixtures("ctrl_c_is_heard")
+def test_ctrl_c_while_a_picture_is_read(tiny_bundle: Path, photo: Image.Image) -> None:
+    read, go_on = Event(), Event()
+
+    class StuckFile(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            read.set()
+            go_on.wait()
+            return b""
+
+    def interrupt() -> None:
+        read.wait()
+        signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
+
+    model = load(tiny_bundle)
+    thread = Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        model.encode_image(StuckFile())
+    thread.join()
+    assert model.answer("Tell", photo, DRAWN)
+    model.close()  # waits for nobody
+    go_on.set()
 
 
 def test_another_thread_ends_an_answer(tiny_bundle: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from llava_edge import Llava, PictureError, load
-from llava_edge.runtime import vision_encoder
+from llava_edge.runtime import picture_pixels
 
 
 def test_rows_have_the_shape_of_the_config(model: Llava, photo: Image.Image) -> None:
@@ -30,7 +30,7 @@ def test_a_file_is_known_before_it_is_decoded(
     model: Llava, photo_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = model.encode_image(photo_file)
-    monkeypatch.setattr(vision_encoder, "load_picture", None)
+    monkeypatch.setattr(picture_pixels, "load_picture", None)
     assert model.encode_image(photo_file) is first
     assert model.encode_image(photo_file.read_bytes()) is first
 

@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai import OpenAI
 from running_server import ask, reply
-from serving import HeldLlava, Served, held, serving_model, serving_models
+from serving import HeldLlava, Served, held, serving_models
 
 from llava_edge import BundleError, Llava, UsageError, load
 from llava_edge.serve.guards.guard_settings import GuardSettings
@@ -171,13 +171,13 @@ def test_a_model_that_is_not_asked_is_unloaded(roomy_model: Llava) -> None:
 
 def test_a_single_model_is_loaded_again(roomy_model: Llava) -> None:
     with (
-        serving_model(roomy_model.apart(), unload_after=0.05) as server,
+        serving_models(hosts(roomy_model, "a"), unload_after=0.05) as server,
         client_of(server) as client,
     ):
         for _ in range(2):
             server.until("models_loaded", 0)
             assert ask(server.port, "/health").json == {"status": "ok", "loaded": []}
-            assert asked(client, "whatever").model == server.host.id
+            assert asked(client, "whatever").model == "a"
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_others(

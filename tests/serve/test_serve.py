@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 
 import pytest
 from command_line import LOOK, refusal, run
@@ -46,16 +45,15 @@ def test_a_signal_lets_answers_say_that_they_end(roomy_model: Llava, number: int
             ) as stream,
         ):
             first = next(stream)
-            began = monotonic()
             process.send_signal(number)
             last = [*stream][-1]
         assert first.model == last.model == "mine"
         assert last.choices[0].finish_reason == "length"
         assert process.wait(timeout=60) == -number
-        assert monotonic() - began < 5
         assert process.stderr is not None
         lines = process.stderr.read().splitlines()
-        assert lines[-1].endswith("cancelled") and "Traceback" not in "".join(lines)
+        assert lines[-1].endswith("cancelled")  # and not cut off, as what lasts 5 s longer
+        assert not re.search("Traceback|Cancel", "".join(lines))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM for a process")
@@ -112,7 +110,14 @@ def test_a_port_that_is_taken(roomy_model: Llava) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--parallel", 0), ("--queue", -1), ("--port", 70_000), ("--max-tokens", 0)]
+    "arguments",
+    [
+        ("--parallel", 0),
+        ("--queue", -1),
+        ("--port", 70_000),
+        ("--max-tokens", 0),
+        ("--ping-seconds", 0.0),
+    ],
 )
 def test_settings_out_of_their_range(roomy_model: Llava, arguments: tuple[object, ...]) -> None:
     assert str(arguments[1]).replace("_", "") in refusal(
@@ -125,3 +130,12 @@ def test_other_machines_need_a_key(roomy_model: Llava, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("short\n")
     result = run("serve", roomy_model.path, "--api-key-file", tmp_path / "keys")
     assert "16 characters" in refusal(result, 2)
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['starlette'] = None; sys.argv = ['llava-edge', 'serve']\n"
+        "from llava_edge.cli.entry import main; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "pip install '.[serve]'" in refusal(result)

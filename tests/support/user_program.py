@@ -1,16 +1,33 @@
 """A user's program with every documented call of the runtime; mypy reads it, nobody runs it."""
 
+import io
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 import llava_edge
-from llava_edge import Chat, ImageEmbeddings, Llava, Options, Piece, StoredModel, Stream, load
+from llava_edge import (
+    AsyncChat,
+    AsyncLlava,
+    AsyncStream,
+    Chat,
+    ImageEmbeddings,
+    Llava,
+    Message,
+    Options,
+    Picture,
+    Piece,
+    StoredModel,
+    Stream,
+    load,
+    load_async,
+)
 
 
 def talk(folder: str, photo: Image.Image, words: dict[str, object]) -> str:
     model: Llava = load(folder, "cpu", context=2048, image_cache=0, gpu_memory=2**30)
-    model = load()
+    model = load(idle_trim=60, contexts=2, progress=lambda stage, done: print(stage, done))
     stored: tuple[StoredModel, ...] = llava_edge.models()
     names_here: list[str] = [one.name for one in stored if one.config.size < 2**30]
     model = load(names_here[0])
@@ -38,6 +55,16 @@ def talk(folder: str, photo: Image.Image, words: dict[str, object]) -> str:
     chat.save("chat.npz")
     chat = model.load_chat(Path("chat.npz"))
     chat.reset()
+    chat.close()
+    history: list[Message] = chat.messages
+    history.append(Message("user", ["What? ", Picture(photo), Picture(io.BytesIO(b"bytes"))]))
+    text += model.answer(history, Options(max_tokens=3))
+    text += model.answer([Message("user", "Tell")])
+    array = np.zeros((4, 5, 3), np.uint8)
+    text += model.answer("Three:", [array, memoryview(b"bytes"), bytearray(b"bytes")])
+    with model.apart() as twin, twin.chat() as beside, beside.stream("Tell") as pieces:
+        stages: list[str] = [piece.stage for piece in pieces]
+    print(stages, last.timings.encoded_pictures, last.timings.pictures)
     options = Options(
         temperature=1,
         top_p=0.9,
@@ -57,3 +84,20 @@ def talk(folder: str, photo: Image.Image, words: dict[str, object]) -> str:
         return text + stream.text()
     except llava_edge.PromptError as error:
         raise llava_edge.LlavaEdgeError("No answer.") from error
+
+
+async def talk_in_a_loop(photo: Image.Image) -> str:
+    async with await load_async("bundle", context=2048) as model:
+        text: str = await model.answer("What?", photo, Options(max_tokens=3))
+        stream: AsyncStream = model.stream([Message("user", "Tell")], Options(max_tokens=3))
+        async with stream:
+            async for piece in stream:
+                last: Piece = piece
+        stream.cancel()
+        chat: AsyncChat = model.chat(system="Be brief.")
+        text += await chat.answer("What?", [photo]) + last.text
+        await chat.save("talk.npz")
+        chat = await model.load_chat("talk.npz")
+        await chat.aclose()
+        rows: ImageEmbeddings = await model.encode_image(photo)
+        return text + await AsyncLlava(model.sync).apart().answer("What?", rows)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Protocol, TypeVar
 
-from llava_edge.runtime.devices.fair_lock import FairLock
+from llava_edge.runtime.devices.fair_lock import HEARS_CTRL_C, FairLock, nothing
 
 T = TypeVar("T")
 
@@ -13,8 +13,11 @@ T = TypeVar("T")
 class CallQueue(Protocol):
     """Makes one call after another, those of all threads."""
 
-    def run(self, call: Callable[[], T]) -> T:
-        """What the call returns, after all that were asked before it; raises what it raises."""
+    def run(self, call: Callable[[], T], check: Callable[[], None] = nothing) -> T:
+        """What the call returns, after all that were asked before it; raises what it raises.
+
+        Where `check` raises before the call's turn, it is not made.
+        """
 
 
 class CallersThread:
@@ -23,9 +26,9 @@ class CallersThread:
     def __init__(self) -> None:
         self._lock = FairLock()
 
-    def run(self, call: Callable[[], T]) -> T:
+    def run(self, call: Callable[[], T], check: Callable[[], None] = nothing) -> T:
         """See CallQueue."""
-        with self._lock:
+        with self._lock.held(check):
             return call()
 
 
@@ -35,9 +38,21 @@ class OneThread:
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="llava-edge-gpu")
 
-    def run(self, call: Callable[[], T]) -> T:
+    def run(self, call: Callable[[], T], check: Callable[[], None] = nothing) -> T:
         """See CallQueue."""
-        return self._executor.submit(call).result()
+        future = self._executor.submit(call)
+        while True:
+            try:
+                return future.result(HEARS_CTRL_C)
+            except TimeoutError:
+                if future.done():  # the call's own
+                    raise
+            try:
+                check()
+            except BaseException:
+                if future.cancel():
+                    raise
+                check = nothing  # it is being made, and ends by its own interrupt
 
 
 @cache

@@ -43,6 +43,12 @@ class Slot:
         return int(outputs["top_id"].read()[0, 0, 0]), float(outputs["top_logit"].read()[0, 0, 0])
 
 
+@dataclass(frozen=True)
+class _Lent:
+    slot: Slot
+    comes_back: "weakref.finalize[[Slot], KVCache]"  # when the cache has gone
+
+
 class Slots:
     """Lends slots to caches.
 
@@ -64,19 +70,25 @@ class Slots:
         self._made = 0
         self.failure = ""  # why a token's run could not be recorded
         self._free: deque[Slot] = deque()
-        self._of: weakref.WeakKeyDictionary[KVCache, Slot] = weakref.WeakKeyDictionary()
+        self._lent: weakref.WeakKeyDictionary[KVCache, _Lent] = weakref.WeakKeyDictionary()
 
     def new_cache(self) -> KVCache:
         """An empty cache, in memory that is free or new."""
         slot = self._free.pop() if self._free else self._make()
         cache = DeviceKVCache(slot.memory)
-        self._of[cache] = slot
-        weakref.finalize(cache, self._free.append, slot)
+        self._lent[cache] = _Lent(slot, weakref.finalize(cache, self._free.append, slot))
         return cache
 
     def of(self, cache: KVCache) -> Slot:
         """The slot that a cache has."""
-        return self._of[cache]
+        return self._lent[cache].slot
+
+    def close(self) -> None:
+        """Let go of the memory, also of what is lent."""
+        for lent in list(self._lent.values()):
+            lent.comes_back.detach()
+        self._lent.clear()
+        self._free.clear()
 
     def _make(self) -> Slot:
         config, context = self._config, self._context

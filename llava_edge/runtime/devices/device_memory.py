@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from llava_edge.errors import DeviceError
+from llava_edge.errors import DeviceError, UsageError
 from llava_edge.runtime.devices.device import Device, onnxruntime_library, reason
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ def compute(call: Callable[[], T]) -> T:
     """What a call of onnxruntime returns; its errors are raised as a DeviceError."""
     try:
         return call()
+    except UsageError:  # the graph is closed
+        raise
     except Exception as error:  # onnxruntime's errors share no narrower base
         cause = reason(error)
         raise DeviceError(

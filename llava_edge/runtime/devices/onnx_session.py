@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llava_edge.errors import BundleError, DeviceError
+from llava_edge.errors import BundleError, DeviceError, UsageError
 from llava_edge.runtime.devices.cuda_driver import INSTALL, check_cuda
 from llava_edge.runtime.devices.device import CPU, CUDA, Device, onnxruntime_library, reason
 from llava_edge.runtime.devices.plugins import register_plugin
@@ -29,6 +29,31 @@ _SESSION_ENTRIES: Mapping[str, Mapping[str, str]] = {
         "ep.cuda.fpa_intb_profile_m": "1,2,4,8,16,32,64,128,256,512,1024",
     },
 }
+
+
+CLOSED = "The model was closed; load the bundle again."
+
+
+class OpenGraph:
+    """A graph that is open until it is closed, which gives its memory back."""
+
+    def __init__(self, session: "onnxruntime.InferenceSession") -> None:
+        self._session: onnxruntime.InferenceSession | None = session
+
+    @property
+    def session(self) -> "onnxruntime.InferenceSession":
+        """What runs it; raises UsageError where it is closed."""
+        if self._session is None:
+            raise UsageError(CLOSED)
+        return self._session
+
+    def check(self) -> None:
+        """Raise UsageError where it is closed."""
+        _ = self.session
+
+    def close(self) -> None:
+        """Let go of the session."""
+        self._session = None
 
 
 def prepare(device: Device) -> None:
