@@ -50,7 +50,7 @@ class ModelHost:
     @property
     def idle(self) -> bool:
         """Whether it may be unloaded."""
-        return self.loaded is not None and not self.users
+        return self.loaded is not None and self.loading is None and not self.users
 
     def load(self) -> None:
         """Load it, which takes seconds; raises what `load_model` raises."""

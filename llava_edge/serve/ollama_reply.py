@@ -63,12 +63,13 @@ class OllamaReply:
         yield msgspec.json.encode({"error": error.message}) + b"\n"
 
     def _figures(self, last: Piece) -> dict[str, Any]:
-        total = perf_counter_ns() - self._asked
+        total, counts = perf_counter_ns() - self._asked, _counts(last.timings)
+        computed = counts["prompt_eval_duration"] + counts["eval_duration"]
         return {
             "done_reason": finish_reason(last.finish),
             "total_duration": total,
-            "load_duration": 0,
-            **_counts(last.timings),
+            "load_duration": max(0, total - computed),  # waiting for the model, as Ollama has it
+            **counts,
         }
 
     def _line(self, text: str, *pieces: Piece, **fields: Any) -> bytes:
