@@ -57,10 +57,13 @@ def serve(
     pool = make_pool(hosts, memory, settings)
     listening = listening_socket(settings.guards.host, settings.port)
     url = url_of(listening, settings.guards.host)
-    names, when = ", ".join(host.id for host in hosts), "it is loaded"
-    if len(hosts) > 1:
-        when = "each is loaded, when it is asked for"
-    _log.info("%s will be at %s once %s. Ctrl-C ends the server.", names, url, when)
+    if len(hosts) == 1:
+        _log.info("%s will be at %s once it is loaded. Ctrl-C ends the server.", hosts[0].id, url)
+    else:
+        names = ", ".join(host.id for host in hosts)
+        _log.info(
+            "At %s each is loaded when it is asked for: %s. Ctrl-C ends the server.", url, names
+        )
     make_server(pool, settings).run([listening])
     if pool.failure is not None:
         raise pool.failure
