@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from llava_edge.core.bundle import BUNDLE_JSON, find_bundle, read_bundle
-from llava_edge.runtime.model import Llava, load
+from llava_edge.runtime.load import load
+from llava_edge.runtime.model import Llava
 from llava_edge.serve.served_model import ServedModel
 from llava_edge.serve.wire_errors import WireError
 
