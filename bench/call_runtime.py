@@ -11,7 +11,8 @@ from llava_edge.core.picture import load_picture, preprocess
 from llava_edge.core.tiles import cut
 from llava_edge.runtime.answer import Timings
 from llava_edge.runtime.chat import Chat
-from llava_edge.runtime.model import Llava, load
+from llava_edge.runtime.load import load
+from llava_edge.runtime.model import Llava
 from llava_edge.runtime.options import Options
 from llava_edge.runtime.prefix_cache import PrefixCache
 from llava_edge.runtime.turn import Images

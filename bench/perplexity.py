@@ -25,7 +25,7 @@ from llava_edge.core.array_types import Floats
 from llava_edge.core.exit_on_error import run_command
 from llava_edge.core.prompt import Text, render
 from llava_edge.data.records import Data, load_records
-from llava_edge.runtime.model import load
+from llava_edge.runtime.load import load
 from llava_edge.runtime.scoring import Sample, Scorer, losses
 
 WINDOWS, WINDOW = 16, 512  # of the text; tokens, where the context has room

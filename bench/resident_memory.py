@@ -15,7 +15,8 @@ import psutil
 from PIL import Image
 
 from llava_edge.core.exit_on_error import run_command
-from llava_edge.runtime.model import Llava, load
+from llava_edge.runtime.load import load
+from llava_edge.runtime.model import Llava
 from llava_edge.runtime.options import Options
 
 IDLE = 2.0  # seconds

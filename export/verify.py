@@ -27,7 +27,8 @@ from llava_edge.export.quality_figures import Difference, Outcome, difference, m
 from llava_edge.export.quality_limits import check_names, choose_limits
 from llava_edge.export.reference import Reference
 from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
-from llava_edge.runtime.model import Llava, load
+from llava_edge.runtime.load import load
+from llava_edge.runtime.model import Llava
 from llava_edge.runtime.scoring import Sample, Scorer
 
 QUESTIONS = 8  # about drawn pictures, where no records are given

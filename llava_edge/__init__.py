@@ -25,7 +25,8 @@ from llava_edge.runtime.async_stream import AsyncStream
 from llava_edge.runtime.chat import Chat
 from llava_edge.runtime.image_embeddings import ImageEmbeddings
 from llava_edge.runtime.inspect import Inspection, inspect
-from llava_edge.runtime.model import Llava, load
+from llava_edge.runtime.load import load
+from llava_edge.runtime.model import Llava
 from llava_edge.runtime.options import Options
 from llava_edge.runtime.sampling import TokenLogprob
 from llava_edge.runtime.stream import Stream

@@ -17,7 +17,8 @@ from llava_edge.core.files import sha256_of
 from llava_edge.core.prompt import Message
 from llava_edge.data.records import Data
 from llava_edge.errors import DeviceError, LlavaEdgeError, RecordError
-from llava_edge.runtime.model import Llava, load
+from llava_edge.runtime.load import load
+from llava_edge.runtime.model import Llava
 from llava_edge.runtime.options import DEFAULTS, Options
 from llava_edge.runtime.stream import Stream
 

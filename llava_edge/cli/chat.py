@@ -10,7 +10,7 @@ from llava_edge.cli.option_types import DEVICE, BundleOption, DeviceOption
 from llava_edge.cli.option_values import pairs, text_of
 from llava_edge.errors import UsageError
 from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
-from llava_edge.runtime.model import load
+from llava_edge.runtime.load import load
 from llava_edge.runtime.options import DEFAULTS, Options
 
 WHEN_FULL = get_args(get_type_hints(Options)["when_full"])

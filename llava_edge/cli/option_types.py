@@ -9,7 +9,7 @@ import typer
 from llava_edge.core.bundle_config import DeviceName
 from llava_edge.core.weight_formats import Method
 from llava_edge.runtime.devices.device import NAMES
-from llava_edge.runtime.model import load
+from llava_edge.runtime.load import load
 
 DEVICE = signature(load).parameters["device"].default
 GRAPHS = ",".join(get_args(DeviceName))

@@ -11,7 +11,8 @@ from llava_edge.runtime.chat import Chat
 from llava_edge.runtime.devices.device import Device
 from llava_edge.runtime.image_embeddings import ImageEmbeddings
 from llava_edge.runtime.interrupt import Interrupt
-from llava_edge.runtime.model import Llava, load
+from llava_edge.runtime.load import load
+from llava_edge.runtime.model import Llava
 from llava_edge.runtime.options import DEFAULTS, Options
 from llava_edge.runtime.turn import Image, Images
 

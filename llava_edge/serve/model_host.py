@@ -10,7 +10,8 @@ from pathlib import Path
 
 from llava_edge.core.bundle import BUNDLE_JSON, find_bundle, read_bundle
 from llava_edge.core.machine import release_unused
-from llava_edge.runtime.model import Llava, load
+from llava_edge.runtime.load import load
+from llava_edge.runtime.model import Llava
 from llava_edge.serve.served_model import ServedModel
 
 _TWINS = 4  # each remembers prompts and pictures of its own, which take memory

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llava_edge.errors import UsageError
-from llava_edge.runtime.model import Llava, load
+from llava_edge.runtime.load import load
+from llava_edge.runtime.model import Llava
 from llava_edge.serve.answer_desk import AnswerDesk
 from llava_edge.serve.app import make_app
 from llava_edge.serve.http_server import HttpServer, listening_socket, url_of

@@ -178,7 +178,9 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path, tiny_bundle: Path, number:
     out = tmp_path / "answers.jsonl"
     command = [sys.executable, "-m", "llava_edge", "ask", path, "--out", out]
     command += ["--bundle", tiny_bundle, "--device", "cpu", "--set", "max_tokens=20"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     while not out.exists() or out.read_text().count("\n") < 20:
         assert process.poll() is None, process.stderr
         os.sched_yield()

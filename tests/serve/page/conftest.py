@@ -21,7 +21,7 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # playwright keeps a loop of asyncio, which other tests need
 def browser() -> "Iterator[Browser]":
     if CHROMIUM is None:
         pytest.skip("needs a browser: apt-get install chromium")

@@ -44,7 +44,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where none of what the shipped recipes name is, and no hub is asked."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "llava_edge.hub.find_model._fetch", lambda *_, **__: pytest.fail("fetches a model")
+        "huggingface_hub.HfApi.model_info", lambda *_, **__: pytest.fail("fetches a model")
     )
 
 
