@@ -23,8 +23,8 @@ class Answers(QObject):
         self._bundle = bundle
         self._streams: SimpleQueue[Stream | None] = SimpleQueue()
         self._thread = Thread(target=self._run, daemon=True)
-        self.begin, self.join = self._streams.put, self._thread.join  # begin(None) ends it
-        self._thread.start()
+        self.start, self.join = self._thread.start, self._thread.join
+        self.begin = self._streams.put  # begin(None) ends it
 
     def _run(self) -> None:
         try:

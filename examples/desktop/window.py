@@ -54,6 +54,7 @@ class Window(QtWidgets.QMainWindow):
         self.answers.loaded.connect(self.begin)
         self.answers.said.connect(self.add)
         self.answers.ended.connect(self.end)
+        self.answers.start()  # now that nothing it says is missed
 
     def begin(self, chat: Chat, about: str) -> None:
         self.chat = chat

@@ -11,7 +11,6 @@ from serving import HeldLlava, Served, serving_model
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-BEFORE_THE_FIRST_WORD = pytest.mark.parametrize("waits", [1], indirect=True)
 PHONE = {"viewport": {"width": 360, "height": 640}, "is_mobile": True, "has_touch": True}
 WIDE_ANSWER = (
     "A list:\n\n- `code`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```\n" + "x" * 200 + "\n```"
@@ -27,7 +26,7 @@ def faults(page: "Page") -> list[str]:
     return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 
 
-@BEFORE_THE_FIRST_WORD
+@pytest.mark.parametrize("waits", [3], indirect=True)  # both pictures are encoded, then reading
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(waits: HeldLlava, open_page: Callable[..., "Page"], scheme: str) -> None:
     with serving_model(waits) as served:
@@ -205,7 +204,7 @@ def test_a_touch_keyboard_enters_new_lines(
     assert page.locator(".bubble").inner_text() == "One\nTwo"
 
 
-@BEFORE_THE_FIRST_WORD
+@pytest.mark.parametrize("waits", [1], indirect=True)  # reading has begun
 def test_without_motion_nothing_moves(waits: HeldLlava, open_page: Callable[..., "Page"]) -> None:
     with serving_model(waits) as served:
         page = open_page(served, reduced_motion="reduce")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 GROWING = ".words[aria-busy=true] p"
-BEFORE_THE_FIRST_WORD = pytest.mark.parametrize("waits", [1], indirect=True)
+# After the pieces "encoding" and "reading" of a question with one picture.
+BEFORE_THE_FIRST_WORD = pytest.mark.parametrize("waits", [2], indirect=True)
 
 
 def test_a_dropped_picture_is_asked_about_and_the_models_words_are_shown(

@@ -14,7 +14,8 @@ from llava_edge.errors import DeviceError
 from llava_edge.serve.guards.guard_settings import GuardSettings
 from llava_edge.serve.http_server import listening_socket
 from llava_edge.serve.model_host import ModelHost
-from llava_edge.serve.serve import make_server
+from llava_edge.serve.model_memory import ModelMemory
+from llava_edge.serve.serve import make_pool, make_server
 from llava_edge.serve.serve_settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ KEYS = GuardSettings(keys=("the right key of this test",))
 def serving_at(port: int, load_model: Callable[[Path], Llava], path: Path) -> Iterator[Served]:
     """A server at a port that loads its model."""
     host = ModelHost(path, load_model=load_model)
-    server = make_server(host, ServeSettings())
+    pool = make_pool([host], ModelMemory(None, {}), ServeSettings())
+    server = make_server(pool, ServeSettings())
     listening = listening_socket(ADDRESS, port)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
