@@ -62,6 +62,7 @@ def test_the_keyboard_alone_is_enough(waits: HeldLlava, waiting_page: "Page") ->
     page = waiting_page
     says = Dictation(page)
     says.words.extend(["Red, I am sure of it.", "Red.", "It is blue."])
+    page.wait_for_function("document.hasFocus() && document.activeElement.id === 'words'")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Control+u")
     chooser.value.set_files([picture()])
