@@ -118,25 +118,30 @@ class PrefixCache:
 
 
 class PrefixCaches:
-    """Lends caches to answers, and keeps up to `most` of those that came back."""
+    """Lends caches to answers; kept and lent, there are up to `most`, unless more are lent."""
 
     def __init__(self, decoder: Decoder, most: int = 1) -> None:
         self.most = most
         self._decoder = decoder
         self._lock = Lock()
         self._kept: list[PrefixCache] = []  # the one that came back last stands last
+        self._lent = 0
 
     @contextmanager
     def lend(self, items: Sequence[Item]) -> Iterator[PrefixCache]:
         """The kept cache that fits a prompt best, or a new one."""
         with self._lock:
             cache = self._take(items)
-        cache = cache or PrefixCache(self._decoder)
+            self._lent += 1
         try:
+            cache = cache or PrefixCache(self._decoder)
             yield cache
         finally:
             with self._lock:
-                self._kept = [*self._kept, cache][-self.most :] if self.most else []
+                self._lent -= 1
+                room = self.most - self._lent
+                kept = self._kept if cache is None else [*self._kept, cache]
+                self._kept = kept[-room:] if room > 0 else []
 
     def close(self) -> None:
         """Forget the kept ones, and keep none any more."""
@@ -161,7 +166,7 @@ class PrefixCaches:
             return None
         best = max(self._kept, key=lambda cache: cache.known(items))
         if 2 * best.known(items) < len(best.items):  # a conversation of its own
-            if len(self._kept) < self.most:
+            if len(self._kept) + self._lent < self.most:
                 return None
             best = self._kept[0]
         self._kept.remove(best)

@@ -157,6 +157,23 @@ def test_conversations_beside_each_other_keep_their_caches(tiny_bundle: Path) ->
             assert (last.timings.cached_tokens > last.timings.prompt_tokens / 2) == kept
 
 
+def test_answers_beside_kept_conversations_share_runs(tiny_bundle: Path) -> None:
+    """A new question takes the place of a kept conversation, and no memory beside the others."""
+    model = load(tiny_bundle, contexts=2)
+    for text in ("one two three four", "five six seven eight"):
+        model.answer(text, options=SHORT)
+    first, second = (model.stream(text, options=SHORT) for text in ("Tell me", "Something else"))
+    while not next(first).text:
+        pass
+    while not next(second).text:
+        pass
+    batched = model.decoder._batched
+    assert batched is not None and not batched._free
+    assert [cache.slot for cache in batched._caches.values()] in ([0, 1], [1, 0])
+    list(first), list(second)
+    assert len(model.bundle.prefix_caches._kept) == 2
+
+
 def test_a_twin_knows_nothing_of_what_was_asked(model: Llava, photo: Image.Image) -> None:
     expected = model.answer("What is this?", photo, SHORT)
     twin = model.apart()
