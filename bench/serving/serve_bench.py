@@ -50,7 +50,7 @@ def serve_bench(
         model = open_bundle(bundle, device)
         beside = serve_overhead(model, server, plan, 4 * rounds) if own else None
     return ServeBench(
-        server=url or str(model.path),
+        server=url or model.config.name,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=describe_machine(model.device),
         parallel=None if url else parallel,

@@ -50,7 +50,7 @@ def serve_soak(
 ) -> Soak:
     """Send the requests from several clients; every third one is given up at some event."""
     early = int(requests * SETTLE)
-    _send(server, picture, early, 0, lambda done: watch(done))
+    _send(server, picture, early, 0, watch)
     before = Holdings.of(process)
     given_up, failed = _send(server, picture, requests - early, early, watch)
     return Soak(requests, given_up, failed, before, Holdings.of(process))

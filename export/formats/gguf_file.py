@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,8 @@ class GgufBase:
 def open_gguf(path: Path) -> GgufBase:
     """Raises CheckpointError where the file is broken or of an architecture not supported."""
     try:
-        reader = gguf.GGUFReader(path)
-        metadata = {name: field.contents() for name, field in reader.fields.items()}
+        file = path.stat()
+        reader, metadata = _parsed(path.resolve(), file.st_size, file.st_mtime_ns)
     except FileNotFoundError:
         raise CheckpointError(f"There is no file {path}; give the path of a GGUF file.") from None
     except (OSError, ValueError, IndexError, KeyError, OverflowError) as error:
@@ -73,6 +73,13 @@ def open_gguf(path: Path) -> GgufBase:
     tokenizer = read_tokenizer(section)
     tensors = {_spell(tensor.name): _lazy(tensor, text) for tensor in reader.tensors}
     return GgufBase(text, tensors, tokenizer, metadata)
+
+
+@lru_cache(maxsize=1)  # a command opens its base several times, and a vocabulary takes seconds
+def _parsed(path: Path, size: int, modified: int) -> tuple[gguf.GGUFReader, dict[str, Any]]:
+    """What a file holds that has this size and was changed then."""
+    reader = gguf.GGUFReader(path)
+    return reader, {name: field.contents() for name, field in reader.fields.items()}
 
 
 def _check_places(path: Path, tensors: list[gguf.ReaderTensor]) -> None:

@@ -17,6 +17,7 @@ from llava_edge.core.files import sha256_of
 from llava_edge.core.prompt import Message
 from llava_edge.data.records import Data
 from llava_edge.errors import DeviceError, LlavaEdgeError, RecordError
+from llava_edge.runtime.asked import asked_question
 from llava_edge.runtime.load import load
 from llava_edge.runtime.model import Llava
 from llava_edge.runtime.options import DEFAULTS, Options
@@ -119,8 +120,8 @@ def _row(
     messages = [] if words is None else [Message("system", words)]
     turns = []
     try:
-        for prompt, asked in zip(question.prompts, question.turns, strict=True):
-            messages.append(asked)
+        for prompt, pictures in question.turns:
+            messages.append(asked_question(prompt, pictures, model.config.prompt))
             turns.append({"prompt": prompt, **_turn(model, messages, options, streams)})
             messages.append(Message("assistant", turns[-1]["answer"]))
     except DeviceError:

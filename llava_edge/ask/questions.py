@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from llava_edge.core.prompt import IMAGE, Message, Part, Picture
+from llava_edge.core.prompt import IMAGE
 from llava_edge.data.json_stream import NotJson
 from llava_edge.data.picture_folder import PictureFile, PictureFolder
 from llava_edge.data.records import Data
@@ -22,6 +22,8 @@ _IDS = ("id", "question_id")
 _PROMPTS = ("prompt", "question", "text")  # the last is LLaVA's own
 _WRONG = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
+AskedTurn = tuple[str, tuple[PictureFile, ...]]  # words as the file has them, and their pictures
+
 
 @dataclass(frozen=True)
 class Question:
@@ -29,8 +31,7 @@ class Question:
 
     id: object  # as the file has it, or else the number of the question, from 1
     system: str | None = None
-    prompts: tuple[str, ...] = ()  # as the file has them
-    turns: tuple[Message, ...] = ()  # the same, with the pictures
+    turns: tuple[AskedTurn, ...] = ()
     is_conversation: bool = False  # as the file has it
     problem: str = ""  # in place of the turns
 
@@ -66,8 +67,7 @@ def question_of(
         listed = any(sample.get(key) is not None for key in LISTS)
         prompts, system, named = _conversation(sample) if listed else _single(sample)
         found = own or [folder.find(one) if isinstance(one, str) else one for one in named]
-        turns = tuple(_placed(prompts, found))
-        return Question(id, system, tuple(prompts), turns, is_conversation=listed)
+        return Question(id, system, tuple(_parted(prompts, found)), is_conversation=listed)
     except SampleError as error:
         return Question(id, problem=f"It {error.record.sentence}")
     except _WRONG as error:
@@ -94,18 +94,13 @@ def _conversation(sample: Mapping[str, Any]) -> tuple[list[str], str | None, lis
     return questions, system, own or pictures_of(sample)
 
 
-def _placed(texts: Sequence[str], pictures: Sequence[PictureFile]) -> Iterator[Message]:
-    """Messages with the pictures in the places that the texts name."""
-    places = sum(text.count(IMAGE) for text in texts)
-    if not places and pictures:  # which stand before the first words
-        yield Message("user", [*map(Picture, pictures), texts[0]])
-        texts, pictures = texts[1:], []
-    if places != len(pictures):
-        raise ValueError(f"it has {len(pictures)} pictures and says {IMAGE} {places} times")
+def _parted(texts: Sequence[str], pictures: Sequence[PictureFile]) -> Iterator[AskedTurn]:
+    """The texts, each with the pictures whose places it names."""
+    places = [text.count(IMAGE) for text in texts]
+    if not any(places):
+        places[0] = len(pictures)  # which stand before the first words
+    if sum(places) != len(pictures):
+        raise ValueError(f"it has {len(pictures)} pictures and says {IMAGE} {sum(places)} times")
     rest = iter(pictures)
-    for text in texts:
-        before, *words = text.split(IMAGE)
-        parts: list[Part] = [before]
-        for said in words:
-            parts += [Picture(next(rest)), said.removeprefix("\n")]
-        yield Message("user", parts)
+    for text, count in zip(texts, places, strict=True):
+        yield text, tuple(islice(rest, count))

@@ -1,15 +1,19 @@
 """`llava-edge chat`: its flags are the fields of Options and what `load` takes."""
 
-import math
 from pathlib import Path
 from typing import Annotated, get_args, get_type_hints
 
 import typer
 
-from llava_edge.cli.option_types import DEVICE, BundleOption, DeviceOption
-from llava_edge.cli.option_values import pairs, text_of
+from llava_edge.cli.option_types import (
+    DEVICE,
+    BundleOption,
+    ContextOption,
+    DeviceOption,
+    GpuMemoryOption,
+)
+from llava_edge.cli.option_values import gigabytes, pairs, text_of
 from llava_edge.errors import UsageError
-from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
 from llava_edge.runtime.load import load
 from llava_edge.runtime.options import DEFAULTS, Options
 
@@ -37,19 +41,8 @@ def chat(
         typer.Option("--json", help="With --prompt: print answer and timings as one line of JSON."),
     ] = False,
     device: DeviceOption = DEVICE,
-    context: Annotated[
-        int | None,
-        typer.Option(
-            help="Longest conversation, in tokens.",
-            show_default=f"{DEFAULT_CONTEXT:,}, or less if model or memory allow only that",
-        ),
-    ] = None,
-    gpu_memory: Annotated[
-        float | None,
-        typer.Option(
-            help="Most memory to take on a GPU, in gigabytes.", show_default="all that is free"
-        ),
-    ] = None,
+    context: ContextOption = None,
+    gpu_memory: GpuMemoryOption = None,
     when_full: Annotated[
         str,
         typer.Option(
@@ -179,9 +172,7 @@ def chat(
         when_full=when_full,  # type: ignore[arg-type]  # checked there
         speculate=speculate,
     )
-    if gpu_memory is not None and not 0 < gpu_memory < math.inf:
-        raise UsageError(f"--gpu-memory is {gpu_memory}; give GB, more than 0.")
-    most = None if gpu_memory is None else int(gpu_memory * 1e9)
+    most = gigabytes("gpu-memory", gpu_memory)
     with terminal.shown_loading() as progress:
         model = load(bundle, device, context=context, gpu_memory=most, progress=progress)
     if prompt is None:

@@ -9,6 +9,7 @@ import typer
 from llava_edge.core.bundle_config import DeviceName
 from llava_edge.core.weight_formats import Method
 from llava_edge.runtime.devices.device import NAMES
+from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
 from llava_edge.runtime.load import load
 
 DEVICE = signature(load).parameters["device"].default
@@ -41,6 +42,19 @@ DeviceOption: TypeAlias = Annotated[
     typer.Option(
         help=f"Device that computes, one of {', '.join(NAMES)}. auto takes a GPU if one computes "
         "the bundle correctly, and the CPU otherwise."
+    ),
+]
+ContextOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        help="Longest conversation, in tokens.",
+        show_default=f"{DEFAULT_CONTEXT:,}, or less if model or memory allow only that",
+    ),
+]
+GpuMemoryOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        help="Most memory to take on a GPU, in gigabytes.", show_default="all that is free"
     ),
 ]
 BaseOption: TypeAlias = Annotated[

@@ -1,6 +1,7 @@
 """What the text of an option stands for; each function raises UsageError for other text."""
 
 import json
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
@@ -74,6 +75,13 @@ def options_of(given: list[str] | None) -> Options:
     if isinstance(bias := found.get("logit_bias"), dict):
         found["logit_bias"] = {int(i) if i.isdecimal() else i: b for i, b in bias.items()}
     return Options(**found)
+
+
+def gigabytes(option: str, given: float | None) -> int | None:
+    """Bytes for a number of gigabytes."""
+    if given is not None and not 0 < given < math.inf:
+        raise UsageError(f"--{option} is {given}; give GB, more than 0.")
+    return None if given is None else int(given * 1e9)
 
 
 def text_of(option: str, path: Path | None) -> str | None:

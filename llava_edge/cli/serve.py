@@ -1,17 +1,22 @@
 """`llava-edge serve`: its flags are the fields of ServeSettings and what `load` takes."""
 
 import logging
-import math
 import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from llava_edge.cli.option_types import BUNDLE_HELP, DEFAULT_BUNDLE, DEVICE, DeviceOption
+from llava_edge.cli.option_types import (
+    BUNDLE_HELP,
+    DEFAULT_BUNDLE,
+    DEVICE,
+    ContextOption,
+    DeviceOption,
+    GpuMemoryOption,
+)
+from llava_edge.cli.option_values import gigabytes
 from llava_edge.core.extras import needed_by
-from llava_edge.errors import UsageError
-from llava_edge.runtime.expected_memory import DEFAULT_CONTEXT
 from llava_edge.serve.guards.guard_settings import GuardSettings
 from llava_edge.serve.serve_settings import SERVE_DEFAULTS, ServeSettings
 
@@ -102,19 +107,8 @@ def serve(
         typer.Option("--ollama", help="Serve Ollama's paths too, for programs that know no other."),
     ] = False,
     device: DeviceOption = DEVICE,
-    context: Annotated[
-        int | None,
-        typer.Option(
-            help="Longest conversation, in tokens.",
-            show_default=f"{DEFAULT_CONTEXT:,}, or less if model or memory allow only that",
-        ),
-    ] = None,
-    gpu_memory: Annotated[
-        float | None,
-        typer.Option(
-            help="Most memory to take on a GPU, in gigabytes.", show_default="all that is free"
-        ),
-    ] = None,
+    context: ContextOption = None,
+    gpu_memory: GpuMemoryOption = None,
 ) -> None:
     """Serve OpenAI's API, and a page to chat on, at an address of this machine."""
     with needed_by("The server", "serve"):
@@ -122,9 +116,6 @@ def serve(
         from llava_edge.serve.guards.api_keys import read_keys
         from llava_edge.serve.remote_pictures import RemotePictures
 
-    for name, size in (("--gpu-memory", gpu_memory), ("--memory", memory)):
-        if size is not None and not 0 < size < math.inf:
-            raise UsageError(f"{name} is {size}; give GB, more than 0.")
     guards = GuardSettings(
         host=host,
         host_names=frozenset(host_name or ()),
@@ -137,7 +128,7 @@ def serve(
         port=port,
         parallel=parallel,
         queue=queue,
-        memory=_bytes(memory),
+        memory=gigabytes("memory", memory),
         unload_after=unload_after,
         max_tokens=max_tokens,
         ollama=ollama,
@@ -151,11 +142,7 @@ def serve(
         bundles or (),
         device,
         context=context,
-        gpu_memory=_bytes(gpu_memory),
+        gpu_memory=gigabytes("gpu-memory", gpu_memory),
         alias=alias,
         settings=settings,
     )
-
-
-def _bytes(gigabytes: float | None) -> int | None:
-    return None if gigabytes is None else int(gigabytes * 1e9)

@@ -6,22 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Condition
-from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-import numpy as np
 import numpy.typing as npt
 
 from llava_edge.core.array_types import Floats
+from llava_edge.core.bundle_config import DecoderConfig
 from llava_edge.errors import DeviceError
+from llava_edge.runtime.decoder_call import DecoderCall
 from llava_edge.runtime.devices.call_queue import CallQueue
 from llava_edge.runtime.devices.device_memory import compute, run_options
 from llava_edge.runtime.devices.onnx_session import OpenGraph
 from llava_edge.runtime.interrupt import Interrupt, Interrupted
-from llava_edge.runtime.kv_cache import CacheNumbers, CacheShape, HostKVCache, reserve
-
-if TYPE_CHECKING:
-    import onnxruntime
+from llava_edge.runtime.kv_cache import CacheShape, HostKVCache, reserve
 
 PATIENCE = 0.005  # seconds that the answers of the last batch are waited for
 GAP = 1  # slots between two answers that are computed for nothing, since another run costs more
@@ -47,31 +44,6 @@ class _Wish:
         return self.interrupt is not None and self.interrupt.reason is not None
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """What the graph is given for neighbouring slots, one row each, and yields."""
-
-    binding: "onnxruntime.IOBinding"
-    inputs_embeds: Floats  # [B, 1, D]
-    seqlens_k: npt.NDArray[np.int32]  # [B]
-    total_sequence_length: npt.NDArray[np.int32]  # []
-    logit_positions: npt.NDArray[np.int64]  # [1]
-    logits: Floats  # [B, 1, V]
-
-    def bind(self, memory: CacheNumbers) -> None:
-        """Name the memory [layers, 2, B, kv_heads, rows, head_dim] to the binding."""
-        for name in ("inputs_embeds", "seqlens_k", "total_sequence_length", "logit_positions"):
-            array = getattr(self, name)
-            self.binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        logits = self.logits
-        self.binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
-        for layer, halves in enumerate(memory):
-            for half, name in zip(halves, ("key", "value"), strict=True):
-                place = ("cpu", 0, half.dtype, half.shape, half.ctypes.data)
-                self.binding.bind_input(f"past_key_values.{layer}.{name}", *place)
-                self.binding.bind_output(f"present.{layer}.{name}", *place)
-
-
 class BatchedSteps:
     """KV caches side by side in one memory, and steps of the answers that have one of them.
 
@@ -86,20 +58,19 @@ class BatchedSteps:
         dtype: npt.DTypeLike,
         *,
         slots: int,
-        hidden_size: int,
-        vocab_size: int,
+        config: DecoderConfig,
         queue: CallQueue,
     ) -> None:
         layers, halves, heads, context, head_dim = shape
         self._graph = graph
         self._shape = shape
-        self._sizes = hidden_size, vocab_size
+        self._config = config
         self._queue = queue
         self._form = (layers, halves, slots, heads, context, head_dim), dtype
         self._memory = reserve(*self._form)
         self._free = set(range(slots))
         self._caches: WeakValueDictionary[int, HostKVCache] = WeakValueDictionary()
-        self._batches: dict[tuple[int, int], _Batch] = {}
+        self._batches: dict[tuple[int, int], DecoderCall] = {}
         self._arrived = Condition()
         self._wishes: list[_Wish] = []
         self._expected: set[int] = set()  # the slots of the last batch
@@ -226,18 +197,11 @@ class BatchedSteps:
             wish.cache.length += 1
             wish.logits = batch.logits[wish.slot - first, 0].copy()  # [V]
 
-    def _batch(self, first: int, slots: int) -> _Batch:
+    def _batch(self, first: int, slots: int) -> DecoderCall:
         """The memory for neighbouring slots, made and bound once."""
         if (first, slots) not in self._batches:
-            hidden_size, vocab_size = self._sizes
-            batch = _Batch(
-                binding=self._graph.session.io_binding(),
-                inputs_embeds=np.zeros((slots, 1, hidden_size), np.float32),
-                seqlens_k=np.empty(slots, np.int32),
-                total_sequence_length=np.empty((), np.int32),
-                logit_positions=np.zeros(1, np.int64),
-                logits=np.empty((slots, 1, vocab_size), np.float32),
-            )
+            binding = self._graph.session.io_binding()
+            batch = DecoderCall.new(binding, self._config, slots, 1, 1)
             batch.bind(self._memory[:, :, first : first + slots])
             self._batches[first, slots] = batch
         return self._batches[first, slots]

@@ -254,8 +254,7 @@ class Decoder:
             shape,
             dtype,
             slots=parallel,
-            hidden_size=self._config.hidden_size,
-            vocab_size=self.vocab_size,
+            config=self._config,
             queue=self._queue,
         )
 
@@ -284,15 +283,8 @@ class Decoder:
         return call
 
     def _new_call(self, rows: int, logit_rows: int) -> DecoderCall:
-        config = self._config
-        return DecoderCall(
-            binding=self._graph.session.io_binding(),
-            inputs_embeds=np.zeros((1, rows, config.hidden_size), dtype=np.float32),
-            seqlens_k=np.empty(1, dtype=np.int32),
-            total_sequence_length=np.empty((), dtype=np.int32),
-            logit_positions=np.empty(logit_rows, dtype=np.int64),
-            logits=np.empty((1, logit_rows, config.vocab_size), dtype=np.float32),
-        )
+        binding = self._graph.session.io_binding()
+        return DecoderCall.new(binding, self._config, 1, rows, logit_rows)
 
 
 def _paired(positions: Sequence[int]) -> Sequence[int]:

@@ -61,6 +61,15 @@ def cache_shape(config: DecoderConfig, context: int) -> CacheShape:
     return (config.num_layers, 2, config.num_kv_heads, context, config.head_dim)
 
 
+def bind_host_memory(binding: "onnxruntime.IOBinding", memory: CacheNumbers) -> None:
+    """Name memory [layers, 2, B, kv_heads, rows, head_dim] as each layer's past and present."""
+    for layer, halves in enumerate(memory):
+        for half, name in zip(halves, ("key", "value"), strict=True):
+            place = ("cpu", 0, half.dtype, half.shape, half.ctypes.data)
+            binding.bind_input(f"past_key_values.{layer}.{name}", *place)
+            binding.bind_output(f"present.{layer}.{name}", *place)
+
+
 class HostKVCache(KVCache):
     """Memory [layers, 2, kv_heads, rows, head_dim] whose pages are taken as tokens come.
 
@@ -73,11 +82,7 @@ class HostKVCache(KVCache):
         self._memory = memory
 
     def bind(self, binding: "onnxruntime.IOBinding") -> None:
-        for layer, halves in enumerate(self._memory):
-            for half, name in zip(halves, ("key", "value"), strict=True):
-                place = ("cpu", 0, half.dtype, (1, *half.shape), half.ctypes.data)
-                binding.bind_input(f"past_key_values.{layer}.{name}", *place)
-                binding.bind_output(f"present.{layer}.{name}", *place)
+        bind_host_memory(binding, self._memory[:, :, None])
 
     def numbers(self) -> CacheNumbers:
         return self._memory[:, :, :, : self.length]

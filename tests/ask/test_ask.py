@@ -124,8 +124,7 @@ def test_parquet_and_records_are_read_alike(tmp_path: Path, pictures: Path) -> N
     table = pa.table({"id": ["a"], "prompt": ["What?"], "image": [{"bytes": bytes_, "path": None}]})
     pq.write_table(table, tmp_path / "questions.parquet")
     (question,) = read_questions(Data((tmp_path / "questions.parquet",), pictures))
-    assert (question.id, question.prompts) == ("a", ("What?",))
-    assert question.turns == (Message("user", [Picture(bytes_), "What?"]),)
+    assert (question.id, question.turns) == ("a", (("What?", (bytes_,)),))
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path, pictures: Path, tiny_bundle: Path) -> None:
